@@ -1,0 +1,147 @@
+"""Face images for training the face model, and the noise files its samples start from.
+
+    faces = load()                       # DIR/faces/celeba64.tar, else drawn faces
+    x_T = load_noise(NOISE / "00.pt")    # (1, 3, 64, 64)
+
+CelebA (Liu et al., ICCV 2015) is for non-commercial research only: models are trained on it, its
+images are never shipped or shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from hw2lib import embedded, readers
+from hw2lib.paths import UserError, atomic_write, build_dir, data_dir
+
+SIDE = 64
+# what torch.load raises for a file that is cut off or not its own
+DAMAGED = (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError)
+SOURCES = ("auto", "public", "embedded")
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """Face images with their provenance."""
+
+    images: Tensor  # uint8 (N, 3, 64, 64)
+    source: str  # "public" or "embedded"
+    sha256: dict[str, str] = field(default_factory=dict)  # input file -> hex digest
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def describe(self) -> str:
+        """One line that says what the run uses."""
+        embedded = "drawn faces, an embedded stand-in for real ones"
+        what = "CelebA, public file" if self.source == "public" else embedded
+        return f"faces: {len(self):,} images {SIDE}x{SIDE} ({what})"
+
+
+def tar_path() -> Path:
+    """Where the tar of 64x64 face images is looked for."""
+    return data_dir() / "faces" / "celeba64.tar"
+
+
+def load(source: str = "auto") -> FaceSet:
+    """The face images; "auto" takes the tar when it is there, else the drawn faces.
+
+    Raises UserError for an unknown source, a named source that is missing, or a damaged tar.
+    """
+    if source not in SOURCES:
+        raise UserError(f"data source {source!r} is unknown; one of {', '.join(SOURCES)} is right")
+    if source == "embedded" or (source == "auto" and not tar_path().is_file()):
+        images = embedded.faces(side=SIDE)
+        digest = hashlib.sha256(images.tobytes()).hexdigest()
+        return FaceSet(torch.from_numpy(images), "embedded", {"embedded/faces": digest})
+    path = readers.existing(tar_path(), "face images")
+    digest = readers.sha256(path)
+    return FaceSet(_from_tar(path, digest), "public", {readers.label(path): digest})
+
+
+def _from_tar(path: Path, digest: str) -> Tensor:
+    """All images of the tar in the order of their names, kept as build/cache/faces-KEY.npy."""
+    cache = build_dir() / "cache" / f"faces-{digest[:16]}.npy"
+    if cache.is_file():
+        try:
+            return torch.from_numpy(np.load(cache, allow_pickle=False))
+        except (OSError, EOFError, ValueError):
+            pass  # a damaged cache is no one's fault: make it again
+    try:
+        with tarfile.open(path) as tar:
+            members = [m for m in tar if m.isfile() and Path(m.name).suffix.lower() in
+                       (".jpg", ".jpeg", ".png")]  # fmt: skip
+            members.sort(key=lambda member: member.name)
+            files = [(member.name, tar.extractfile(member).read()) for member in members]
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}); copy or download it again") from None
+    if not files:
+        raise UserError(f"{path} holds no images; {SIDE}x{SIDE} JPEG files would be right")
+    with ThreadPoolExecutor(4) as pool:  # Pillow decodes without the interpreter's lock
+        images = np.stack(list(pool.map(lambda file: _decode(path, *file), files)))
+    with atomic_write(cache) as temporary, open(temporary, "wb") as stream:
+        np.save(stream, images)
+    return torch.from_numpy(images)
+
+
+def _decode(tar: Path, name: str, raw: bytes) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(raw)) as image:
+            size, pixels = image.size, np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{tar}: {name} is damaged ({error}); copy the tar again") from None
+    if size != (SIDE, SIDE):
+        raise UserError(
+            f"{tar}: {name} is {size[0]}x{size[1]} pixels; {SIDE}x{SIDE} would be right"
+        )
+    return pixels.transpose(2, 0, 1)
+
+
+# --- noise ----------------------------------------------------------------------------------
+
+
+def noise_files(folder: str | Path) -> list[Path]:
+    """The noise files NN.pt of a folder, sorted by name; UserError when there are none."""
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"noise folder {folder} is missing; a folder with 00.pt .. is right")
+    files = sorted(folder.glob("*.pt"))
+    if not files:
+        raise UserError(f"noise folder {folder} holds no .pt file; 00.pt, 01.pt .. are right")
+    return files
+
+
+def load_noise(path: str | Path) -> Tensor:
+    """A noise file -> float32 (1, 3, H, W), for which the sampler is a fixed function.
+
+    Only tensors are read (`weights_only=True`): a file that holds code is refused.
+    """
+    path = Path(path).expanduser()
+    right = "a float tensor (1, 3, H, W) saved with torch.save would be right"
+    if not path.is_file():
+        raise UserError(f"noise file {path} is missing; {right}")
+    try:
+        noise = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(f"noise file {path} holds other things than a tensor; {right}") from None
+    except DAMAGED:
+        raise UserError(f"noise file {path} is damaged or no PyTorch file; {right}") from None
+    if not isinstance(noise, Tensor):
+        raise UserError(f"noise file {path} holds a {type(noise).__name__}; {right}")
+    shape = tuple(noise.shape)
+    if noise.ndim != 4 or shape[:2] != (1, 3) or 0 in shape or not noise.is_floating_point():
+        raise UserError(f"noise file {path} holds {noise.dtype} of shape {shape}; {right}")
+    if not torch.isfinite(noise).all():
+        raise UserError(f"noise file {path} holds values that are not finite; {right}")
+    return noise.float().contiguous()
