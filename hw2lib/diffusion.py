@@ -1,0 +1,315 @@
+"""Noise schedules, the training loss, the DDPM and DDIM samplers, classifier-free guidance.
+
+Conventions: images in [-1, 1]; time steps t = 0..T-1; `alpha_bar[t]` is the share of signal left
+*after* step t; schedules in float64. The forward process (Ho et al. 2020, eq. 4):
+
+    x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hw2lib.paths import UserError
+
+Predict = Callable[[Tensor, Tensor], Tensor]  # (x_t (B, ...), t (B,)) -> prediction (B, ...)
+OnStep = Callable[[int, Tensor, Tensor], None]  # (t, x_t, estimate of x_0)
+
+PREDICTIONS = ("eps", "v")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """alpha_bar (T,) float64, strictly falling in (0, 1)."""
+
+    alpha_bar: Tensor
+
+    @property
+    def n_steps(self) -> int:
+        return len(self.alpha_bar)
+
+
+def linear_schedule(n_steps: int = 1000, first: float = 1e-4, last: float = 2e-2) -> Schedule:
+    """beta from `first` to `last` in equal steps (Ho et al. 2020)."""
+    beta = torch.linspace(first, last, n_steps, dtype=torch.float64)
+    return Schedule(torch.cumprod(1 - beta, 0))
+
+
+def cosine_schedule(n_steps: int = 1000, s: float = 0.008) -> Schedule:
+    """alpha_bar_t = f(t + 1) / f(0), f(t) = cos^2((t / T + s) / (1 + s) pi / 2), beta <= 0.999.
+
+    Nichol & Dhariwal 2021, eq. 17.
+    """
+    t = torch.arange(n_steps + 1, dtype=torch.float64) / n_steps
+    f = torch.cos((t + s) / (1 + s) * math.pi / 2) ** 2
+    beta = (1 - f[1:] / f[:-1]).clamp(max=0.999)
+    return Schedule(torch.cumprod(1 - beta, 0))
+
+
+def make_schedule(name: str, n_steps: int = 1000) -> Schedule:
+    """The schedule that a weights header names: "linear" or "cosine"."""
+    makers = {"linear": linear_schedule, "cosine": cosine_schedule}
+    if name not in makers:
+        raise UserError(f"schedule {name!r} is unknown; choose one of {', '.join(makers)}")
+    return makers[name](n_steps)
+
+
+# --- the three ways to say the same thing --------------------------------------------------------
+
+
+def _gather(values: Tensor, t: Tensor, like: Tensor) -> Tensor:
+    """values[t] shaped (B, 1, 1, ..) in the type of `like`."""
+    picked = values[t.cpu()].to(like.device, like.dtype)
+    return picked.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def add_noise(schedule: Schedule, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+    """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, t (B,)."""
+    a = _gather(schedule.alpha_bar.sqrt(), t, x_0)
+    s = _gather((1 - schedule.alpha_bar).sqrt(), t, x_0)
+    return a * x_0 + s * eps
+
+
+def target(schedule: Schedule, prediction: str, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+    """What the network learns: eps, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0.
+
+    v: Salimans & Ho 2022, section 4.
+    """
+    if prediction == "eps":
+        return eps
+    a = _gather(schedule.alpha_bar.sqrt(), t, x_0)
+    s = _gather((1 - schedule.alpha_bar).sqrt(), t, x_0)
+    return a * eps - s * x_0
+
+
+def to_x0_and_eps(
+    alpha_bar: Tensor, prediction: str, x_t: Tensor, output: Tensor, clip: bool
+) -> tuple[Tensor, Tensor]:
+    """(x_0, eps) from a network's output at one alpha_bar (scalar float64).
+
+    x_0 may be clipped to [-1, 1]; eps is not computed anew after the clip, as in the reference.
+    """
+    a, s = alpha_bar.sqrt().item(), (1 - alpha_bar).sqrt().item()
+    if prediction == "eps":
+        x_0, eps = (x_t - s * output) / a, output
+    else:
+        x_0, eps = a * x_t - s * output, s * x_t + a * output
+    return (x_0.clamp(-1, 1) if clip else x_0), eps
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def loss_weight(schedule: Schedule, prediction: str, min_snr: float | None) -> Tensor:
+    """Weight of each time step (T,), mean squared errors being of eps or of v.
+
+    With SNR = alpha_bar / (1 - alpha_bar), min-SNR-gamma asks for min(SNR, gamma) on the error of
+    x_0: that is min(SNR, gamma) / SNR on eps and min(SNR, gamma) / (SNR + 1) on v
+    (Hang et al. 2023, section 3.4). None: weight one.
+    """
+    if min_snr is None:
+        return torch.ones_like(schedule.alpha_bar)
+    snr = schedule.alpha_bar / (1 - schedule.alpha_bar)
+    return snr.clamp(max=min_snr) / (snr if prediction == "eps" else snr + 1)
+
+
+def diffusion_loss(
+    predict: Predict,
+    x_0: Tensor,
+    schedule: Schedule,
+    generator: torch.Generator,
+    prediction: str = "v",
+    min_snr: float | None = 5.0,
+) -> Tensor:
+    """Weighted mean squared error at uniformly drawn time steps; x_0 (B, C, H, W) in [-1, 1].
+
+    One stratified draw: the i-th image's t lies in the i-th of B equal parts of 0..T-1, which
+    leaves t uniform and lowers the variance of the gradient (Kingma et al. 2021, appendix I.1).
+    """
+    b = len(x_0)
+    u = (torch.arange(b) + torch.rand(b, generator=generator)) / b
+    t = (u * schedule.n_steps).long().clamp(max=schedule.n_steps - 1)
+    t = t[torch.randperm(b, generator=generator)]
+    eps = torch.randn(x_0.shape, generator=generator).to(x_0.device)
+    x_t = add_noise(schedule, x_0, eps, t)
+    output = predict(x_t, t.to(x_0.device))
+    error = (output.float() - target(schedule, prediction, x_0, eps, t)).square().flatten(1).mean(1)
+    weight = loss_weight(schedule, prediction, min_snr)[t].to(error.device, error.dtype)
+    return (weight * error).mean()
+
+
+def drop_labels(labels: Tensor, p_drop: float, null: int, generator: torch.Generator) -> Tensor:
+    """Each label becomes `null` with probability `p_drop`, on its own (Ho & Salimans 2022)."""
+    drop = torch.rand(len(labels), generator=generator) < p_drop
+    return torch.where(drop.to(labels.device), null, labels)
+
+
+# --- guidance ------------------------------------------------------------------------------------
+
+
+def guided(model: nn.Module, labels: Tensor, w: float, null: int) -> Predict:
+    """Classifier-free guidance (Ho & Salimans 2022, eq. 6):
+
+        (1 + w) model(x, t, label) - w model(x, t, null)
+
+    w = 0 is the conditional model itself, bit for bit. Both passes go as one batch.
+    """
+
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        if w == 0:
+            return model(x, t, labels)
+        both = torch.cat([labels, torch.full_like(labels, null)])
+        conditional, unconditional = model(x.repeat(2, 1, 1, 1), t.repeat(2), both).chunk(2)
+        return (1 + w) * conditional - w * unconditional
+
+    return predict
+
+
+# --- sampling ------------------------------------------------------------------------------------
+
+
+def time_steps(n_train: int, n_steps: int, spacing: str = "trailing") -> list[int]:
+    """`n_steps` time steps, falling.
+
+    "trailing" starts at T - 1, pure noise; "leading" is the reference's, one above a multiple of
+    T / n_steps: 981, 961, .., 1 for 50 of 1000 (diffusers' names, steps_offset=1).
+    """
+    if not 1 <= n_steps <= n_train:
+        raise UserError(f"steps={n_steps} is out of range; choose 1 to {n_train}")
+    if spacing == "leading":
+        stride = n_train // n_steps
+        return [min(i * stride + 1, n_train - 1) for i in reversed(range(n_steps))]
+    return [round(n_train * (n_steps - i) / n_steps) - 1 for i in range(n_steps)]
+
+
+def individual_noise(
+    shape: Sequence[int], generators: Sequence[torch.Generator], like: Tensor | None = None
+) -> Tensor:
+    """Standard normal (B, *shape), each sample from its own generator, so that no sample depends
+    on the batch it was drawn in."""
+    noise = torch.stack([torch.randn(*shape, generator=g) for g in generators])
+    return noise if like is None else noise.to(like.device, like.dtype)
+
+
+def sample_generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:
+    """One generator for each sample, from (seed, index of the sample) alone."""
+    return [torch.Generator().manual_seed(seed * 1_000_003 + int(k)) for k in indices]
+
+
+def ddim_step(
+    x_t: Tensor, x_0: Tensor, eps: Tensor, ab_t: Tensor, ab_next: Tensor, eta: float, z: Tensor | None
+) -> Tensor:
+    """One step from alpha_bar_t to the less noisy alpha_bar_n (Song et al. 2021, eq. 12 and 16):
+
+        sigma = eta sqrt((1 - ab_n) / (1 - ab_t)) sqrt(1 - ab_t / ab_n)
+        x_n   = sqrt(ab_n) x_0 + sqrt(1 - ab_n - sigma^2) eps + sigma z
+    """
+    sigma = eta * ((1 - ab_next) / (1 - ab_t) * (1 - ab_t / ab_next)).sqrt()
+    direction = (1 - ab_next - sigma**2).clamp(min=0).sqrt()
+    x = ab_next.sqrt().item() * x_0 + direction.item() * eps
+    return x if z is None else x + sigma.item() * z
+
+
+@torch.no_grad()
+def sample_ddim(
+    predict: Predict,
+    x: Tensor,
+    schedule: Schedule,
+    n_steps: int = 20,
+    *,
+    eta: float = 0.0,
+    prediction: str = "v",
+    clip: bool = True,
+    spacing: str = "trailing",
+    last_alpha_bar: float | None = 1.0,
+    generators: Sequence[torch.Generator] | None = None,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """DDIM from x = x_T (B, C, H, W) to images; eta = 0 deterministic, eta = 1 as noisy as DDPM.
+
+    `last_alpha_bar` is where the last step lands: 1, the image itself, or None for alpha_bar[0],
+    as the reference does. `generators`, one a sample, are needed where eta > 0. `on_step(t, x_t,
+    x_0)` sees every step before it is taken.
+    """
+    if prediction not in PREDICTIONS:
+        raise UserError(f"prediction {prediction!r} is unknown; choose one of {PREDICTIONS}")
+    if eta < 0:
+        raise UserError(f"eta={eta} is out of range; choose 0 (deterministic) to 1 (as DDPM)")
+    if eta > 0 and generators is None:
+        raise ValueError("eta > 0 needs one generator for each sample")
+    ab = schedule.alpha_bar
+    end = ab[0] if last_alpha_bar is None else torch.tensor(last_alpha_bar, dtype=ab.dtype)
+    times = time_steps(schedule.n_steps, n_steps, spacing)
+    for i, t in enumerate(times):
+        batch_t = torch.full((len(x),), t, device=x.device)
+        x_0, eps = to_x0_and_eps(ab[t], prediction, x, predict(x, batch_t), clip)
+        if on_step is not None:
+            on_step(t, x, x_0)
+        ab_next = ab[times[i + 1]] if i + 1 < len(times) else end
+        z = individual_noise(x.shape[1:], generators, x) if eta > 0 else None
+        x = ddim_step(x, x_0, eps, ab[t], ab_next, eta, z)
+    return x
+
+
+def ddpm_step(
+    x_t: Tensor, x_0: Tensor, ab_t: Tensor, ab_previous: Tensor, z: Tensor | None
+) -> Tensor:
+    """One ancestral step with the posterior's mean and variance (Ho et al. 2020, eq. 6 and 7):
+
+        beta_t = 1 - ab_t / ab_p
+        mean   = sqrt(ab_p) beta_t / (1 - ab_t) x_0 + sqrt(1 - beta_t) (1 - ab_p) / (1 - ab_t) x_t
+        var    = (1 - ab_p) / (1 - ab_t) beta_t
+    """
+    beta = 1 - ab_t / ab_previous
+    c_0 = ab_previous.sqrt() * beta / (1 - ab_t)
+    c_t = (1 - beta).sqrt() * (1 - ab_previous) / (1 - ab_t)
+    variance = (1 - ab_previous) / (1 - ab_t) * beta
+    mean = c_0.item() * x_0 + c_t.item() * x_t
+    return mean if z is None else mean + variance.sqrt().item() * z
+
+
+@torch.no_grad()
+def sample_ddpm(
+    predict: Predict,
+    x: Tensor,
+    schedule: Schedule,
+    generators: Sequence[torch.Generator],
+    *,
+    prediction: str = "v",
+    clip: bool = True,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Ancestral sampling with all T steps and the posterior variance (`fixed_small`)."""
+    ab = schedule.alpha_bar
+    one = torch.ones((), dtype=ab.dtype)
+    for t in reversed(range(schedule.n_steps)):
+        batch_t = torch.full((len(x),), t, device=x.device)
+        x_0, _ = to_x0_and_eps(ab[t], prediction, x, predict(x, batch_t), clip)
+        if on_step is not None:
+            on_step(t, x, x_0)
+        z = individual_noise(x.shape[1:], generators, x) if t > 0 else None
+        x = ddpm_step(x, x_0, ab[t], ab[t - 1] if t > 0 else one, z)
+    return x
+
+
+@torch.no_grad()
+def in_chunks(
+    sample: Callable[[Sequence[int]], Tensor], n: int, size: int = 50, progress: bool = False
+) -> Tensor:
+    """Samples 0..n-1, drawn `size` at a time by `sample(indices)`.
+
+    The last chunk is filled up and cut afterwards: every batch has the same shape, so the same
+    arithmetic is done for a sample however many are asked for.
+    """
+    from tqdm import tqdm
+
+    parts = []
+    starts = tqdm(range(0, n, size), "sampling", unit="chunk", delay=2, disable=not progress)
+    for start in starts:
+        parts.append(sample(range(start, start + size)))
+    return torch.cat(parts)[:n]

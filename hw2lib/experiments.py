@@ -1,0 +1,335 @@
+"""The digit and the face experiment: presets, training, loading of weights, sampling.
+
+DANN's are in `dann`, the judge's in `judge`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hw2lib import digits, faces
+from hw2lib.diffusion import (
+    OnStep,
+    diffusion_loss,
+    drop_labels,
+    guided,
+    in_chunks,
+    individual_noise,
+    make_schedule,
+    sample_ddim,
+    sample_generators,
+)
+from hw2lib.face_unet import SMALL, TINY, FaceConfig, FaceUNet
+from hw2lib.paths import WEIGHTS, UserError, runs_dir
+from hw2lib.training import (
+    Fitted,
+    TrainConfig,
+    device,
+    fit,
+    load_state,
+    load_weights,
+    save_weights,
+)
+from hw2lib.unet import NULL_LABEL, DigitConfig, DigitUNet
+
+N_TRAIN_STEPS = 1000  # T, the diffusion's time steps
+
+
+@dataclass(frozen=True)
+class Preset:
+    """All that `--preset` fixes and `--set key=value` may change."""
+
+    train: TrainConfig
+    model: DigitConfig | FaceConfig
+    schedule: str
+    prediction: str = "v"
+    min_snr: float = 5.0
+    p_drop: float = 0.1  # share of labels dropped; digits only
+
+
+DIGIT_PRESETS = {
+    "quick": Preset(TrainConfig(steps=120), DigitConfig(widths=(32, 64)), "cosine"),
+    "full": Preset(TrainConfig(steps=4700), DigitConfig(), "cosine"),  # 300,800 images
+}
+FACE_PRESETS = {
+    "quick": Preset(TrainConfig(steps=60, batch_size=32), TINY, "linear"),
+    "full": Preset(TrainConfig(steps=6000, batch_size=32, lr=6e-4), SMALL, "linear"),
+}
+
+
+def with_settings(preset: Preset, settings: dict[str, str]) -> Preset:
+    """`--set key=value`: fields of TrainConfig, or p_drop, min_snr, prediction, schedule is
+    the diffusion's. UserError for a key that is unknown or a value of the wrong type."""
+    train, own = asdict(preset.train), {"p_drop", "min_snr", "prediction"}
+    for key, text in settings.items():
+        old = train.get(key, getattr(preset, key, None) if key in own else None)
+        if old is None:
+            known = ", ".join(sorted({*train, *own}))
+            raise UserError(f"--set {key}: unknown setting; choose one of {known}")
+        try:
+            value = type(old)(text)
+        except ValueError:
+            raise UserError(f"--set {key}={text}: {type(old).__name__} wanted") from None
+        if key in train:
+            preset = replace(preset, train=replace(preset.train, **{key: value}))
+        else:
+            preset = replace(preset, **{key: value})
+    return preset
+
+
+def choose_preset(presets: dict[str, Preset], name: str) -> Preset:
+    """The preset of that name, else UserError."""
+    if name not in presets:
+        raise UserError(f"preset {name!r} is unknown; choose one of {', '.join(presets)}")
+    return presets[name]
+
+
+def epochs(n: int, batch_size: int) -> Callable[[int, torch.Generator], Tensor]:
+    """step -> indices (batch_size,), every image once an epoch, in an order of each epoch's own.
+
+    The order follows from the epoch's number and one seed drawn at the first call, so that it
+    need not be stored for a resumed run.
+    """
+    order: dict[int, Tensor] = {}
+
+    def indices(step: int, generator: torch.Generator) -> Tensor:
+        seed = generator.initial_seed()
+        positions = torch.arange(step * batch_size, (step + 1) * batch_size)
+        picked = []
+        for position in positions.split(batch_size):
+            for epoch in torch.unique(position // n).tolist():
+                if epoch not in order:
+                    order.clear()
+                    g = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+                    order[epoch] = torch.randperm(n, generator=g)
+                inside = position[position // n == epoch] % n
+                picked.append(order[epoch][inside])
+        return torch.cat(picked)
+
+    return indices
+
+
+# --- digits --------------------------------------------------------------------------------------
+
+
+def train_digits(
+    preset: str | Preset = "quick",
+    *,
+    source: str = "auto",
+    out: str | Path | None = None,
+    resume: bool = False,
+) -> tuple[Fitted, dict]:
+    """Train the conditional digit UNet on MNIST-M; writes `out/weights.safetensors` (the EMA).
+
+    Returns (fitted, the weights' header).
+    """
+    name = preset if isinstance(preset, str) else "custom"
+    p = choose_preset(DIGIT_PRESETS, preset) if isinstance(preset, str) else preset
+    domain = digits.load("mnistm", source)
+    print(domain.describe(), flush=True)
+    torch.manual_seed(p.train.seed)
+    model = DigitUNet(p.model).to(memory_format=torch.channels_last)
+    schedule, where = make_schedule(p.schedule, N_TRAIN_STEPS), device()
+    pick = epochs(len(domain.train), p.train.batch_size)
+
+    def loss(net: nn.Module, step: int, generator: torch.Generator) -> Tensor:
+        i = pick(step, generator)
+        x_0 = digits.to_float(domain.train.images[i]).to(where)
+        labels = drop_labels(domain.train.labels[i], p.p_drop, NULL_LABEL, generator).to(where)
+        return diffusion_loss(
+            lambda x, t: net(x, t, labels), x_0, schedule, generator, p.prediction, p.min_snr
+        )
+
+    out = Path(out or runs_dir() / f"digits-{name}")
+    fitted = fit(model, loss, p.train, out, resume=resume, label="digits")
+    header = {
+        "kind": "digit_unet",
+        "architecture": asdict(model.config),
+        **_header(p, name, fitted, domain.source, domain.sha256),
+        "p_drop": p.p_drop,
+    }
+    save_weights(out / "weights.safetensors", fitted.ema.state_dict(), header)
+    return fitted, header
+
+
+def _header(p: Preset, name: str, fitted: Fitted, source: str, sha256: dict) -> dict:
+    return {
+        "preset": name,
+        "schedule": p.schedule,
+        "n_train_steps": N_TRAIN_STEPS,
+        "prediction": p.prediction,
+        "min_snr": p.min_snr,
+        "train": asdict(p.train),
+        "images_seen": len(fitted.losses) * p.train.batch_size,
+        "seconds": round(fitted.seconds, 1),
+        "device": str(device()),
+        "data": {"source": source, "sha256": sha256},
+    }
+
+
+def _architecture(config: dict) -> dict:
+    """A header's lists are the dataclass's tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in config["architecture"].items()}
+
+
+def load_digit_unet(weights: str | Path | None = None) -> tuple[DigitUNet, dict]:
+    """(model, header) from a weights file; the shipped `digits.safetensors` by default."""
+    path = Path(weights) if weights else WEIGHTS / "digits.safetensors"
+    state, config = load_weights(path, "digit_unet")
+    return load_state(DigitUNet(DigitConfig(**_architecture(config))), state, path), config
+
+
+def sample_digits(
+    model: DigitUNet,
+    config: dict,
+    labels: Tensor,
+    noises: Tensor | list[int],
+    *,
+    w: float = 2.0,
+    n_steps: int = 20,
+    seed: int = 0,
+    eta: float = 0.0,
+    on_step: OnStep | None = None,
+    progress: bool = False,
+) -> Tensor:
+    """Images (N, 3, 28, 28) uint8 for labels (N,); image k starts from noise number noises[k].
+
+    Equal numbers share one x_T. A sample depends on (seed, its noise number, its label) alone.
+    """
+    schedule = make_schedule(config["schedule"], config["n_train_steps"])
+    where = device()
+    model = model.to(where).to(memory_format=torch.channels_last).eval()
+    noises = list(int(k) for k in noises)
+
+    def chunk(indices: range) -> Tensor:
+        kept = [min(k, len(labels) - 1) for k in indices]
+        generators = sample_generators(seed, [noises[k] for k in kept])
+        x = individual_noise((3, digits.SIDE, digits.SIDE), generators).to(where)
+        predict = guided(model, labels[kept].to(where), w, NULL_LABEL)
+        x = sample_ddim(
+            predict,
+            x,
+            schedule,
+            n_steps,
+            eta=eta,
+            prediction=config["prediction"],
+            generators=generators,
+            on_step=on_step,
+        )
+        return digits.to_uint8(x).cpu()
+
+    return in_chunks(chunk, len(labels), progress=progress)
+
+
+# --- faces ---------------------------------------------------------------------------------------
+
+
+def train_faces(
+    preset: str | Preset = "quick",
+    *,
+    source: str = "auto",
+    out: str | Path | None = None,
+    resume: bool = False,
+) -> tuple[Fitted, dict]:
+    """Train the small face UNet; half of the images are mirrored. Writes the EMA's weights."""
+    name = preset if isinstance(preset, str) else "custom"
+    p = choose_preset(FACE_PRESETS, preset) if isinstance(preset, str) else preset
+    data = faces.load(source)
+    print(data.describe(), flush=True)
+    torch.manual_seed(p.train.seed)
+    model = FaceUNet(p.model).to(memory_format=torch.channels_last)
+    schedule, where = make_schedule(p.schedule, N_TRAIN_STEPS), device()
+    pick = epochs(len(data), p.train.batch_size)
+
+    def loss(net: nn.Module, step: int, generator: torch.Generator) -> Tensor:
+        x_0 = digits.to_float(data.images[pick(step, generator)])
+        mirrored = torch.rand(len(x_0), 1, 1, 1, generator=generator) < 0.5
+        x_0 = torch.where(mirrored, x_0.flip(3), x_0).to(where)
+        return diffusion_loss(net, x_0, schedule, generator, p.prediction, p.min_snr)
+
+    out = Path(out or runs_dir() / f"faces-{name}")
+    fitted = fit(model, loss, p.train, out, resume=resume, label="faces")
+    header = {
+        "kind": "face_unet",
+        "architecture": asdict(model.config),
+        **_header(p, name, fitted, data.source, data.sha256),
+        "size": faces.SIDE,
+    }
+    save_weights(out / "weights.safetensors", fitted.ema.state_dict(), header)
+    return fitted, header
+
+
+def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:
+    """(model, header) from a `.safetensors` file (the shipped one by default) or `UNet.pt`.
+
+    header["prediction"] tells what the network predicts: "eps" for the course's, "v" for ours.
+    """
+    path = Path(weights) if weights else WEIGHTS / "faces.safetensors"
+    if path.suffix == ".safetensors":
+        state, config = load_weights(path, "face_unet")
+        return load_state(FaceUNet(FaceConfig(**_architecture(config))), state, path), config
+    if not path.is_file():
+        raise UserError(f"weights file {path} does not exist; name UNet.pt or a .safetensors file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:
+        raise UserError(
+            f"weights file {path} is truncated or holds more than tensors; "
+            "it must be a state dict saved by torch.save"
+        ) from None
+    if not isinstance(state, dict):
+        raise UserError(f"weights file {path} holds a {type(state).__name__}, not a state dict")
+    config = {"kind": "face_unet", "prediction": "eps", "schedule": "linear", "size": 256}
+    with torch.device("meta"):  # 455 MB of initial values would be thrown away
+        model = FaceUNet()
+    model = load_state(model.to_empty(device="cpu"), state, path)
+    return model, {**config, "n_train_steps": N_TRAIN_STEPS}
+
+
+def sample_faces(
+    model: FaceUNet,
+    config: dict,
+    noise: Tensor,
+    *,
+    n_steps: int = 50,
+    eta: float = 0.0,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """DDIM from noise (N, 3, H, W) to faces (N, 3, H, W), float, with the reference's arithmetic.
+
+    t = 981, 961, .., 1; x_0 clipped; the last step lands at alpha_bar[0]. One face at a time, so
+    that no face depends on its neighbours.
+    """
+    where = device()
+    model = model.to(where).to(memory_format=torch.channels_last).eval()
+    schedule = make_schedule(config["schedule"], config["n_train_steps"])
+    images = [
+        sample_ddim(
+            model,
+            x[None].to(where),
+            schedule,
+            n_steps,
+            eta=eta,
+            prediction=config["prediction"],
+            spacing="leading",
+            last_alpha_bar=None,
+            generators=sample_generators(seed, [k]),
+            on_step=on_step,
+        ).cpu()
+        for k, x in enumerate(noise)
+    ]
+    return torch.cat(images)
+
+
+def to_picture(face: Tensor) -> Tensor:
+    """Float (3, H, W) -> uint8, scaled by its own minimum and maximum as torchvision's
+    `save_image(normalize=True)` does."""
+    low, high = face.min(), face.max()
+    scaled = (face - low) / (high - low).clamp(min=1e-5)
+    return scaled.mul(255).add(0.5).clamp(0, 255).to(torch.uint8)

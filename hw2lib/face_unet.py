@@ -1,0 +1,177 @@
+"""The face UNet: loads the course's `UNet.pt`, and is, smaller, the shipped face model.
+
+The default configuration has 113,673,219 parameters in 427 tensors and works on 256x256 faces; the
+names of its parts are those of the course's checkpoint, so that `load_state_dict(strict=True)`
+holds. The shipped model is the same class with fewer channels on unfolded 4x4 pixel patches.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hw2lib.paths import UserError
+
+
+@dataclass(frozen=True)
+class FaceConfig:
+    """Channels of each resolution, residual blocks a resolution, which resolutions attend.
+
+    `unfold` > 1 turns each square of pixels into channels first (a cheaper first resolution).
+    """
+
+    widths: tuple[int, ...] = (128, 128, 256, 256, 512, 512)
+    blocks: int = 2
+    attention: tuple[int, ...] = (4,)  # indices into widths; mid1 always attends
+    unfold: int = 1
+
+
+SMALL = FaceConfig(widths=(64, 128, 192), blocks=1, attention=(1,), unfold=4)
+TINY = FaceConfig(widths=(32, 32), blocks=1, attention=(), unfold=4)
+
+
+class SinusoidalEmbedding(nn.Module):
+    """t -> (sin(t f_0), .., cos(t f_0), ..) with f_i = 10000^(-2i/width)   (Vaswani et al. 2017)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        exponent = torch.arange(0, width, 2) / width
+        self.register_buffer("inv_freq", torch.exp(-math.log(10000) * exponent))
+
+    def forward(self, t: Tensor) -> Tensor:
+        angle = t.float()[:, None] * self.inv_freq  # (B, width / 2)
+        return torch.cat([angle.sin(), angle.cos()], dim=1)  # (B, width)
+
+
+class ResidualBlock(nn.Module):
+    """GN, SiLU, conv; + time; GN, SiLU, conv; + the input (through a 1x1 conv if widths differ)."""
+
+    def __init__(self, c_in: int, c_out: int, c_time: int):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(32, c_in)
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.time = nn.Sequential(nn.SiLU(), nn.Linear(c_time, c_out))
+        self.norm2 = nn.GroupNorm(32, c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
+        if c_in != c_out:
+            self.skip = nn.Conv2d(c_in, c_out, 1)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = h + self.time(time)[:, :, None, None]
+        h = self.conv2(F.silu(self.norm2(h)))
+        return h + (self.skip(x) if hasattr(self, "skip") else x)
+
+
+class Attention(nn.Module):
+    """One head over all positions: softmax(q . k / sqrt(C)) v, added to the input."""
+
+    def __init__(self, c: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(32, c)
+        self.qkv = nn.Conv2d(c, 3 * c, 1)
+        self.out = nn.Conv2d(c, c, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, dim=2)  # (B, HW, C)
+        y = F.scaled_dot_product_attention(q, k, v)
+        return x + self.out(y.transpose(1, 2).reshape(b, c, h, w))
+
+
+class Stage(nn.Module):
+    """A residual block, followed by attention where the configuration asks for it."""
+
+    def __init__(self, c_in: int, c_out: int, c_time: int, attention: bool):
+        super().__init__()
+        self.resblocks = ResidualBlock(c_in, c_out, c_time)
+        if attention:
+            self.attention = Attention(c_out)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        x = self.resblocks(x, time)
+        return self.attention(x) if hasattr(self, "attention") else x
+
+
+class FaceUNet(nn.Module):
+    """x (B, 3, H, W), t (B,) in 0..999 -> the prediction (B, 3, H, W).
+
+    H and W must be multiples of `unfold * 2^(levels - 1)`: 32 for the course's configuration.
+    """
+
+    def __init__(self, config: FaceConfig | None = None):
+        super().__init__()
+        config = config or FaceConfig()
+        self.config = config
+        widths, first = config.widths, config.widths[0]
+        c_time, c_image = 4 * first, 3 * config.unfold**2
+        self.time = nn.Sequential(
+            SinusoidalEmbedding(first),
+            nn.Linear(first, c_time),
+            nn.SiLU(),
+            nn.Linear(c_time, c_time),
+        )
+        self.down1 = nn.Conv2d(c_image, first, 3, padding=1)
+        skips, c, n = [first], first, 1
+        for level, width in enumerate(widths):
+            for _ in range(config.blocks):
+                n += 1
+                setattr(self, f"down{n}", Stage(c, width, c_time, level in config.attention))
+                c = width
+                skips.append(c)
+            if level < len(widths) - 1:
+                n += 1
+                strided = nn.Sequential(nn.Conv2d(c, c, 3, stride=2, padding=1))
+                setattr(self, f"down{n}", strided)
+                skips.append(c)
+        self.n_down, n = n, 0
+        self.mid1 = Stage(c, c, c_time, True)
+        self.mid2 = Stage(c, c, c_time, False)
+        for level in reversed(range(len(widths))):
+            for _ in range(config.blocks + 1):
+                n += 1
+                attention = level in config.attention
+                stage = Stage(c + skips.pop(), widths[level], c_time, attention)
+                setattr(self, f"up{n}", stage)
+                c = widths[level]
+            if level > 0:
+                n += 1
+                upsample = nn.Upsample(scale_factor=2, mode="nearest")
+                grow = nn.Sequential(upsample, nn.Conv2d(c, c, 3, padding=1))
+                setattr(self, f"up{n}", grow)
+        self.n_up = n
+        last = nn.Conv2d(first, c_image, 3, padding=1)
+        self.out = nn.Sequential(nn.GroupNorm(32, first), nn.SiLU(), last)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        config = self.config
+        multiple = config.unfold * 2 ** (len(config.widths) - 1)
+        if x.shape[-1] % multiple or x.shape[-2] % multiple:
+            raise UserError(
+                f"images of {x.shape[-2]}x{x.shape[-1]} pixels do not fit this face UNet; "
+                f"height and width must be multiples of {multiple}"
+            )
+        time = self.time(t)  # (B, c_time)
+        x = self.down1(F.pixel_unshuffle(x, config.unfold))
+        skips = [x]
+        for n in range(2, self.n_down + 1):
+            part = getattr(self, f"down{n}")
+            x = part(x, time) if isinstance(part, Stage) else part(x)
+            skips.append(x)
+        x = self.mid2(self.mid1(x, time), time)
+        for n in range(1, self.n_up + 1):
+            part = getattr(self, f"up{n}")
+            if isinstance(part, Stage):
+                x = part(torch.cat([x, skips.pop()], dim=1), time)
+            else:
+                x = part(x)
+        return F.pixel_shuffle(self.out(x), config.unfold)
+
+
+def as_header(model: FaceUNet) -> dict:
+    """The part of a weights header that rebuilds the architecture."""
+    return {"kind": "face_unet", "architecture": asdict(model.config)}

@@ -1,0 +1,68 @@
+"""Where things lie. The only module that knows folders; everything else asks here."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+WEIGHTS = ROOT / "data" / "weights"  # shipped weights, safetensors
+RESULTS = ROOT / "data" / "results"  # recorded results, JSON
+NOISE = ROOT / "data" / "noise"  # shipped noise files 00.pt ..
+
+
+class UserError(Exception):
+    """A user's mistake: one line that names the file or parameter, what is wrong, what is right.
+
+    The command line prints it without a traceback and exits with status 2.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython's hook: notebooks show the line and no traceback either."""
+        return [f"UserError: {self}"]
+
+
+def data_dir() -> Path:
+    """Folder with the data sets: `HW2_DATA`, else `data/`."""
+    return Path(os.environ.get("HW2_DATA") or ROOT / "data").expanduser().resolve()
+
+
+def build_dir() -> Path:
+    """Folder for everything that is made again at will: `HW2_BUILD`, else `build/`."""
+    return Path(os.environ.get("HW2_BUILD") or ROOT / "build").expanduser().resolve()
+
+
+def runs_dir() -> Path:
+    """Folder with one sub-folder for each training run."""
+    return build_dir() / "runs"
+
+
+def writable_dir(path: str | Path) -> Path:
+    """Make the folder `path` if need be and return it; UserError if nothing can be written there."""
+    path = Path(path).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"output folder {path} cannot be written ({reason}); name another folder"
+        ) from None
+    return path
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it becomes `path` only if the block succeeds."""
+    path = Path(path)
+    writable_dir(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

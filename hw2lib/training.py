@@ -1,0 +1,278 @@
+"""One training loop for every model: EMA, atomic checkpoints, exact resume, mixed precision.
+
+    loss(model, step, generator) -> scalar
+
+is all that a model brings. Every random draw comes from `generator`, whose state is part of the
+checkpoint: a run that was interrupted and resumed ends with the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import signal
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from hw2lib.paths import UserError, atomic_write, writable_dir
+
+Loss = Callable[[nn.Module, int, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one run; steps are optimiser steps, `ema` the decay of the weight average."""
+
+    steps: int
+    batch_size: int = 64
+    lr: float = 1e-3
+    schedule: str = "constant"  # constant | cosine, both after a linear warm-up
+    weight_decay: float = 1e-4
+    warmup: int = 100
+    clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    save_every_s: float = 120.0
+
+
+@dataclass
+class Fitted:
+    """What a run leaves: the last weights, their average, one loss a step, seconds of training."""
+
+    model: nn.Module
+    ema: nn.Module
+    losses: list[float]
+    seconds: float
+
+
+def device() -> torch.device:
+    """The GPU if there is one (each process of `accelerate launch` its own), else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("cpu")
+
+
+def learning_rate(step: int, cfg: TrainConfig) -> float:
+    """Linear warm-up, then constant or a cosine that ends at zero."""
+    warm = min(1.0, (step + 1) / max(1, cfg.warmup))
+    if cfg.schedule == "constant":
+        return cfg.lr * warm
+    return cfg.lr * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / cfg.steps)))
+
+
+@torch.no_grad()
+def update_ema(ema: nn.Module, model: nn.Module, step: int, decay: float) -> None:
+    """ema <- d ema + (1 - d) model with d = min(decay, (1 + step) / (10 + step)).
+
+    Buffers (batch statistics) are averaged too where they are floating point.
+    """
+    d = min(decay, (1 + step) / (10 + step))
+    average = list(ema.parameters()) + list(ema.buffers())
+    current = list(model.parameters()) + list(model.buffers())
+    for a, c in zip(average, current, strict=True):
+        if a.is_floating_point():
+            a.lerp_(c.detach(), 1 - d)
+        else:
+            a.copy_(c)
+
+
+def fit(
+    model: nn.Module,
+    loss: Loss,
+    cfg: TrainConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    label: str = "training",
+) -> Fitted:
+    """Train `model` in place and keep `out/checkpoint.pt`; a finished run returns at once.
+
+    Errors: UserError when `out` already holds a run and `resume` is false, when its settings
+    differ from `cfg` (a longer constant run may go on), when the loss is no longer finite, and,
+    after saving, when the run is interrupted (SIGINT or SIGTERM).
+    """
+    if cfg.schedule not in ("constant", "cosine"):
+        raise UserError(f"schedule {cfg.schedule!r} is unknown; choose constant or cosine")
+    out = writable_dir(out)
+    file = out / "checkpoint.pt"
+    if file.exists() and not resume:
+        raise UserError(f"{out} already holds a run; add --resume to go on or name another folder")
+    where = device()
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    rank = int(os.environ.get("RANK", "0"))
+    model.to(where).train()
+    ema = copy.deepcopy(model).requires_grad_(False).eval()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay, betas=(0.9, 0.99)
+    )
+    # Each process draws its own batches.
+    generator = torch.Generator().manual_seed(cfg.seed + 1_000_003 * rank)
+    start, losses, before = 0, [], 0.0
+    if file.exists():
+        start, losses, before = _restore(file, cfg, model, ema, optimizer, generator)
+    net: nn.Module = model
+    if several:
+        from accelerate import Accelerator
+
+        accelerator = Accelerator()
+        net, optimizer = accelerator.prepare(model, optimizer)
+
+    def save(step: int) -> None:
+        if rank == 0:
+            state = {
+                "config": asdict(cfg),
+                "step": step,
+                "model": model.state_dict(),
+                "ema": ema.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "generator": generator.get_state(),
+                "losses": losses,
+                "seconds": before + time.perf_counter() - began,
+            }
+            with atomic_write(file) as part:
+                torch.save(state, part)
+
+    began = saved = time.perf_counter()
+    step = start
+    with _Stop() as stop:
+        bar = tqdm(
+            range(start, cfg.steps), label, initial=start, total=cfg.steps, delay=2, mininterval=2
+        )
+        for step in bar:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, cfg)
+            with torch.autocast(where.type, torch.bfloat16, enabled=where.type == "cuda"):
+                value = loss(net, step, generator)
+            if not math.isfinite(number := value.item()):
+                raise UserError(f"{label}: the loss is {number} at step {step}; lower lr")
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(value) if several else value.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
+            optimizer.step()
+            update_ema(ema, model, step, cfg.ema)
+            losses.append(number)
+            if step % 50 == 0:
+                bar.set_postfix(loss=f"{sum(losses[-200:]) / len(losses[-200:]):.4f}")
+            if stop.asked:
+                save(step + 1)
+                raise UserError(
+                    f"{label}: interrupted after step {step + 1} of {cfg.steps}; "
+                    f"the checkpoint is {file}; go on with --resume"
+                )
+            if time.perf_counter() - saved > cfg.save_every_s:
+                save(step + 1)
+                saved = time.perf_counter()
+    seconds = before + time.perf_counter() - began
+    if start < cfg.steps:
+        save(cfg.steps)
+    return Fitted(model.eval(), ema, losses, seconds)
+
+
+class _Stop:
+    """Turns the first SIGINT or SIGTERM into a flag, so that a step is never cut in half."""
+
+    def __enter__(self) -> _Stop:
+        self.asked = False
+        self.old = {}
+        try:
+            for name in (signal.SIGINT, signal.SIGTERM):
+                self.old[name] = signal.signal(name, self._ask)
+        except ValueError:  # not the main thread: leave the signals alone
+            pass
+        return self
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+    def __exit__(self, *_: object) -> None:
+        for name, handler in self.old.items():
+            signal.signal(name, handler)
+
+
+def _restore(file, cfg, model, ema, optimizer, generator) -> tuple[int, list[float], float]:
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(
+            f"{file} is not a readable checkpoint ({type(error).__name__}); "
+            "delete it to start again"
+        ) from None
+    old, new = dict(state["config"]), asdict(cfg)
+    free = {"save_every_s"} | ({"steps"} if cfg.schedule == "constant" else set())
+    for key in old.keys() | new.keys():
+        if key not in free and old.get(key) != new.get(key):
+            raise UserError(
+                f"{file} was made with {key}={old.get(key)}, not {new.get(key)}; "
+                "resume with the same settings or name another folder"
+            )
+    try:
+        model.load_state_dict(state["model"])
+        ema.load_state_dict(state["ema"])
+    except RuntimeError:
+        raise UserError(
+            f"{file} holds another architecture; resume with the same one or name another folder"
+        ) from None
+    optimizer.load_state_dict(state["optimizer"])
+    generator.set_state(state["generator"])
+    return state["step"], state["losses"], state["seconds"]
+
+
+# --- weights files -----------------------------------------------------------------------------
+
+
+def save_weights(path: str | Path, state: dict[str, Tensor], config: dict) -> Path:
+    """Write floating-point tensors as fp16 safetensors; `config` (with "kind") in the header."""
+    if "kind" not in config:
+        raise ValueError('config needs a "kind", the name of the architecture')
+    tensors = {
+        key: (value.detach().cpu().half() if value.is_floating_point() else value.cpu())
+        .contiguous()
+        .clone()
+        for key, value in state.items()
+    }
+    with atomic_write(path) as part:
+        save_file(tensors, part, metadata={"config": json.dumps(config, sort_keys=True)})
+    return Path(path)
+
+
+def load_weights(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict]:
+    """Read (state dict in fp32, config) of a weights file made for the architecture `kind`."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"weights file {path} does not exist; name a .safetensors file")
+    try:
+        with safe_open(path, "pt") as file:
+            config = json.loads((file.metadata() or {}).get("config", "{}"))
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, struct.error, ValueError, OSError):
+        raise UserError(
+            f"weights file {path} is truncated or no safetensors file; copy it again"
+        ) from None
+    if config.get("kind") != kind:
+        found = config.get("kind") or "an unknown architecture"
+        raise UserError(f"weights file {path} is for {found}; this command needs {kind}")
+    state = {key: v.float() if v.is_floating_point() else v for key, v in state.items()}
+    return state, config
+
+
+def load_state(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> nn.Module:
+    """`load_state_dict(strict=True)` whose failure is one line that names the file."""
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError:
+        raise UserError(
+            f"weights file {path} is for another architecture than {type(model).__name__}; "
+            "use weights that were trained with this configuration"
+        ) from None
+    return model.eval()

@@ -1,0 +1,195 @@
+"""The conditional digit UNet, and the one that follows the report being reproduced.
+
+Both map (x (B, 3, 28, 28), t (B,) in 0..T-1, label (B,) in 0..10) to a prediction (B, 3, 28, 28).
+Label 10 is the null label of classifier-free guidance, a learnt embedding like the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hw2lib.face_unet import SinusoidalEmbedding
+
+NULL_LABEL = 10
+
+
+@dataclass(frozen=True)
+class DigitConfig:
+    """Channels at 14x14 and 7x7, residual blocks a resolution, width of the condition vector."""
+
+    widths: tuple[int, int] = (64, 128)
+    blocks: int = 1
+    c_condition: int = 256
+
+
+class AdaBlock(nn.Module):
+    """Residual block: h = conv(silu((1 + scale) GN(conv(silu(GN(x)))) + shift)); x + h.
+
+    scale and shift come from the condition (FiLM, Perez et al. 2018; "AdaGN", Dhariwal & Nichol
+    2021). The last convolution starts at zero, so that a new block is the identity.
+    """
+
+    def __init__(self, c_in: int, c_out: int, c_condition: int):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(8, c_in)
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.condition = nn.Linear(c_condition, 2 * c_out)
+        self.norm2 = nn.GroupNorm(8, c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))  # (B, c_out, H, W)
+        scale, shift = self.condition(condition)[:, :, None, None].chunk(2, dim=1)
+        h = self.conv2(F.silu((1 + scale) * self.norm2(h) + shift))
+        return self.skip(x) + h
+
+
+class SelfAttention(nn.Module):
+    """Four heads over the 49 positions of 7x7, added to the input."""
+
+    def __init__(self, c: int, heads: int = 4):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(8, c)
+        self.qkv = nn.Conv2d(c, 3 * c, 1)
+        self.out = nn.Conv2d(c, c, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        qkv = self.qkv(self.norm(x)).reshape(b, 3, self.heads, c // self.heads, h * w)
+        q, k, v = qkv.transpose(3, 4).unbind(1)  # each (B, heads, HW, C / heads)
+        y = F.scaled_dot_product_attention(q, k, v)
+        return x + self.out(y.transpose(2, 3).reshape(b, c, h, w))
+
+
+class DigitUNet(nn.Module):
+    """Two resolutions, 14x14 and 7x7, on 2x2 pixels unfolded to channels.
+
+    Unfolding makes the first resolution four times cheaper at no loss of information: the 28x28x3
+    image becomes 14x14x12.
+    """
+
+    def __init__(self, config: DigitConfig | None = None):
+        super().__init__()
+        config = config or DigitConfig()
+        self.config = config
+        (c1, c2), e = config.widths, config.c_condition
+        self.time = nn.Sequential(SinusoidalEmbedding(c2), nn.Linear(c2, e), nn.SiLU())
+        self.time_out = nn.Linear(e, e)
+        self.label = nn.Embedding(NULL_LABEL + 1, e)
+        self.first = nn.Conv2d(12, c1, 3, padding=1)
+        n = config.blocks
+        self.down14 = nn.ModuleList(AdaBlock(c1, c1, e) for _ in range(n))
+        self.shrink = nn.Conv2d(c1, c2, 3, stride=2, padding=1)
+        self.down7 = nn.ModuleList(AdaBlock(c2, c2, e) for _ in range(n))
+        self.attention = SelfAttention(c2)
+        self.middle = AdaBlock(c2, c2, e)
+        self.up7 = nn.ModuleList(AdaBlock(2 * c2, c2, e) for _ in range(n))
+        self.grow = nn.Conv2d(c2, 4 * c1, 1)
+        self.up14 = nn.ModuleList(AdaBlock(2 * c1, c1, e) for _ in range(n))
+        self.norm = nn.GroupNorm(8, c1)
+        self.last = nn.Conv2d(c1, 12, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
+        condition = F.silu(self.time_out(self.time(t)) + self.label(label))  # (B, e)
+        x = self.first(F.pixel_unshuffle(x, 2))  # (B, c1, 14, 14)
+        skips = []
+        for block in self.down14:
+            x = block(x, condition)
+            skips.append(x)
+        x = self.shrink(x)  # (B, c2, 7, 7)
+        for block in self.down7:
+            x = block(x, condition)
+            skips.append(x)
+        x = self.middle(self.attention(x), condition)
+        for block in self.up7:
+            x = block(torch.cat([x, skips.pop()], dim=1), condition)
+        x = F.pixel_shuffle(self.grow(x), 2)  # (B, c1, 14, 14)
+        for block in self.up14:
+            x = block(torch.cat([x, skips.pop()], dim=1), condition)
+        return F.pixel_shuffle(self.last(F.silu(self.norm(x))), 2)  # (B, 3, 28, 28)
+
+
+# --- the architecture of the report being reproduced ---------------------------------------------
+
+
+def _double(c_in: int, c_out: int) -> nn.Sequential:
+    """Two 3x3 convolutions, each with batch norm and ReLU, no residual."""
+    return nn.Sequential(
+        nn.Conv2d(c_in, c_out, 3, padding=1),
+        nn.BatchNorm2d(c_out),
+        nn.ReLU(),
+        nn.Conv2d(c_out, c_out, 3, padding=1),
+        nn.BatchNorm2d(c_out),
+        nn.ReLU(),
+    )
+
+
+def _embed(c_in: int, c_out: int) -> nn.Sequential:
+    """Two linear layers around a ReLU, shaped to multiply or add to feature maps."""
+    return nn.Sequential(
+        nn.Linear(c_in, c_out), nn.ReLU(), nn.Linear(c_out, c_out), nn.Unflatten(1, (c_out, 1, 1))
+    )
+
+
+class ReportUNet(nn.Module):
+    """The report's network: width F = 128, plain convolutions, ReLU, `label * x + time` going up.
+
+    The time enters as one number t / T, the label as a one-hot vector (all zeros for null); both
+    act in the upsampling path only. Inputs in [0, 1], as in the report.
+    """
+
+    def __init__(self, width: int = 128, n_steps: int = 1000):
+        super().__init__()
+        f = width
+        self.n_steps = n_steps
+        self.first = _double(3, f)
+        self.down1 = nn.Sequential(_double(f, f), nn.MaxPool2d(2))
+        self.down2 = nn.Sequential(_double(f, 2 * f), nn.MaxPool2d(2))
+        self.to_vector = nn.Sequential(nn.AvgPool2d(7), nn.ReLU())
+        self.up0 = nn.Sequential(
+            nn.ConvTranspose2d(2 * f, 2 * f, 7, 7), nn.GroupNorm(8, 2 * f), nn.ReLU()
+        )
+        self.time1, self.label1 = _embed(1, 2 * f), _embed(10, 2 * f)
+        self.up1 = nn.Sequential(
+            nn.ConvTranspose2d(4 * f, f, 2, 2), _double(f, f), _double(f, f)
+        )
+        self.time2, self.label2 = _embed(1, f), _embed(10, f)
+        self.up2 = nn.Sequential(
+            nn.ConvTranspose2d(2 * f, f, 2, 2), _double(f, f), _double(f, f)
+        )
+        self.out = nn.Sequential(
+            nn.Conv2d(2 * f, f, 3, padding=1),
+            nn.GroupNorm(8, f),
+            nn.ReLU(),
+            nn.Conv2d(f, 3, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
+        time = (t.float() / self.n_steps)[:, None]  # (B, 1)
+        one_hot = F.one_hot(label, NULL_LABEL + 1)[:, :NULL_LABEL].float()  # null: zeros
+        x28 = self.first(x)  # (B, F, 28, 28)
+        x14 = self.down1(x28)  # (B, F, 14, 14)
+        x7 = self.down2(x14)  # (B, 2F, 7, 7)
+        up = self.up0(self.to_vector(x7))  # (B, 2F, 7, 7)
+        up = self.label1(one_hot) * up + self.time1(time)
+        up = self.up1(torch.cat([up, x7], dim=1))  # (B, F, 14, 14)
+        up = self.label2(one_hot) * up + self.time2(time)
+        up = self.up2(torch.cat([up, x14], dim=1))  # (B, F, 28, 28)
+        return self.out(torch.cat([up, x28], dim=1))
+
+
+def as_header(model: DigitUNet) -> dict:
+    """The part of a weights header that rebuilds the architecture."""
+    return {"kind": "digit_unet", "architecture": asdict(model.config)}
