@@ -1,0 +1,292 @@
+"""Every figure of the report, one function each; all return a matplotlib Figure.
+
+Figures are 7 inches wide with text of 10 points and more, so that they read well in a 700 pixel
+column, and have a white ground, so that they read the same in the dark theme. Images come as uint8
+or as floats in [-1, 1], always (..., 3, H, W).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt  # noqa: F401  (tells notebooks how to show a Figure)
+import numpy as np
+import torch
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+WIDTH = 7.0
+# Okabe and Ito's colours (told apart by colour-blind readers too), filled up to ten.
+COLOURS = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7",
+    "#56B4E9", "#8C564B", "#7F7F7F", "#BCBD22", "#222222",
+)  # fmt: skip
+_MARKERS = ("o", "^")
+_STYLE = {
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "figure.dpi": 100,
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def _figure(height: float) -> Figure:
+    return Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white", dpi=100)
+
+
+def to_array(images: Tensor) -> np.ndarray:
+    """(..., 3, H, W) uint8 or [-1, 1] -> (..., H, W, 3) floats in [0, 1]."""
+    images = torch.as_tensor(images).detach().cpu()
+    if images.dtype != torch.uint8:
+        images = (images.float().clamp(-1, 1) + 1) * 127.5
+    return (images.float() / 255).movedim(-3, -1).numpy()
+
+
+def _mosaic(ax: Axes, images: Tensor, gap: float = 0.06) -> tuple[np.ndarray, np.ndarray]:
+    """Draw images (rows, columns, 3, H, W) as one; returns the rows' and the columns' centres."""
+    x = to_array(images)
+    rows, columns, h, w, _ = x.shape
+    space = max(1, round(gap * w))
+    canvas = np.ones((rows * (h + space) - space, columns * (w + space) - space, 3), np.float32)
+    for i in range(rows):
+        for j in range(columns):
+            top, left = i * (h + space), j * (w + space)
+            canvas[top : top + h, left : left + w] = x[i, j]
+    ax.imshow(canvas, interpolation="nearest")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    down = np.arange(rows) * (h + space) + (h - 1) / 2
+    return down, np.arange(columns) * (w + space) + (w - 1) / 2
+
+
+def _grid(images: Tensor, row_labels: Sequence[str], column_labels: Sequence[str]) -> Figure:
+    rows, columns, _, h, w = images.shape
+    with rc_context(_STYLE):
+        fig = _figure(min(9.0, (WIDTH - 0.6) * rows * h / (columns * w) + 0.5))
+        ax = fig.add_subplot()
+        down, across = _mosaic(ax, images)
+        if len(row_labels):
+            ax.set_yticks(down, row_labels)
+        if len(column_labels):
+            ax.set_xticks(across, column_labels)
+            ax.xaxis.tick_top()
+        ax.tick_params(length=0)
+    return fig
+
+
+# --- P1: digits -----------------------------------------------------------------------------
+
+
+def digit_grid(images: Tensor) -> Figure:
+    """One row a digit, one column a noise that its ten digits share.
+
+    images: (digits, columns, 3, H, W), or (100, 3, H, W) row by row.
+    """
+    if images.ndim == 4:
+        images = images.unflatten(0, (10, -1))
+    rows, columns = images.shape[:2]
+    fig = _grid(images, [str(d) for d in range(rows)], [str(c + 1) for c in range(columns)])
+    fig.axes[0].set(ylabel="digit asked for", xlabel="noise, the same down a column")
+    fig.axes[0].xaxis.set_label_position("top")
+    return fig
+
+
+def reverse_strip(x_t: Sequence[Tensor], x0: Sequence[Tensor], steps: Sequence[int]) -> Figure:
+    """The reverse process: the state x_t above, the model's guess of x_0 then below.
+
+    x_t, x0: images (3, H, W), one for each time step in `steps`.
+    """
+    if not len(x_t) == len(x0) == len(steps):
+        raise ValueError(f"{len(x_t)} states, {len(x0)} guesses, {len(steps)} steps; must be equal")
+    images = torch.stack([torch.stack(list(x_t)), torch.stack(list(x0))])
+    return _grid(images, ["$x_t$", r"$\hat x_0$"], [f"t = {t}" for t in steps])
+
+
+def confusion(matrix) -> Figure:
+    """Heat map of counts (10, 10); rows: digit asked for (or true), columns: digit read."""
+    import seaborn
+
+    matrix = np.asarray(matrix)
+    with rc_context(_STYLE):
+        fig = _figure(5.6)
+        ax = fig.add_subplot()
+        seaborn.heatmap(
+            matrix, ax=ax, annot=True, fmt="d", cmap="Blues", cbar=False, square=True,
+            linewidths=0.5, annot_kws={"size": 10},
+        )  # fmt: skip
+        ax.set(xlabel="digit read", ylabel="digit asked for")
+        ax.tick_params(length=0, rotation=0)
+    return fig
+
+
+# --- P2: faces ------------------------------------------------------------------------------
+
+
+def strip(images: Tensor, alphas: Sequence[float], rows: Sequence[str] = ()) -> Figure:
+    """Images (N, 3, H, W) side by side under their alphas, or several (`rows`, N, 3, H, W)."""
+    images = torch.as_tensor(images)
+    images = images[None] if images.ndim == 4 else images
+    if images.shape[1] != len(alphas):
+        raise ValueError(f"{images.shape[1]} images for {len(alphas)} alphas; must be equal")
+    fig = _grid(images, list(rows), [f"{alpha:g}" for alpha in alphas])
+    fig.axes[0].set_xlabel(r"$\alpha$")
+    fig.axes[0].xaxis.set_label_position("top")
+    return fig
+
+
+def eta_grid(images: Tensor, etas: Sequence[float], noises: Sequence[str]) -> Figure:
+    """images[noise][eta] (N, E, 3, H, W): one row a noise file, one column an eta."""
+    images = torch.stack([torch.stack(list(row)) for row in images])
+    if images.shape[:2] != (len(noises), len(etas)):
+        raise ValueError(
+            f"images {tuple(images.shape[:2])} for {len(noises)} noises and {len(etas)} etas"
+        )
+    fig = _grid(images, list(noises), [f"{eta:g}" for eta in etas])
+    fig.axes[0].set(xlabel=r"$\eta$", ylabel="noise")
+    fig.axes[0].xaxis.set_label_position("top")
+    return fig
+
+
+def norm_curve(alphas: Sequence[float], slerp: Sequence[float], lerp: Sequence[float]) -> Figure:
+    """Measured norms of the noise along both ways, as shares of the norm at alpha = 0.
+
+    The line is the theory for two perpendicular noises, sqrt((1 - alpha)^2 + alpha^2).
+    """
+    slerp, lerp = (np.asarray(x, float) / float(x[0]) for x in (slerp, lerp))
+    a = np.linspace(0, 1, 101)
+    with rc_context(_STYLE):
+        fig = _figure(3.8)
+        ax = fig.add_subplot()
+        ax.plot(a, np.sqrt((1 - a) ** 2 + a**2), color=COLOURS[7], lw=1.5, zorder=1,
+                label=r"theory $\sqrt{(1-\alpha)^2+\alpha^2}$")  # fmt: skip
+        ax.plot(alphas, slerp, "o-", color=COLOURS[0], label="slerp, measured")
+        ax.plot(alphas, lerp, "s", color=COLOURS[3], label="lerp, measured")
+        ax.set(xlabel=r"$\alpha$", ylabel="norm / norm of the first noise")
+        ax.set_ylim(min(0.6, lerp.min() - 0.05), max(1.1, slerp.max() + 0.05))
+        ax.legend(frameon=False)
+    return fig
+
+
+# --- P3: domain adaptation ------------------------------------------------------------------
+
+
+def embed_tsne(features, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
+    """t-SNE (van der Maaten and Hinton, 2008) of features (N, D) -> (N, 2); same seed, same map.
+
+    Features of more than 50 dimensions are first projected on their 50 main directions.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    x = np.asarray(torch.as_tensor(features).detach().cpu(), dtype=np.float32)
+    if len(x) <= 3:
+        raise ValueError(f"{len(x)} points are too few for a map")
+    if x.shape[1] > 50 and len(x) > 50:
+        x = PCA(50, random_state=seed).fit_transform(x)
+    perplexity = min(perplexity, (len(x) - 1) / 3)
+    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(x)
+
+
+def tsne(embedding: np.ndarray, labels, domains: Sequence[str], by: str = "class") -> Figure:
+    """A map (N, 2), coloured `by` "class" (labels, N digits) or "domain" (domains, N names).
+
+    Coloured by class, the domains differ by their marks.
+    """
+    if by not in ("class", "domain"):
+        raise ValueError(f'by {by!r}; "class" or "domain" is right')
+    labels, domains = np.asarray(labels), np.asarray(domains)
+    if not len(embedding) == len(labels) == len(domains):
+        raise ValueError(f"{len(embedding)} points, {len(labels)} labels, {len(domains)} domains")
+    names = list(dict.fromkeys(domains.tolist()))  # in the order in which they come
+    values = labels if by == "class" else domains
+    groups = sorted(set(labels.tolist())) if by == "class" else names
+    with rc_context(_STYLE):
+        fig = _figure(5.2)
+        ax = fig.add_subplot()
+        # In random order: else the last group would hide the others.
+        order = np.random.default_rng(0).permutation(len(embedding))
+        colour = np.array([COLOURS[groups.index(v) % len(COLOURS)] for v in values.tolist()])
+        for k, name in enumerate(names):
+            part = order[domains[order] == name]
+            ax.scatter(*embedding[part].T, c=colour[part], s=11, alpha=0.7, linewidths=0,
+                       marker=_MARKERS[k % 2])  # fmt: skip
+        handles = [ax.scatter([], [], color=COLOURS[i % len(COLOURS)], s=45, label=str(group),
+                              marker="o" if by == "class" else _MARKERS[i % 2])
+                   for i, group in enumerate(groups)]  # fmt: skip
+        if by == "class":
+            handles += [ax.scatter([], [], color="0.4", s=45, label=name, marker=_MARKERS[k % 2])
+                        for k, name in enumerate(names)]  # fmt: skip
+        ax.legend(handles=handles, title=by, frameon=False, loc="center left",
+                  bbox_to_anchor=(1.0, 0.5))  # fmt: skip
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    return fig
+
+
+def accuracy_table(rows: Mapping[str, Mapping[str, dict | None]]) -> str:
+    """Markdown table of rows[row][column] = entry of a result file; in percent with intervals."""
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, row in rows.items():
+        cells = [_percent(row.get(column)) for column in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _percent(entry: dict | None) -> str:
+    if not entry:
+        return "not run"
+    text = f"{100 * entry['mean']:.2f}"
+    if entry.get("low") is None:
+        return text
+    return f"{text} ({100 * entry['low']:.1f} to {100 * entry['high']:.1f})"
+
+
+# --- training and models --------------------------------------------------------------------
+
+
+def loss_curve(losses: Sequence[float] | Mapping[str, Sequence[float]], log: bool = True) -> Figure:
+    """Loss by step, its running mean in full colour; several runs as {name: losses}."""
+    runs = losses if isinstance(losses, Mapping) else {"loss": losses}
+    with rc_context(_STYLE):
+        fig = _figure(3.6)
+        ax = fig.add_subplot()
+        for colour, (name, values) in zip(COLOURS, runs.items(), strict=False):
+            values = np.asarray(values, float)
+            window = max(1, len(values) // 50)
+            smooth = np.convolve(values, np.ones(window) / window, "valid")
+            ax.plot(np.arange(1, len(values) + 1), values, color=colour, alpha=0.2, lw=0.8)
+            # A mean belongs to the middle of its window.
+            ax.plot(np.arange(len(smooth)) + (window + 1) / 2, smooth, color=colour, label=name)
+        if log and all(min(values) > 0 for values in runs.values()):
+            ax.set_yscale("log")
+        ax.set(xlabel="step", ylabel="loss")
+        if len(runs) > 1:
+            ax.legend(frameon=False)
+    return fig
+
+
+def architecture(model: nn.Module, *inputs: Tensor, depth: int = 2, name: str = "model"):
+    """Drawing of a model by torchview, a graphviz graph that notebooks show as a picture.
+
+    inputs: what `model` is called with. Without graphviz's program `dot` it prints one line that
+    says so and returns None: a drawing must not stop a report.
+    """
+    if shutil.which("dot") is None:
+        print("figures.architecture: no drawing, graphviz's program `dot` is not installed")
+        return None
+    from torchview import draw_graph
+
+    graph = draw_graph(
+        model, input_data=list(inputs), depth=depth, graph_name=name, device="cpu",
+        expand_nested=True, hide_inner_tensors=True, save_graph=False,
+    ).visual_graph  # fmt: skip
+    graph.attr(bgcolor="white")
+    return graph

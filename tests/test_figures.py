@@ -1,0 +1,176 @@
+"""Figures: drawn without error, readable at 700 pixels, and showing what they were given."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from hw2lib import figures
+from hw2lib.metrics import accuracy_metric, metric
+
+
+def images(*shape):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def render(fig: Figure) -> np.ndarray:
+    """Pixels of the figure as the book shows it; checks what holds for every figure."""
+    assert isinstance(fig, Figure)
+    assert fig.get_figwidth() * fig.dpi == 700
+    stream = io.BytesIO()
+    fig.savefig(stream, format="png")
+    texts = [t for t in fig.findobj(lambda a: hasattr(a, "get_fontsize")) if t.get_text()]
+    assert min((t.get_fontsize() for t in texts), default=10) >= 9.5
+    pixels = np.asarray(Image.open(stream).convert("RGB"))
+    assert (pixels[0] == 255).all()  # white ground, so that a dark page does not swallow text
+    return pixels
+
+
+def ticks(labels):
+    return [label.get_text() for label in labels]
+
+
+def test_to_array():
+    x = torch.tensor([-1.0, 0.0, 2.0])[:, None, None].expand(3, 2, 2)
+    assert figures.to_array(x)[0, 0].tolist() == [0.0, 0.5, 1.0]
+    assert figures.to_array(torch.full((3, 2, 2), 255, dtype=torch.uint8)).max() == 1.0
+
+
+def test_digit_grid_puts_each_image_in_its_place():
+    # Image (digit, column) is grey of brightness digit / 10 + column / 100.
+    grey = torch.arange(100).float().view(100, 1, 1, 1).expand(100, 3, 28, 28) / 50 - 1
+    fig = figures.digit_grid(grey)
+    render(fig)
+    ax = fig.axes[0]
+    canvas = ax.images[0].get_array()
+    for digit, column in ((0, 0), (0, 9), (7, 3), (9, 9)):
+        y, x = ax.get_yticks()[digit], ax.get_xticks()[column]
+        assert canvas[int(y), int(x), 0] == pytest.approx((10 * digit + column) / 100, abs=1e-6)
+    assert ticks(ax.get_yticklabels()) == [str(d) for d in range(10)]
+    same = figures.digit_grid(grey.view(10, 10, 3, 28, 28)).axes[0].images[0].get_array()
+    assert np.array_equal(canvas, same)
+
+
+def test_reverse_strip():
+    states = list(images(6, 3, 28, 28))
+    fig = figures.reverse_strip(states, states[::-1], [999, 800, 600, 400, 200, 0])
+    render(fig)
+    assert ticks(fig.axes[0].get_xticklabels())[0] == "t = 999"
+    assert len(fig.axes[0].get_yticks()) == 2
+    with pytest.raises(ValueError, match="must be equal"):
+        figures.reverse_strip(states, states, [0])
+
+
+def test_strip():
+    alphas = [i / 10 for i in range(11)]
+    fig = figures.strip(images(11, 3, 64, 64), alphas)
+    render(fig)
+    assert ticks(fig.axes[0].get_xticklabels()) == [f"{a:g}" for a in alphas]
+    render(figures.strip(images(2, 11, 3, 64, 64), alphas, rows=["slerp", "lerp"]))
+    with pytest.raises(ValueError, match="must be equal"):
+        figures.strip(images(3, 3, 64, 64), alphas)
+
+
+def test_eta_grid():
+    etas, noises = [0, 0.25, 0.5, 0.75, 1], ["00", "01", "02", "03"]
+    grid = images(4, 5, 3, 64, 64)
+    fig = figures.eta_grid(grid, etas, noises)
+    render(fig)
+    assert ticks(fig.axes[0].get_yticklabels()) == noises
+    render(figures.eta_grid([list(row) for row in grid], etas, noises))
+    with pytest.raises(ValueError, match="noises"):
+        figures.eta_grid(grid, etas[:4], noises)
+
+
+def test_norm_curve_shows_theory_and_measurement():
+    alphas = np.linspace(0, 1, 11)
+    fig = figures.norm_curve(alphas, np.full(11, 111.0), 111 * np.hypot(1 - alphas, alphas))
+    render(fig)
+    theory, slerp, lerp = fig.axes[0].lines
+    assert theory.get_ydata().min() == pytest.approx(np.sqrt(0.5))
+    assert np.allclose(slerp.get_ydata(), 1)
+    assert lerp.get_ydata()[5] == pytest.approx(np.sqrt(0.5))
+
+
+def two_domains(n=60, d=80):
+    rng = np.random.default_rng(0)
+    labels = np.arange(n) % 10
+    return rng.normal(size=(n, d)) + labels[:, None], labels, np.repeat(["MNIST-M", "SVHN"], n // 2)
+
+
+def test_embed_tsne_is_reproducible_and_keeps_neighbours():
+    features, labels, _ = two_domains()
+    first = figures.embed_tsne(features, seed=3, perplexity=5)
+    assert first.shape == (60, 2)
+    assert np.isfinite(first).all()
+    assert np.array_equal(first, figures.embed_tsne(torch.tensor(features), 3, perplexity=5))
+    distances = np.linalg.norm(first[:, None] - first, axis=2) + np.diag(np.full(60, np.inf))
+    assert (abs(labels[distances.argmin(1)] - labels) <= 1).mean() > 0.9
+    with pytest.raises(ValueError, match="too few"):
+        figures.embed_tsne(features[:3])
+
+
+def legend(fig):
+    return ticks(fig.axes[0].get_legend().get_texts())
+
+
+def test_tsne_by_class_and_by_domain():
+    features, labels, domains = two_domains()
+    by_class = figures.tsne(features[:, :2], torch.tensor(labels), domains)
+    by_domain = figures.tsne(features[:, :2], labels, list(domains), by="domain")
+    assert legend(by_class) == [*map(str, range(10)), "MNIST-M", "SVHN"]
+    assert legend(by_domain) == ["MNIST-M", "SVHN"]
+    for fig in (by_class, by_domain):
+        render(fig)
+        drawn = sum(len(c.get_offsets()) for c in fig.axes[0].collections)
+        assert drawn == 60
+    with pytest.raises(ValueError, match="domain"):
+        figures.tsne(features, labels, domains, by="colour")
+    with pytest.raises(ValueError, match="points"):
+        figures.tsne(features[:5], labels, domains)
+
+
+def test_loss_curve():
+    render(figures.loss_curve([1 / (i + 1) for i in range(500)]))
+    fig = figures.loss_curve({"label": [1.0, 0.5], "domain": [0.0, 0.2]})
+    render(fig)
+    assert fig.axes[0].get_yscale() == "linear"  # a zero has no logarithm
+    assert legend(fig) == ["label", "domain"]
+    constant = figures.loss_curve([2.0] * 100).axes[0].lines[1]
+    assert np.allclose(constant.get_ydata(), 2)
+    assert constant.get_xdata()[0] == 1.5
+
+
+def test_confusion():
+    matrix = torch.eye(10, dtype=torch.int64) * 97
+    fig = figures.confusion(matrix)
+    render(fig)
+    assert [t.get_text() for t in fig.axes[0].texts].count("97") == 10
+
+
+def test_accuracy_table():
+    table = figures.accuracy_table({
+        "source": {"SVHN": accuracy_metric([440], n=1600), "USPS": None},
+        "DANN": {"SVHN": metric([0.5], 10, "accuracy")},
+    })  # fmt: skip
+    assert table.splitlines() == [
+        "| | SVHN | USPS |",
+        "|---|---|---|",
+        "| source | 27.50 (25.4 to 29.7) | not run |",
+        "| DANN | 50.00 | not run |",
+    ]
+
+
+def test_architecture(monkeypatch, capsys):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())
+    if figures.shutil.which("dot"):
+        graph = figures.architecture(model, torch.zeros(2, 4), depth=1)
+        svg = graph.pipe(format="svg").decode()
+        assert "Linear" in svg
+        assert "ReLU" in svg
+    monkeypatch.setattr(figures.shutil, "which", lambda program: None)
+    assert figures.architecture(model, torch.zeros(2, 4)) is None
+    assert capsys.readouterr().out.count("\n") == 1

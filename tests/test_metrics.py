@@ -1,0 +1,216 @@
+"""Metrics against closed forms, scipy and scikit-learn, and the laws they must keep."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import linalg, stats
+from sklearn.neighbors import NearestNeighbors
+
+from hw2lib import metrics
+
+FIELDS = {"values", "mean", "low", "high", "n", "unit"}
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_is_scipys(case):
+    k, n = case
+    expected = stats.binomtest(k, n).proportion_ci(0.95, "wilson")
+    assert metrics.wilson(k, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_ends_are_exact_and_nonsense_is_refused():
+    assert metrics.wilson(0, 10)[0] == 0.0
+    assert metrics.wilson(10, 10)[1] == 1.0
+    for k, n in ((3, 2), (-1, 2), (0, 0)):
+        with pytest.raises(ValueError, match="proportion"):
+            metrics.wilson(k, n)
+
+
+@pytest.mark.parametrize("freedom", [*range(1, 31), 31, 40, 60, 100, 1000])
+def test_t_quantile_is_scipys(freedom):
+    assert metrics.t_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), abs=6e-4)
+
+
+def test_normal_quantile():
+    assert pytest.approx(stats.norm.ppf(0.975), abs=1e-12) == metrics.Z
+
+
+def test_one_seed_is_wilson():
+    correct = torch.arange(1000) < 930
+    entry = metrics.accuracy_metric([correct])
+    assert entry.keys() == FIELDS
+    assert entry["values"] == [0.93]
+    assert entry["mean"] == 0.93
+    assert entry["n"] == 1000
+    assert (entry["low"], entry["high"]) == metrics.wilson(930, 1000)
+    assert entry == metrics.accuracy_metric([930], n=1000)
+
+
+def test_several_seeds_add_both_parts():
+    values, n = [0.90, 0.92, 0.97], 200
+    entry = metrics.accuracy_metric([v * n for v in values], n=n)
+    p = np.mean(values)
+    seeds = stats.t.ppf(0.975, 2) * np.std(values, ddof=1) / math.sqrt(3)
+    half = math.sqrt(seeds**2 + 1.96**2 * p * (1 - p) / n)
+    assert entry["mean"] == pytest.approx(p)
+    assert entry["low"] == pytest.approx(p - half, abs=1e-4)
+    assert entry["high"] == pytest.approx(min(1.0, p + half), abs=1e-4)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 300), st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_interval_holds_mean_and_stays_in_range(n, shares):
+    entry = metrics.accuracy_metric([round(share * n) for share in shares], n=n)
+    assert 0 <= entry["low"] <= entry["mean"] <= entry["high"] <= 1
+
+
+def test_more_seeds_never_remove_the_images_part():
+    entry = metrics.accuracy_metric([50] * 100, n=100)  # no spread over seeds at all
+    assert entry["high"] - entry["low"] == pytest.approx(2 * 1.96 * 0.05, abs=1e-3)
+
+
+@pytest.mark.parametrize("bad", [[[True], [True, False]], [[]], []])
+def test_unequal_or_empty_seeds(bad):
+    with pytest.raises(ValueError, match=r"seed|counts|accurac"):
+        metrics.accuracy_metric(bad)
+    with pytest.raises(ValueError, match="accuracies"):
+        metrics.accuracy_metric([11], n=10)
+
+
+def test_metric_of_one_and_of_three_seeds():
+    one = metrics.metric([2.5], 1000, "distance")
+    assert one.keys() == FIELDS
+    assert one["low"] is None
+    assert one["high"] is None
+    three = metrics.metric([1.0, 2.0, 3.0], 1000, "distance")
+    low, high = stats.t.interval(0.95, 2, 2.0, stats.sem([1, 2, 3]))
+    assert (three["low"], three["high"]) == pytest.approx((low, high), abs=1e-3)
+
+
+# --- distances ------------------------------------------------------------------------------
+
+
+def sets(seed=0, n=400, m=300, d=6):
+    rng = np.random.default_rng(seed)
+    mix = rng.normal(size=(d, d))
+    return rng.normal(size=(n, d)) @ mix, rng.normal(size=(m, d)) + 0.5
+
+
+def test_frechet_against_scipys_matrix_root():
+    a, b = sets()
+    ca, cb = np.cov(a.T), np.cov(b.T)
+    root = linalg.sqrtm(ca @ cb).real
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca + cb - 2 * root)
+    assert metrics.frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_in_one_dimension_is_the_textbooks():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(2, 3, (500, 1)), rng.normal(0, 1, (500, 1))
+    expected = (a.mean() - b.mean()) ** 2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
+    assert metrics.frechet_distance(a, b) == pytest.approx(expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.1, 10))
+def test_frechet_laws(seed, factor):
+    a, b = sets(seed, 60, 50, 4)
+    d = metrics.frechet_distance(a, b)
+    assert d >= 0
+    assert metrics.frechet_distance(b, a) == pytest.approx(d, rel=1e-7)
+    assert metrics.frechet_distance(factor * a, factor * b) == pytest.approx(factor**2 * d)
+    rotation = np.linalg.qr(np.random.default_rng(seed).normal(size=(4, 4)))[0]
+    assert metrics.frechet_distance(a @ rotation, b @ rotation) == pytest.approx(d, rel=1e-7)
+    assert metrics.frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+    assert metrics.frechet_distance(a, a + 3.0) == pytest.approx(36, rel=1e-7)
+
+
+def test_frechet_with_fewer_rows_than_columns():
+    rng = np.random.default_rng(2)
+    a = rng.normal(size=(5, 20))
+    assert metrics.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+
+
+def reference_precision(real, fake, k):
+    """Share of fakes inside a ball around a real one, ball by ball with scikit-learn."""
+    radii = NearestNeighbors(n_neighbors=k + 1).fit(real).kneighbors(real)[0][:, k]
+    inside = [any(np.linalg.norm(real - f, axis=1) <= radii) for f in fake]
+    return np.mean(inside)
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_precision_and_recall_against_scikit_learn(k):
+    real, fake = sets(3, 120, 90, 3)
+    precision, recall = metrics.precision_recall(real, fake, k)
+    assert precision == pytest.approx(reference_precision(real, fake, k))
+    assert recall == pytest.approx(reference_precision(fake, real, k))
+
+
+def test_precision_sees_quality_and_recall_variety():
+    rng = np.random.default_rng(4)
+    real = rng.normal(size=(500, 2))
+    assert metrics.precision_recall(real, real) == (1.0, 1.0)
+    assert metrics.precision_recall(real, real + 100) == (0.0, 0.0)
+    precision, recall = metrics.precision_recall(real, 0.05 * rng.normal(size=(500, 2)))
+    assert precision > 0.95
+    assert recall < 0.1
+
+
+def test_copies_of_one_image():
+    real = np.random.default_rng(5).normal(size=(50, 4))
+    precision, recall = metrics.precision_recall(real, np.repeat(real[:1], 50, 0))
+    assert precision == 1.0
+    assert recall == pytest.approx(1 / 50)
+
+
+def test_kernel_distance():
+    rng = np.random.default_rng(6)
+    a, b = rng.normal(size=(800, 8)), rng.normal(size=(800, 8))
+    same, other = metrics.kernel_distance(a, b), metrics.kernel_distance(a, b + 1)
+    assert abs(same) < 0.03 < 0.5 < other
+    x, y = rng.normal(size=(4, 3)), rng.normal(size=(3, 3))
+
+    def k(u, v):
+        return (u @ v / 3 + 1) ** 3
+
+    expected = (
+        np.mean([k(x[i], x[j]) for i in range(4) for j in range(4) if i != j])
+        + np.mean([k(y[i], y[j]) for i in range(3) for j in range(3) if i != j])
+        - 2 * np.mean([k(u, v) for u in x for v in y])
+    )
+    assert metrics.kernel_distance(x, y) == pytest.approx(expected)
+
+
+def test_a_distance_at_both_ends():
+    rng = np.random.default_rng(7)
+    a, b = rng.normal(size=(2000, 5)), rng.normal(size=(1500, 5))
+    assert metrics.a_distance(a, b) < 0.15
+    assert metrics.a_distance(a, b + 20) == 2.0
+    shifted = metrics.a_distance(a, b + np.eye(5)[0])  # best error: Phi(-1/2) = .309
+    assert shifted == pytest.approx(2 * (1 - 2 * stats.norm.cdf(-0.5)), abs=0.15)
+
+
+@pytest.mark.parametrize("f", [metrics.frechet_distance, metrics.precision_recall,
+                               metrics.kernel_distance, metrics.a_distance])  # fmt: skip
+def test_features_that_are_no_features(f):
+    good = np.random.default_rng(8).normal(size=(10, 3))
+    for bad in (np.full((10, 3), np.nan), good[0], good[:1]):
+        with pytest.raises(ValueError, match="features"):
+            f(good, bad)
+
+
+def test_background_spread():
+    images = torch.zeros(20, 3, 28, 28, dtype=torch.uint8)
+    labels = torch.arange(10).repeat_interleave(2)
+    assert metrics.background_spread(images, labels) == 0
+    images += (labels * 20).to(torch.uint8)[:, None, None, None]  # differs by digit only
+    assert metrics.background_spread(images, labels) == 0
+    images[1::2] += 51  # a fifth of the range between the two of each digit
+    assert metrics.background_spread(images, labels) == pytest.approx(0.2 / math.sqrt(2))
+    as_float = images.float() / 127.5 - 1
+    assert metrics.background_spread(as_float, labels) == pytest.approx(0.2 / math.sqrt(2))
