@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hw2lib import digits, faces
 from hw2lib.diffusion import (
+    PREDICTIONS,
     OnStep,
     diffusion_loss,
     drop_labels,
@@ -51,6 +52,15 @@ class Preset:
     min_snr: float = 5.0
     p_drop: float = 0.1  # share of labels dropped; digits only
 
+    def __post_init__(self) -> None:
+        for name, right, fits in (
+            ("prediction", " or ".join(PREDICTIONS), self.prediction in PREDICTIONS),
+            ("min_snr", "a number above 0", self.min_snr > 0),
+            ("p_drop", "a number from 0 to 1", 0 <= self.p_drop <= 1),
+        ):
+            if not fits:
+                raise UserError(f"{name}={getattr(self, name)} is out of range; {right} is right")
+
 
 DIGIT_PRESETS = {
     "quick": Preset(TrainConfig(steps=120), DigitConfig(widths=(32, 64)), "cosine"),
@@ -62,24 +72,28 @@ FACE_PRESETS = {
 }
 
 
-def with_settings(preset: Preset, settings: dict[str, str]) -> Preset:
-    """`--set key=value`: fields of TrainConfig, or p_drop, min_snr, prediction, schedule is
-    the diffusion's. UserError for a key that is unknown or a value of the wrong type."""
-    train, own = asdict(preset.train), {"p_drop", "min_snr", "prediction"}
+def parse_settings(defaults: dict, settings: dict[str, str]) -> dict:
+    """`--set key=value` as values of the defaults' types; UserError for an unknown key or a
+    value of the wrong type."""
+    changes = {}
     for key, text in settings.items():
-        old = train.get(key, getattr(preset, key, None) if key in own else None)
-        if old is None:
-            known = ", ".join(sorted({*train, *own}))
-            raise UserError(f"--set {key}: unknown setting; choose one of {known}")
+        if key not in defaults:
+            raise UserError(f"--set {key}: unknown setting; choose one of {', '.join(defaults)}")
+        kind = type(defaults[key])
         try:
-            value = type(old)(text)
-        except ValueError:
-            raise UserError(f"--set {key}={text}: {type(old).__name__} wanted") from None
-        if key in train:
-            preset = replace(preset, train=replace(preset.train, **{key: value}))
-        else:
-            preset = replace(preset, **{key: value})
-    return preset
+            changes[key] = {"true": True, "false": False}[text] if kind is bool else kind(text)
+        except (ValueError, KeyError):
+            raise UserError(f"--set {key}={text}: a value of type {kind.__name__} is right") from None
+    return changes
+
+
+def with_settings(preset: Preset, settings: dict[str, str]) -> Preset:
+    """A preset changed by `--set`: fields of TrainConfig, and p_drop, min_snr, prediction."""
+    own = {key: getattr(preset, key) for key in ("p_drop", "min_snr", "prediction")}
+    changes = parse_settings({**asdict(preset.train), **own}, settings)
+    of_train = {key: value for key, value in changes.items() if key not in own}
+    of_preset = {key: value for key, value in changes.items() if key in own}
+    return replace(preset, train=replace(preset.train, **of_train), **of_preset)
 
 
 def choose_preset(presets: dict[str, Preset], name: str) -> Preset:
@@ -92,8 +106,8 @@ def choose_preset(presets: dict[str, Preset], name: str) -> Preset:
 def epochs(n: int, batch_size: int) -> Callable[[int, torch.Generator], Tensor]:
     """step -> indices (batch_size,), every image once an epoch, in an order of each epoch's own.
 
-    The order follows from the epoch's number and one seed drawn at the first call, so that it
-    need not be stored for a resumed run.
+    The order follows from the epoch's number and the generator's initial seed (part of its state),
+    so that it need not be stored for a resumed run.
     """
     order: dict[int, Tensor] = {}
 
@@ -101,14 +115,12 @@ def epochs(n: int, batch_size: int) -> Callable[[int, torch.Generator], Tensor]:
         seed = generator.initial_seed()
         positions = torch.arange(step * batch_size, (step + 1) * batch_size)
         picked = []
-        for position in positions.split(batch_size):
-            for epoch in torch.unique(position // n).tolist():
-                if epoch not in order:
-                    order.clear()
-                    g = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-                    order[epoch] = torch.randperm(n, generator=g)
-                inside = position[position // n == epoch] % n
-                picked.append(order[epoch][inside])
+        for epoch in torch.unique(positions // n).tolist():
+            if epoch not in order:
+                order.clear()
+                g = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+                order[epoch] = torch.randperm(n, generator=g)
+            picked.append(order[epoch][positions[positions // n == epoch] % n])
         return torch.cat(picked)
 
     return indices
@@ -172,16 +184,27 @@ def _header(p: Preset, name: str, fitted: Fitted, source: str, sha256: dict) -> 
     }
 
 
-def _architecture(config: dict) -> dict:
-    """A header's lists are the dataclass's tuples."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in config["architecture"].items()}
+def _architecture(
+    make: type[DigitConfig] | type[FaceConfig], config: dict, path: Path
+) -> DigitConfig | FaceConfig:
+    """The architecture of a header, whose lists are the dataclass's tuples."""
+    try:
+        fields = config["architecture"].items()
+        architecture = make(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields})
+    except (KeyError, TypeError, AttributeError):
+        architecture = None
+    if architecture is None or not {"schedule", "n_train_steps", "prediction"} <= config.keys():
+        raise UserError(
+            f"weights file {path} has an incomplete header; use a file that `hw2 train` wrote"
+        )
+    return architecture
 
 
 def load_digit_unet(weights: str | Path | None = None) -> tuple[DigitUNet, dict]:
     """(model, header) from a weights file; the shipped `digits.safetensors` by default."""
     path = Path(weights) if weights else WEIGHTS / "digits.safetensors"
     state, config = load_weights(path, "digit_unet")
-    return load_state(DigitUNet(DigitConfig(**_architecture(config))), state, path), config
+    return load_state(DigitUNet(_architecture(DigitConfig, config, path)), state, path), config
 
 
 def sample_digits(
@@ -204,7 +227,9 @@ def sample_digits(
     schedule = make_schedule(config["schedule"], config["n_train_steps"])
     where = device()
     model = model.to(where).to(memory_format=torch.channels_last).eval()
-    noises = list(int(k) for k in noises)
+    noises = [int(k) for k in noises]
+    if not 0 < len(labels) == len(noises):
+        raise ValueError(f"{len(labels)} labels and {len(noises)} noise numbers; one for each label")
 
     def chunk(indices: range) -> Tensor:
         kept = [min(k, len(labels) - 1) for k in indices]
@@ -272,7 +297,7 @@ def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:
     path = Path(weights) if weights else WEIGHTS / "faces.safetensors"
     if path.suffix == ".safetensors":
         state, config = load_weights(path, "face_unet")
-        return load_state(FaceUNet(FaceConfig(**_architecture(config))), state, path), config
+        return load_state(FaceUNet(_architecture(FaceConfig, config, path)), state, path), config
     if not path.is_file():
         raise UserError(f"weights file {path} does not exist; name UNet.pt or a .safetensors file")
     try:

@@ -1,0 +1,253 @@
+"""The console command `hw2`. A user's mistake ends in one line and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from hw2lib import __version__
+from hw2lib.paths import UserError, runs_dir, writable_dir
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> None:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+_positive.__name__ = "whole number from 1"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = _Parser("hw2", description="Conditional diffusion, DDIM faces, domain adaptation.")
+    parser.add_argument("--version", action="version", version=f"hw2lib {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    data = commands.add_parser("data", help="what data are on disk; explicit download")
+    actions = data.add_subparsers(required=True, metavar="status|fetch")
+    actions.add_parser("status", help="what is there and what would be used").set_defaults(
+        run=data_status
+    )
+    fetch = actions.add_parser("fetch", help="download with checksums, resumed if cut off")
+    fetch.add_argument("name", nargs="?", default="all")
+    fetch.set_defaults(run=data_fetch)
+
+    train = commands.add_parser("train", help="train a model, with checkpoints")
+    train.add_argument("what", choices=["digits", "faces", "dann", "judge"])
+    train.add_argument("--preset", default="quick", help="quick | full")
+    train.add_argument("--set", dest="settings", nargs="+", action="extend", default=[],
+                       metavar="key=value", help="change settings of the preset")  # fmt: skip
+    train.add_argument("--target", default="svhn", help="svhn | usps | mnistm; for dann")
+    train.add_argument("--data", default="auto", help="auto | course | public | embedded")
+    train.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    train.add_argument("--out", type=Path, help="folder of the run; default build/runs/...")
+    train.set_defaults(run=train_command)
+
+    digits = commands.add_parser("sample-digits", help="write {digit}_{001..}.png, 28x28 RGB")
+    digits.add_argument("out", type=Path)
+    digits.add_argument("--per-digit", type=_positive, default=100)
+    digits.add_argument("--seed", type=int, default=0)
+    digits.add_argument("--guidance", type=float, default=2.0, help="w of (1+w) cond - w uncond")
+    digits.add_argument("--steps", type=_positive, default=20)
+    digits.add_argument("--weights", type=Path)
+    digits.set_defaults(run=sample_digits_command)
+
+    faces = commands.add_parser("sample-faces", help="write 00.png for 00.pt, ...")
+    faces.add_argument("noise_dir", type=Path)
+    faces.add_argument("out", type=Path)
+    faces.add_argument("--weights", type=Path, help="the course's UNet.pt or a .safetensors")
+    faces.add_argument("--eta", type=float, default=0.0)
+    faces.add_argument("--steps", type=_positive, default=50)
+    faces.add_argument("--seed", type=int, default=0, help="of the noise added where eta > 0")
+    faces.set_defaults(run=sample_faces_command)
+
+    classify = commands.add_parser("classify", help="label a folder of images")
+    classify.add_argument("image_dir", type=Path)
+    classify.add_argument("out_csv", type=Path)
+    classify.add_argument("--target", required=True, help="svhn | usps | mnistm")
+    classify.add_argument("--weights", type=Path)
+    classify.set_defaults(run=classify_command)
+
+    judge = commands.add_parser("judge", help="accuracy of {digit}_NNN.png files")
+    judge.add_argument("folder", type=Path)
+    judge.add_argument("--weights", type=Path)
+    judge.set_defaults(run=judge_command)
+    return parser
+
+
+def data_status(_: argparse.Namespace) -> None:
+    from hw2lib.fetch import data_status
+
+    print(data_status())
+
+
+def data_fetch(args: argparse.Namespace) -> None:
+    from hw2lib.fetch import fetch
+
+    for file in fetch(args.name):
+        print(file)
+
+
+def _settings(pairs: Sequence[str]) -> dict[str, str]:
+    for pair in pairs:
+        if "=" not in pair:
+            raise UserError(f"--set {pair}: key=value is right, as in --set steps=500")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def train_command(args: argparse.Namespace) -> None:
+    from hw2lib import digits, experiments, judge
+
+    settings = _settings(args.settings)
+    name = args.preset + ("-changed" if settings else "")
+    out = args.out or runs_dir() / f"{args.what}-{name}"
+    if args.what in ("digits", "faces"):
+        presets, train = {
+            "digits": (experiments.DIGIT_PRESETS, experiments.train_digits),
+            "faces": (experiments.FACE_PRESETS, experiments.train_faces),
+        }[args.what]
+        preset = experiments.choose_preset(presets, args.preset)
+        changed = experiments.with_settings(preset, settings) if settings else args.preset
+        train(changed, source=args.data, out=out, resume=args.resume)
+        print(f"weights: {out / 'weights.safetensors'}")
+    elif args.what == "judge":
+        preset = experiments.choose_preset(judge.PRESETS, args.preset)
+        config = replace(preset, **experiments.parse_settings(asdict(preset), settings))
+        domain = digits.load("mnistm", args.data)
+        print(domain.describe(), flush=True)
+        file = judge.train_judge(
+            domain, out, preset=args.preset, config=config, resume=args.resume
+        )
+        print(f"weights: {file}")
+    else:
+        train_dann(args, settings)
+
+
+def train_dann(args: argparse.Namespace, settings: dict[str, str]) -> None:
+    from hw2lib import dann, experiments
+
+    changes = dict(settings)
+    of_seed = {"seed": changes.pop("seed")} if "seed" in changes else {}
+    seed = experiments.parse_settings({"seed": 0}, of_seed).get("seed", 0)
+    dann.settings_for(args.preset, **changes)  # complains before any data are read
+    domains = dann.load_pair(args.target, args.data)
+    for domain in domains:
+        print(domain.describe(), flush=True)
+    result = dann.run(
+        args.target, args.preset, [seed], args.out, args.resume, args.data, **changes
+    )
+    for name, rows in result["rows"].items():
+        n = len(domains[1].test)
+        print(f"{name:<12} {rows[0].accuracy:.4f} of {n} test images, seed {seed}")
+    print(f"run: {result['out']}")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `out` at the end; `out` must be new or empty."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"output folder {out} is not empty; name a new folder")
+    parent = writable_dir(out.absolute().parent)
+    part = Path(tempfile.mkdtemp(dir=parent, prefix=f".{out.name}."))
+    try:
+        yield part
+        part.chmod(0o755)
+        os.replace(part, out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def sample_digits_command(args: argparse.Namespace) -> None:
+    import torch
+    from PIL import Image
+
+    from hw2lib import experiments
+
+    model, config = experiments.load_digit_unet(args.weights)
+    labels = torch.arange(10).repeat_interleave(args.per_digit)
+    with new_folder(args.out) as folder:
+        images = experiments.sample_digits(
+            model, config, labels, range(len(labels)), w=args.guidance, n_steps=args.steps,
+            seed=args.seed, progress=True,
+        )  # fmt: skip
+        for k, image in enumerate(images):
+            name = f"{labels[k]}_{k % args.per_digit + 1:03d}.png"
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / name)
+    print(f"{len(images)} images in {args.out}")
+
+
+def sample_faces_command(args: argparse.Namespace) -> None:
+    from PIL import Image
+    from tqdm import tqdm
+
+    from hw2lib import experiments, faces
+
+    files = faces.noise_files(args.noise_dir)
+    noises = [faces.load_noise(file) for file in files]
+    model, config = experiments.load_face_unet(args.weights)
+    with new_folder(args.out) as folder:
+        for k, file in enumerate(tqdm(files, "faces", delay=2)):
+            face = experiments.sample_faces(
+                model, config, noises[k], n_steps=args.steps, eta=args.eta, seed=args.seed + k
+            )[0]
+            picture = experiments.to_picture(face).permute(1, 2, 0).numpy()
+            Image.fromarray(picture).save(folder / f"{file.stem}.png")
+    print(f"{len(files)} faces in {args.out}")
+
+
+def classify_command(args: argparse.Namespace) -> None:
+    from hw2lib import dann
+
+    if args.out_csv.exists():
+        raise UserError(f"{args.out_csv} exists; name a new file")
+    print(dann.classify(args.image_dir, args.out_csv, args.target, args.weights))
+
+
+def judge_command(args: argparse.Namespace) -> None:
+    from hw2lib.judge import load_judge, score_folder
+
+    judge = load_judge(args.weights)
+    score = score_folder(args.folder, judge)
+    print(score.text())
+    print("\nconfusion, rows: asked for, columns: read")
+    print("     " + "".join(f"{digit:>5}" for digit in range(10)))
+    for digit, row in enumerate(score.confusion.tolist()):
+        print(f"{digit:>5}" + "".join(f"{count:>5}" for count in row))
+    real = judge.config["test_accuracy"]
+    print(
+        f"\nthe judge reads {real['mean']:.4f} of {real['n']} real test images rightly"
+        f" ({real['low']:.4f} to {real['high']:.4f})"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    try:
+        args = build_parser().parse_args(argv)
+        args.run(args)
+    except UserError as error:
+        print(f"hw2: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("hw2: error: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

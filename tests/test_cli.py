@@ -1,0 +1,239 @@
+"""The console command: each command on tiny weights, and one clear line for each mistake."""
+
+import csv
+from dataclasses import asdict
+
+import pytest
+import torch
+from PIL import Image
+
+from hw2lib import cli, dann, faces, judge
+from hw2lib.experiments import N_TRAIN_STEPS
+from hw2lib.face_unet import TINY, FaceUNet
+from hw2lib.training import save_weights
+from hw2lib.unet import DigitConfig, DigitUNet
+
+DIFFUSION = {"n_train_steps": N_TRAIN_STEPS, "prediction": "v"}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Files of untrained tiny networks, one for each kind."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    digit = DigitUNet(DigitConfig(widths=(8, 16), c_condition=16))
+    torch.nn.init.normal_(digit.last.weight, std=0.1)
+    face = FaceUNet(TINY)
+    accuracy = {"mean": 0.5, "n": 10, "low": 0.2, "high": 0.8}
+    headers = {
+        "digits": (digit, {"kind": "digit_unet", "schedule": "cosine", **DIFFUSION}),
+        "faces": (face, {"kind": "face_unet", "schedule": "linear", **DIFFUSION}),
+        "judge": (judge.Judge(), {"kind": "judge", "test_accuracy": accuracy}),
+    }
+    for name, (model, header) in headers.items():
+        if name != "judge":
+            header["architecture"] = asdict(model.config)
+        save_weights(folder / f"{name}.safetensors", model.state_dict(), header)
+    dann.save(dann.Network(1), folder / "dann.safetensors", target="svhn")
+    return folder
+
+
+def run(capsys, *argv):
+    """(status, standard output, standard error) of one command."""
+    status = cli.main([str(a) for a in argv])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def fails(capsys, *argv):
+    """The one line that a wrong command ends with."""
+    status, _, err = run(capsys, *argv)
+    lines = [line for line in err.splitlines() if line]
+    assert status == 2
+    assert "Traceback" not in err
+    assert lines[-1].startswith("hw2: error: ")
+    return lines[-1]
+
+
+def sample(capsys, weights, out, *more):
+    few = ("--per-digit", 2, "--steps", 2, "--weights", weights / "digits.safetensors")
+    return run(capsys, "sample-digits", out, *few, *more)
+
+
+def test_sample_digits_names_and_sizes(capsys, weights, tmp_path):
+    status, out, _ = sample(capsys, weights, tmp_path / "a")
+    assert status == 0
+    assert "20 images" in out
+    names = sorted(f.name for f in (tmp_path / "a").iterdir())
+    assert names == sorted(f"{d}_{k:03d}.png" for d in range(10) for k in (1, 2))
+    with Image.open(tmp_path / "a" / "3_001.png") as image:
+        assert image.size == (28, 28)
+        assert image.mode == "RGB"
+
+
+def test_sample_digits_same_seed_same_bytes(capsys, weights, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert sample(capsys, weights, tmp_path / name, "--seed", seed)[0] == 0
+    read = {n: (tmp_path / n / "7_002.png").read_bytes() for n in "abc"}
+    assert read["a"] == read["b"]
+    assert read["a"] != read["c"]
+
+
+def test_sample_digits_never_writes_into_a_used_folder(capsys, weights, tmp_path):
+    (tmp_path / "mine.txt").write_text("kept")
+    file = weights / "digits.safetensors"
+    line = fails(capsys, "sample-digits", tmp_path, "--weights", file)
+    assert "not empty" in line
+    assert [f.name for f in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_output_folder_that_is_below_a_file(capsys, weights, tmp_path):
+    (tmp_path / "file").write_text("")
+    file = weights / "digits.safetensors"
+    line = fails(capsys, "sample-digits", tmp_path / "file" / "out", "--weights", file)
+    assert "cannot be written" in line
+
+
+def test_weights_of_another_kind(capsys, weights, tmp_path):
+    file = weights / "faces.safetensors"
+    line = fails(capsys, "sample-digits", tmp_path / "o", "--weights", file)
+    assert "face_unet" in line
+    assert "digit_unet" in line
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("option, value", [("--per-digit", 0), ("--steps", -1), ("--seed", "x")])
+def test_values_out_of_range(capsys, tmp_path, option, value):
+    assert option in fails(capsys, "sample-digits", tmp_path / "o", option, value)
+
+
+def test_steps_above_T(capsys, weights, tmp_path):
+    file = weights / "digits.safetensors"
+    out = tmp_path / "o"
+    line = fails(capsys, "sample-digits", out, "--steps", 1001, "--weights", file)
+    assert "1 to 1000" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sample_faces_one_png_for_each_noise(capsys, weights, tmp_path):
+    noise = tmp_path / "noise"
+    noise.mkdir()
+    for k in range(2):
+        x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(k))
+        torch.save(x, noise / f"{k:02d}.pt")
+    file = weights / "faces.safetensors"
+    for eta in (0, 1):
+        out = tmp_path / f"out{eta}"
+        more = ("--weights", file, "--steps", 3, "--eta", eta)
+        assert run(capsys, "sample-faces", noise, out, *more)[0] == 0
+        assert sorted(f.name for f in out.iterdir()) == ["00.png", "01.png"]
+    with Image.open(tmp_path / "out0" / "00.png") as image:
+        assert image.size == (64, 64)
+
+
+@pytest.mark.parametrize("content", ["shape", "no tensor", "truncated", "pickled code"])
+def test_bad_noise_files(capsys, weights, tmp_path, content):
+    noise = tmp_path / "noise"
+    noise.mkdir()
+    file = noise / "00.pt"
+    if content == "shape":
+        torch.save(torch.zeros(3, 64), file)
+    elif content == "no tensor":
+        torch.save({"a": 1}, file)
+    elif content == "truncated":
+        torch.save(torch.zeros(1, 3, 64, 64), file)
+        file.write_bytes(file.read_bytes()[:100])
+    else:
+        torch.save(faces.FaceSet, file)
+    model = weights / "faces.safetensors"
+    line = fails(capsys, "sample-faces", noise, tmp_path / "out", "--weights", model)
+    assert "00.pt" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_classify_writes_sorted_rows(capsys, weights, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("b", "a", "c"):
+        Image.new("RGB", (28, 28), (10, 200, 30)).save(images / f"{name}.png")
+    out = tmp_path / "out.csv"
+    more = ("--target", "svhn", "--weights", weights / "dann.safetensors")
+    assert run(capsys, "classify", images, out, *more)[0] == 0
+    rows = list(csv.reader(out.open()))
+    assert rows[0] == ["image_name", "label"]
+    assert [row[0] for row in rows[1:]] == ["a.png", "b.png", "c.png"]
+    assert all(row[1] in "0123456789" for row in rows[1:])
+    before = out.read_bytes()
+    assert "exists" in fails(capsys, "classify", images, out, *more)
+    assert out.read_bytes() == before
+
+
+def test_classify_image_of_the_wrong_size(capsys, weights, tmp_path):
+    Image.new("RGB", (30, 28)).save(tmp_path / "x.png")
+    more = ("--target", "svhn", "--weights", weights / "dann.safetensors")
+    line = fails(capsys, "classify", tmp_path, tmp_path / "o.csv", *more)
+    assert "x.png" in line
+    assert "28x28" in line
+
+
+def test_unknown_target(capsys, tmp_path):
+    line = fails(capsys, "classify", tmp_path, tmp_path / "o.csv", "--target", "svnh")
+    assert "svnh" in line
+    assert "usps" in line
+
+
+def test_judge_prints_accuracy_and_confusion(capsys, weights, tmp_path):
+    for digit in range(10):
+        Image.new("RGB", (28, 28), (20 * digit, 5, 9)).save(tmp_path / f"{digit}_001.png")
+    file = weights / "judge.safetensors"
+    status, out, _ = run(capsys, "judge", tmp_path, "--weights", file)
+    assert status == 0
+    assert "confusion" in out
+    assert "10 real test images" in out
+
+
+def test_judge_empty_folder(capsys, weights, tmp_path):
+    line = fails(capsys, "judge", tmp_path, "--weights", weights / "judge.safetensors")
+    assert "is empty" in line
+
+
+@pytest.mark.parametrize(
+    "argv, word",
+    [
+        (["train", "digits", "--preset", "fast"], "quick"),
+        (["train", "faces", "--preset", "fast"], "full"),
+        (["train", "judge", "--preset", "fast"], "quick"),
+        (["train", "dann", "--preset", "fast"], "quick"),
+        (["train", "dann", "--target", "cifar"], "usps"),
+        (["train", "digits", "--set", "stepz=4"], "steps"),
+        (["train", "digits", "--set", "steps=many"], "int"),
+        (["train", "digits", "--set", "steps"], "key=value"),
+        (["train", "dann", "--set", "stepz=4"], "steps"),
+        (["train", "digits", "--data", "imagenet"], "embedded"),
+        (["train", "planes"], "digits"),
+        (["data", "fetch", "faces"], "CelebA"),
+        (["nonsense"], "judge"),
+        ([], "COMMAND"),
+    ],
+)
+def test_mistakes_end_in_one_line(capsys, argv, word):
+    assert word in fails(capsys, *argv)
+
+
+def test_train_digits_writes_weights_that_sample(capsys, tmp_path):
+    out = tmp_path / "run"
+    more = ("--data", "embedded", "--out", out, "--set", "steps=2", "batch_size=4")
+    status, text, _ = run(capsys, "train", "digits", *more)
+    assert status == 0
+    assert "mnistm: " in text.splitlines()[0]
+    file = out / "weights.safetensors"
+    few = ("--per-digit", 1, "--steps", 1, "--weights", file)
+    assert run(capsys, "sample-digits", tmp_path / "s", *few)[0] == 0
+    assert "--resume" in fails(capsys, "train", "digits", *more)
+
+
+def test_data_status_names_every_domain(capsys):
+    status, out, _ = run(capsys, "data", "status")
+    assert status == 0
+    for name in ("mnistm", "svhn", "usps", "mnist", "faces"):
+        assert name in out
