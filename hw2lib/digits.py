@@ -186,7 +186,7 @@ def _public_files(name: str) -> list[Path]:
     npz = sorted((base / "SVHN").glob("*.npz"))
     if npz and not all(file.is_file() for file in mat):
         return npz[:1]
-    return [readers.existing(file, "SVHN; or one .npz with x and y") for file in mat]
+    return [readers.existing(file, "SVHN, or one .npz with x and y") for file in mat]
 
 
 def _load_public(name: str) -> Loaded:

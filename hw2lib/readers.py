@@ -52,11 +52,11 @@ def read_idx(path: Path) -> np.ndarray:
     """MNIST's idx file of unsigned bytes, plain or .gz -> uint8 array of its own shape."""
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, gzip.BadGzipFile) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} is damaged ({error}); download it again") from None
-    if len(raw) < 8 or raw[:3] != b"\0\0\x08" or raw[3] not in (1, 3):
-        raise UserError(f"{path} is not an idx file of unsigned bytes; download it again")
-    head = 4 + 4 * raw[3]
+    head = {b"\0\0\x08\1": 8, b"\0\0\x08\3": 16}.get(raw[:4], len(raw))  # by its dimensions
+    if len(raw) <= head:
+        raise UserError(f"{path} is not an idx file with unsigned bytes; download it again")
     shape = tuple(int(n) for n in np.frombuffer(raw[4:head], ">u4"))
     need = head + int(np.prod(shape, dtype=np.int64))
     if len(raw) != need:
@@ -74,6 +74,8 @@ def read_usps(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         text = bz2.decompress(path.read_bytes())
         table = np.array(text.replace(b":", b" ").split(), np.float32).reshape(-1, 1 + 2 * 256)
+        if not len(table):
+            raise ValueError("it is empty")
     except (OSError, EOFError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
@@ -117,7 +119,7 @@ def read_svhn_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _checked_svhn(path: Path, images: np.ndarray, labels: np.ndarray):
-    if images.dtype != np.uint8 or images.shape != (len(labels), 32, 32, 3):
+    if images.dtype != np.uint8 or images.shape != (len(labels), 32, 32, 3) or not len(labels):
         raise UserError(
             f"{path} holds {images.dtype} images of shape {images.shape} and {len(labels)} labels; "
             "uint8 (N, 32, 32, 3) with N labels would be right"

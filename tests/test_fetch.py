@@ -1,0 +1,131 @@
+"""fetch: the status table, and downloads from a server on this machine."""
+
+import hashlib
+import http.server
+import io
+import os
+import tarfile
+import threading
+
+import pytest
+
+from hw2lib import digits, fetch
+from hw2lib.paths import UserError
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty data folder, and a build folder of its own."""
+    monkeypatch.setenv("HW2_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("HW2_BUILD", str(tmp_path / "build"))
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+def save(path, content: bytes):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def test_status_says_what_is_used_and_what_is_missing(folder):
+    for name in ("usps.bz2", "usps.t.bz2"):
+        save(folder / "USPS" / name, b"")
+    text = fetch.data_status()
+    rows = {line.split()[0]: line.split()[1] for line in text.splitlines()[3:8]}
+    assert rows == {"mnistm": "embedded", "svhn": "embedded", "usps": "public",
+                    "mnist": "embedded", "faces": "embedded"}  # fmt: skip
+    assert str(folder) in text and "train_32x32.mat is missing" in text
+
+
+@pytest.mark.parametrize("name", ["faces", "imagenet"])
+def test_what_cannot_be_fetched(folder, name):
+    with pytest.raises(UserError, match="cannot be fetched"):
+        fetch.fetch(name)
+
+
+@pytest.mark.parametrize("name", ["mnist", "usps", "svhn"])
+def test_sources_have_checksums_and_the_names_that_are_read(folder, name):
+    for addresses, file, checksum in fetch.sources(name):
+        assert addresses and file.is_relative_to(folder) and len(checksum) == 36
+        save(file, b"")
+    assert digits.missing(name, "public") is None
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    content = bytes(range(256)) * 1000
+    drop_after = None  # break the connection once after so many bytes
+
+    def do_GET(self):
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        left = self.content[start:]
+        self.send_response(416 if not left else 206 if start else 200)
+        self.send_header("Content-Length", str(len(left)))
+        self.end_headers()
+        self.wfile.write(left[: Server.drop_after])
+        Server.drop_after = None
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def address(monkeypatch):
+    pytest.importorskip("pooch")
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(Server, "drop_after", None)
+    server = http.server.HTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/file.bin"
+    server.shutdown()
+    server.server_close()
+
+
+SUM = "md5:" + hashlib.md5(Server.content).hexdigest()
+
+
+def test_download_goes_on_where_it_broke_off(address, tmp_path):
+    Server.drop_after = 1000
+    file, part = tmp_path / "file.bin", tmp_path / "file.bin.part"
+    with pytest.raises(UserError, match="run the command again"):
+        fetch.download([address], file, SUM)
+    assert part.stat().st_size == 1000 and not file.exists()
+    assert fetch.download([address], file, SUM) == file
+    assert file.read_bytes() == Server.content and sorted(os.listdir(tmp_path)) == ["file.bin"]
+
+
+def test_download_of_a_complete_part(address, tmp_path):
+    save(tmp_path / "file.bin.part", Server.content)
+    assert fetch.download([address], tmp_path / "file.bin", SUM).read_bytes() == Server.content
+
+
+def test_download_with_wrong_checksum_leaves_nothing(address, tmp_path):
+    with pytest.raises(UserError, match="could not be downloaded"):
+        fetch.download([address], tmp_path / "file.bin", "md5:" + "0" * 32)
+    assert not list(tmp_path.iterdir())
+
+
+def test_download_leaves_a_file_that_is_there_and_tries_the_next_address(address, tmp_path):
+    save(tmp_path / "mine", b"mine")
+    assert fetch.download([address], tmp_path / "mine", SUM).read_bytes() == b"mine"
+    dead = "http://127.0.0.1:9/none"
+    assert fetch.download([dead, address], tmp_path / "file.bin", SUM).is_file()
+
+
+def test_photographs_other_than_the_recorded_ones_are_refused(address, tmp_path, monkeypatch):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        for part in ("train", "val", "test"):
+            info = tarfile.TarInfo(f"BSR/BSDS500/data/images/{part}/1.jpg")
+            info.size = 5
+            tar.addfile(info, io.BytesIO(part.ljust(5).encode()))
+    monkeypatch.setattr(Server, "content", stream.getvalue())
+    with pytest.raises(UserError, match="other train photographs"):
+        fetch.fetch_photos(tmp_path / "BSDS500", [address])
+    sums = {part: hashlib.sha256(part.ljust(5).encode()).hexdigest() for part in ("train", "test")}
+    monkeypatch.setattr(fetch, "PHOTOS_SHA256", sums)
+    folders = fetch.fetch_photos(tmp_path / "BSDS500", [address])
+    assert [folder.name for folder in folders] == ["train", "val", "test"]
+    assert sorted(os.listdir(tmp_path / "BSDS500")) == ["test", "train", "val"]
+    monkeypatch.setattr(Server, "content", b"no archive")
+    with pytest.raises(UserError, match="damaged"):
+        fetch.fetch_photos(tmp_path / "other", [address])
