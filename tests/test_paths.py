@@ -1,0 +1,93 @@
+"""paths: where things lie, and files that are whole or not there."""
+
+from pathlib import Path
+
+import pytest
+
+from hw2lib import paths
+from hw2lib.paths import UserError, atomic_write, writable_dir
+
+
+def test_the_root_is_the_repository():
+    assert (paths.ROOT / "hw2lib" / "paths.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("variable", "function", "default"),
+    [("HW2_DATA", paths.data_dir, "data"), ("HW2_BUILD", paths.build_dir, "build")],
+)
+def test_a_variable_names_another_folder(monkeypatch, tmp_path, variable, function, default):
+    monkeypatch.setenv(variable, str(tmp_path / "elsewhere"))
+    assert function() == tmp_path / "elsewhere"
+    for unset in (lambda: monkeypatch.setenv(variable, ""), lambda: monkeypatch.delenv(variable)):
+        unset()
+        assert function() == paths.ROOT / default
+
+
+@pytest.mark.parametrize("value", ["~/hw2", "relative"])
+def test_folders_are_absolute_wherever_one_stands(monkeypatch, tmp_path, value):
+    """papermill and nbval stand in different folders; a path must not change with them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HW2_DATA", value)
+    assert paths.data_dir() == tmp_path / Path(value).name
+
+
+def test_runs_lie_below_build(monkeypatch, tmp_path):
+    monkeypatch.setenv("HW2_BUILD", str(tmp_path))
+    assert paths.runs_dir() == tmp_path / "runs"
+
+
+def test_writable_dir_makes_the_folder_and_leaves_nothing_in_it(tmp_path):
+    folder = writable_dir(tmp_path / "a" / "b")
+    assert folder.is_dir() and not list(folder.iterdir())
+    assert writable_dir(str(folder)) == folder
+
+
+def test_a_file_in_the_way_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match="cannot be written") as caught:
+            writable_dir(path)
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_folder_without_permission_is_one_line(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(paths.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(UserError, match="cannot be written .Permission denied.; name another"):
+        writable_dir(tmp_path)
+
+
+def test_atomic_write_replaces_the_file_at_the_end(tmp_path):
+    file = tmp_path / "new" / "file"
+    for text in ("first", "second"):
+        with atomic_write(file) as part:
+            assert part.parent == file.parent  # a rename within one file system
+            part.write_text(text)
+            assert not file.exists() or file.read_text() != text
+        assert file.read_text() == text
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("old", ["old", None])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_atomic_write_leaves_the_old_file_when_the_block_raises(tmp_path, old, error):
+    file = tmp_path / "file"
+    if old:
+        file.write_text(old)
+    with pytest.raises(error), atomic_write(file) as part:
+        part.write_text("half of the n")
+        raise error
+    assert [p.read_text() for p in tmp_path.iterdir()] == ([old] if old else [])
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "file"):
+        pass
+
+
+def test_a_notebook_shows_the_line_alone():
+    assert UserError("file x is wrong")._render_traceback_() == ["UserError: file x is wrong"]
