@@ -118,6 +118,12 @@ def loss_weight(schedule: Schedule, prediction: str, min_snr: float | None) -> T
     return snr.clamp(max=min_snr) / (snr if prediction == "eps" else snr + 1)
 
 
+def _check_prediction(prediction: str) -> None:
+    if prediction not in PREDICTIONS:
+        choices = ", ".join(PREDICTIONS)
+        raise UserError(f"prediction {prediction!r} is unknown; choose one of {choices}")
+
+
 def diffusion_loss(
     predict: Predict,
     x_0: Tensor,
@@ -131,6 +137,7 @@ def diffusion_loss(
     One stratified draw: the i-th image's t lies in the i-th of B equal parts of 0..T-1, which
     leaves t uniform and lowers the variance of the gradient (Kingma et al. 2021, appendix I.1).
     """
+    _check_prediction(prediction)
     b = len(x_0)
     u = (torch.arange(b) + torch.rand(b, generator=generator)) / b
     t = (u * schedule.n_steps).long().clamp(max=schedule.n_steps - 1)
@@ -197,8 +204,12 @@ def individual_noise(
 
 
 def sample_generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:
-    """One generator for each sample, from (seed, index of the sample) alone."""
-    return [torch.Generator().manual_seed(seed * 1_000_003 + int(k)) for k in indices]
+    """One generator for each sample, from (seed, index of the sample) alone.
+
+    2^40 keeps clear of the small seeds that noise files are made with: noise 00.pt is what seed 0
+    draws first, and must not come again as the noise that eta > 0 adds.
+    """
+    return [torch.Generator().manual_seed(2**40 + seed * 1_000_003 + int(k)) for k in indices]
 
 
 def ddim_step(
@@ -236,11 +247,10 @@ def sample_ddim(
     as the reference does. `generators`, one a sample, are needed where eta > 0. `on_step(t, x_t,
     x_0)` sees every step before it is taken.
     """
-    if prediction not in PREDICTIONS:
-        raise UserError(f"prediction {prediction!r} is unknown; choose one of {PREDICTIONS}")
-    if eta < 0:
+    _check_prediction(prediction)
+    if not 0 <= eta <= 1:
         raise UserError(f"eta={eta} is out of range; choose 0 (deterministic) to 1 (as DDPM)")
-    if eta > 0 and generators is None:
+    if eta > 0 and (generators is None or len(generators) != len(x)):
         raise ValueError("eta > 0 needs one generator for each sample")
     ab = schedule.alpha_bar
     end = ab[0] if last_alpha_bar is None else torch.tensor(last_alpha_bar, dtype=ab.dtype)
@@ -285,6 +295,9 @@ def sample_ddpm(
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Ancestral sampling with all T steps and the posterior variance (`fixed_small`)."""
+    _check_prediction(prediction)
+    if len(generators) != len(x):
+        raise ValueError("sample_ddpm needs one generator for each sample")
     ab = schedule.alpha_bar
     one = torch.ones((), dtype=ab.dtype)
     for t in reversed(range(schedule.n_steps)):

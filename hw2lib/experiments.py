@@ -185,7 +185,7 @@ def _header(p: Preset, name: str, fitted: Fitted, source: str, sha256: dict) -> 
 
 
 def _architecture(
-    make: type[DigitConfig] | type[FaceConfig], config: dict, path: Path
+    make: type[DigitConfig | FaceConfig], config: dict, path: Path
 ) -> DigitConfig | FaceConfig:
     """The architecture of a header, whose lists are the dataclass's tuples."""
     try:
