@@ -59,6 +59,10 @@ def test_predict_takes_both_kinds_of_images_in_any_batch():
     assert labels.dtype == torch.int64
     assert labels.shape == (7,)
     assert torch.equal(labels, net.predict(digits.to_float(images), batch=2))
+    assert torch.equal(labels, net.predict(255 - images))  # the negative shows the same digit
+    with torch.inference_mode():
+        once = net(digits.to_float(images)).argmax(1)
+    assert torch.equal(net.predict_once(images), once)
     torch.testing.assert_close(net.embed(images), net.embed(images, batch=3), atol=1e-4, rtol=1e-3)
     for bad in (images[0], images[:, :, :14], images[:0]):
         with pytest.raises(ValueError, match="is right"):
@@ -191,7 +195,7 @@ def test_shipped_judge_was_trained_on_real_data_and_is_good():
 
 
 @needs_weights
-def test_shipped_judge_reads_what_it_says():
+def test_real_digits_are_read_as_the_shipped_judge_says():
     """Its recorded accuracy, made again where the real digits are at hand."""
     if digits.available("mnistm")[0] == "embedded":
         pytest.skip("the real MNIST-M is not at hand")
