@@ -7,10 +7,10 @@ or as floats in [-1, 1], always (..., 3, H, W).
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt  # noqa: F401  (tells notebooks how to show a Figure)
 import numpy as np
 import torch
 from matplotlib import rc_context
@@ -35,8 +35,17 @@ _STYLE = {
 }
 
 
+class Picture(Figure):
+    """A Figure that notebooks show as a cell's value, once, without pyplot and its global state."""
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.savefig(stream, format="png", dpi=150)  # scaled down in the page: sharp text
+        return stream.getvalue()
+
+
 def _figure(height: float) -> Figure:
-    return Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white", dpi=100)
+    return Picture(figsize=(WIDTH, height), layout="constrained", facecolor="white", dpi=100)
 
 
 def to_array(images: Tensor) -> np.ndarray:

@@ -33,6 +33,13 @@ def ticks(labels):
     return [label.get_text() for label in labels]
 
 
+def test_notebooks_show_a_figure_as_a_picture():
+    from IPython.core.formatters import DisplayFormatter
+
+    data, _ = DisplayFormatter().format(figures.loss_curve([3.0, 2.0, 1.0]))
+    assert data["image/png"].startswith(b"\x89PNG")
+
+
 def test_to_array():
     x = torch.tensor([-1.0, 0.0, 2.0])[:, None, None].expand(3, 2, 2)
     assert figures.to_array(x)[0, 0].tolist() == [0.0, 0.5, 1.0]
