@@ -206,19 +206,25 @@ def individual_noise(
 def sample_generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:
     """One generator for each sample, from (seed, index of the sample) alone.
 
-    2^40 keeps clear of the small seeds that noise files are made with: noise 00.pt is what seed 0
-    draws first, and must not come again as the noise that eta > 0 adds.
+    2^31 keeps clear of the small seeds that noise files are made with: noise 00.pt is what seed 0
+    draws first, and must not come again as the noise that eta > 0 adds. (torch uses 32 bits.)
     """
-    return [torch.Generator().manual_seed(2**40 + seed * 1_000_003 + int(k)) for k in indices]
+    return [torch.Generator().manual_seed(2**31 + seed * 1_000_003 + int(k)) for k in indices]
 
 
 def ddim_step(
-    x_t: Tensor, x_0: Tensor, eps: Tensor, ab_t: Tensor, ab_next: Tensor, eta: float, z: Tensor | None
+    x_t: Tensor,
+    x_0: Tensor,
+    eps: Tensor,
+    ab_t: Tensor,
+    ab_next: Tensor,
+    eta: float,
+    z: Tensor | None,
 ) -> Tensor:
     """One step from alpha_bar_t to the less noisy alpha_bar_n (Song et al. 2021, eq. 12 and 16):
 
-        sigma = eta sqrt((1 - ab_n) / (1 - ab_t)) sqrt(1 - ab_t / ab_n)
-        x_n   = sqrt(ab_n) x_0 + sqrt(1 - ab_n - sigma^2) eps + sigma z
+    sigma = eta sqrt((1 - ab_n) / (1 - ab_t)) sqrt(1 - ab_t / ab_n)
+    x_n   = sqrt(ab_n) x_0 + sqrt(1 - ab_n - sigma^2) eps + sigma z
     """
     sigma = eta * ((1 - ab_next) / (1 - ab_t) * (1 - ab_t / ab_next)).sqrt()
     direction = (1 - ab_next - sigma**2).clamp(min=0).sqrt()
@@ -271,9 +277,9 @@ def ddpm_step(
 ) -> Tensor:
     """One ancestral step with the posterior's mean and variance (Ho et al. 2020, eq. 6 and 7):
 
-        beta_t = 1 - ab_t / ab_p
-        mean   = sqrt(ab_p) beta_t / (1 - ab_t) x_0 + sqrt(1 - beta_t) (1 - ab_p) / (1 - ab_t) x_t
-        var    = (1 - ab_p) / (1 - ab_t) beta_t
+    beta_t = 1 - ab_t / ab_p
+    mean   = sqrt(ab_p) beta_t / (1 - ab_t) x_0 + sqrt(1 - beta_t) (1 - ab_p) / (1 - ab_t) x_t
+    var    = (1 - ab_p) / (1 - ab_t) beta_t
     """
     beta = 1 - ab_t / ab_previous
     c_0 = ab_previous.sqrt() * beta / (1 - ab_t)

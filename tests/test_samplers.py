@@ -1,0 +1,265 @@
+"""The samplers of diffusion: every step against diffusers, the whole against known truths."""
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers.schedulers import scheduling_ddpm
+from test_diffusion import SCHEDULES, SHAPE, normal, theirs
+from torch import nn
+
+from hw2lib import diffusion as d
+from hw2lib.paths import UserError
+
+REFERENCE = {"timestep_spacing": "leading", "steps_offset": 1, "set_alpha_to_one": False}
+TRAILING = {"timestep_spacing": "trailing", "set_alpha_to_one": True}
+
+
+def network(x, t):
+    """Some smooth function of both arguments, about as large as noise."""
+    return 1.5 * torch.sin(x + 0.01 * t[:, None, None, None]) + 0.2 * x
+
+
+def record(steps):
+    return lambda t, x, x_0: steps.append((t, x.clone(), x_0.clone()))
+
+
+# --- each step against diffusers -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [REFERENCE, TRAILING], ids=["reference", "trailing"])
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("prediction", d.PREDICTIONS)
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("n", [5, 50])
+def test_every_ddim_step_is_that_of_diffusers(options, eta, prediction, clip, schedule, n):
+    reference, steps = options is REFERENCE, []
+    scheduler = theirs(DDIMScheduler, schedule, prediction, clip, **options)
+    scheduler.set_timesteps(n)
+    end = d.sample_ddim(
+        network,
+        normal(*SHAPE, dtype=torch.float64),
+        d.make_schedule(schedule),
+        n,
+        eta=eta,
+        prediction=prediction,
+        clip=clip,
+        spacing=options["timestep_spacing"],
+        last_alpha_bar=None if reference else 1.0,
+        generators=d.sample_generators(3, [0, 1]),
+        on_step=record(steps),
+    )
+    assert [t for t, _, _ in steps] == scheduler.timesteps.tolist()
+    states = [x for _, x, _ in steps] + [end]
+    again = d.sample_generators(3, [0, 1])
+    for (t, x, x_0), after in zip(steps, states[1:], strict=True):
+        z = d.individual_noise(SHAPE[1:], again, x)
+        output = network(x, torch.full((2,), t))
+        step = scheduler.step(
+            output, t, x, eta, use_clipped_model_output=False, variance_noise=z if eta else None
+        )
+        # without the clip cosine's first estimate of x_0 is thousands: the scale counts there
+        scale = max(1, x_0.abs().max().item())
+        torch.testing.assert_close(x_0, step.pred_original_sample, rtol=0, atol=1e-5 * scale)
+        torch.testing.assert_close(after, step.prev_sample, rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("prediction", d.PREDICTIONS)
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_ddpm_step_is_that_of_diffusers(monkeypatch, prediction, clip, schedule):
+    steps = []
+    scheduler = theirs(DDPMScheduler, schedule, prediction, clip, variance_type="fixed_small")
+    end = d.sample_ddpm(
+        network,
+        normal(*SHAPE, dtype=torch.float64),
+        d.make_schedule(schedule),
+        d.sample_generators(3, [0, 1]),
+        prediction=prediction,
+        clip=clip,
+        on_step=record(steps),
+    )
+    again = d.sample_generators(3, [0, 1])
+    assert [t for t, _, _ in steps] == list(range(999, -1, -1))
+    states = [x for _, x, _ in steps] + [end]
+    for (t, x, x_0), after in zip(steps, states[1:], strict=True):
+        if t > 0:
+            z = d.individual_noise(SHAPE[1:], again, x)
+            monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, z=z, **__: z)
+        step = scheduler.step(network(x, torch.full((2,), t)), t, x)
+        scale = max(1, x_0.abs().max().item(), x.abs().max().item())
+        assert (x_0 - step.pred_original_sample).abs().max() < 1e-5 * scale
+        assert (after - step.prev_sample).abs().max() < 1e-5 * scale
+
+
+@pytest.mark.parametrize("prediction", d.PREDICTIONS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("n", [20, 1000])
+def test_ddim_at_eta_one_with_all_steps_is_ddpm(prediction, schedule, n):
+    """The same noise, step by step: eta = 1 is DDPM with the posterior variance (fixed_small).
+
+    Without the clip, after which the reference does not compute eps anew.
+    """
+    common = {"prediction": prediction, "clip": False}
+    schedule, x = d.make_schedule(schedule, n), normal(*SHAPE, dtype=torch.float64)
+    steps = {"ddim": [], "ddpm": []}
+    ddim = d.sample_ddim(
+        network, x, schedule, n, eta=1.0, generators=d.sample_generators(0, [0, 1]),
+        on_step=record(steps["ddim"]), **common,
+    )  # fmt: skip
+    ddpm = d.sample_ddpm(
+        network,
+        x,
+        schedule,
+        d.sample_generators(0, [0, 1]),
+        on_step=record(steps["ddpm"]),
+        **common,
+    )
+    for (t, a, _), (same_t, b, _) in zip(*steps.values(), strict=True):
+        assert t == same_t
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(ddim, ddpm, rtol=1e-6, atol=1e-6)
+
+
+def test_one_ddim_step_keeps_the_noise_level():
+    """If x_t has the variance 1 - ab_t around sqrt(ab_t) x_0, x_n has 1 - ab_n, for any eta."""
+    ab = d.linear_schedule().alpha_bar
+    x_0, eps, z = torch.zeros(1, 3, 64, 64), normal(1, 3, 64, 64), normal(1, 3, 64, 64, seed=1)
+    for eta in (0.0, 0.5, 1.0):
+        x = d.ddim_step(None, x_0, eps, ab[600], ab[500], eta, z)
+        assert abs(x.var() / (1 - ab[500]) - 1) < 0.05
+
+
+# --- the exact optimal denoiser of a Gaussian ----------------------------------------------------
+
+MEAN, DEVIATION = 0.3, 0.5
+
+
+def optimal(schedule, prediction):
+    """The conditional expectation for data N(MEAN, DEVIATION^2): what training aims at."""
+
+    def predict(x, t):
+        ab = schedule.alpha_bar[t[0]].item()
+        a, variance = ab**0.5, ab * DEVIATION**2 + 1 - ab
+        eps = (1 - ab) ** 0.5 * (x - a * MEAN) / variance
+        x_0 = MEAN + a * DEVIATION**2 * (x - a * MEAN) / variance
+        return eps if prediction == "eps" else a * eps - (1 - ab) ** 0.5 * x_0
+
+    return predict
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("prediction", d.PREDICTIONS)
+@pytest.mark.parametrize(("eta", "n"), [(0.0, 100), (0.5, 200), (1.0, 400), ("ddpm", 1000)])
+def test_the_optimal_denoiser_samples_its_distribution(schedule, prediction, eta, n):
+    """The sampler adds no bias of its own: data N(.3, .5^2) come out as N(.3, .5^2)."""
+    s = d.make_schedule(schedule)
+    x, g = normal(4, 3, 32, 32), d.sample_generators(0, range(4))
+    common = {"prediction": prediction, "clip": False}
+    if eta == "ddpm":
+        y = d.sample_ddpm(optimal(s, prediction), x, s, g, **common)
+    else:
+        y = d.sample_ddim(optimal(s, prediction), x, s, n, eta=eta, generators=g, **common)
+    assert abs(y.mean() - MEAN) < 0.02
+    assert abs(y.std() - DEVIATION) < 0.02
+    kurtosis = ((y - y.mean()) ** 4).mean() / y.var() ** 2
+    assert abs(kurtosis - 3) < 0.2
+
+
+def test_without_noise_ddim_is_one_affine_map_of_the_noise():
+    """At eta = 0 equal noise gives equal images, and here x = .3 + .5 x_T."""
+    s, x = d.linear_schedule(), normal(1, 3, 8, 8, dtype=torch.float64)
+    y = d.sample_ddim(optimal(s, "v"), x, s, 1000, clip=False)
+    torch.testing.assert_close(y, MEAN + DEVIATION * x, rtol=0, atol=0.02)
+
+
+# --- a sample depends on its own seed ------------------------------------------------------------
+
+
+class Small(nn.Module):
+    """A convolution as a stand-in for a UNet."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x, t):
+        return self.conv(x)
+
+
+def draw(indices, eta=1.0, seed=5):
+    g = d.sample_generators(seed, indices)
+    x = d.individual_noise((3, 8, 8), g)
+    return d.sample_ddim(Small(), x, d.linear_schedule(), 5, eta=eta, generators=g)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("size", [1, 3, 8])
+@pytest.mark.parametrize("n", [1, 2, 9, 11])
+def test_a_sample_does_not_depend_on_how_many_are_drawn(eta, size, n):
+    """Bit for bit: the last chunk is filled up, so that every batch has the same shape."""
+    many = d.in_chunks(lambda i: draw(i, eta), 24, size)
+    few = d.in_chunks(lambda i: draw(i, eta), n, size)
+    assert few.shape == (n, 3, 8, 8) and torch.equal(few, many[:n])
+
+
+def test_a_sample_does_not_depend_on_its_neighbours():
+    a, b = draw([0, 1, 2]), draw([7, 1, 9])
+    assert torch.equal(a[1], b[1]) and not torch.equal(a[0], b[0])
+
+
+def test_seed_and_index_both_count_and_the_same_give_the_same():
+    draws = [d.individual_noise((3, 4, 4), d.sample_generators(s, [k]))
+             for s, k in [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]]  # fmt: skip
+    assert all(not torch.equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
+    again = d.individual_noise((3, 4, 4), d.sample_generators(0, [0]))
+    assert torch.equal(again, draws[0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_noise_that_eta_adds_is_not_the_noise_file_itself(seed):
+    """Noise files are what small seeds draw first; adding one again would not be noise."""
+    file = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
+    for mine in range(4):
+        z = d.individual_noise((3, 64, 64), d.sample_generators(mine, range(4)))
+        cosine = torch.cosine_similarity(z.flatten(1), file.flatten(1))
+        assert cosine.abs().max() < 0.05
+
+
+def test_individual_noise_takes_type_and_place_of_like():
+    like = torch.zeros(1, dtype=torch.float64)
+    z = d.individual_noise((3, 2, 2), d.sample_generators(0, [0]), like)
+    assert z.dtype == torch.float64
+    assert torch.equal(z.float(), d.individual_noise((3, 2, 2), d.sample_generators(0, [0])))
+
+
+def test_sampling_leaves_its_input_and_gradients_alone():
+    x = normal(*SHAPE)
+    before = x.clone()
+    y = d.sample_ddim(Small(), x, d.linear_schedule(), 3)
+    assert torch.equal(x, before) and not y.requires_grad
+
+
+# --- mistakes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("eta", [-0.1, 1.5, float("nan")])
+def test_an_eta_out_of_range_is_one_line(eta):
+    with pytest.raises(UserError, match=f"eta={eta} is out of range; choose 0 .* to 1"):
+        d.sample_ddim(network, normal(*SHAPE), d.linear_schedule(), eta=eta)
+
+
+@pytest.mark.parametrize("n", [0, 1001])
+def test_steps_out_of_range_are_one_line(n):
+    with pytest.raises(UserError, match=f"steps={n} is out of range; choose 1 to 1000"):
+        d.sample_ddim(network, normal(*SHAPE), d.linear_schedule(), n)
+
+
+@pytest.mark.parametrize("generators", [None, [torch.Generator()]])
+def test_noise_needs_a_generator_for_each_sample(generators):
+    """One generator for two samples would give both the same noise, silently."""
+    with pytest.raises(ValueError, match="one generator for each sample"):
+        d.sample_ddim(network, normal(*SHAPE), d.linear_schedule(), eta=1, generators=generators)
+    with pytest.raises(ValueError, match="one generator for each sample"):
+        d.sample_ddpm(network, normal(*SHAPE), d.linear_schedule(10), generators or [])
