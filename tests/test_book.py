@@ -1,0 +1,263 @@
+"""The book: its extensions on small projects, and the whole of it built with warnings as errors."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from bookcopy import EXTENSIONS, ROOT, built_copy, toc_files
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
+
+sys.path.insert(0, str(EXTENSIONS))
+
+import hw2math
+import hw2report
+
+ACCURACY = {"values": [0.46, 0.47], "mean": 0.465, "low": 0.441, "high": 0.489,
+            "n": 1600, "unit": "accuracy"}  # fmt: skip
+NORM = {"values": [0.7071], "mean": 0.7071, "low": None, "high": None, "n": 1, "unit": "norm"}
+
+
+def result_file(folder: Path, name: str = "dann-svhn", source: str = "public", **metrics) -> None:
+    """Write a result file; its numbers are made up and never leave the test's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "name": name, "preset": "full", "data": {"source": source, "sha256": {"a.npz": "0" * 64}},
+        "seeds": [0, 1], "device": "a processor", "versions": {"torch": "2.15.0"},
+        "commit": "abc123", "seconds": 1234.5, "metrics": metrics or {"dann": ACCURACY},
+    }  # fmt: skip
+    (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+class Project:
+    """A one-page book with our extensions alone: `text`, `html` and `warnings` after build()."""
+
+    def __init__(self, top: Path):
+        self.top, self.recorded = top, top / "data" / "results"
+        self.local = top / "local" / "results"
+        (top / "book").mkdir()
+        (top / "book" / "_toc.yml").write_text("root: index\n")
+
+    def build(self, page: str) -> Project:
+        (self.top / "book" / "index.md").write_text(f"# Page\n\n{page}\n", encoding="utf-8")
+        return self.again()
+
+    def again(self) -> Project:
+        warnings, out = io.StringIO(), self.top / "out"
+        extensions = ["myst_parser", "hw2math", "hw2report"]
+        config = {"extensions": extensions, "html_theme": "basic", "html_math_renderer": "mathml",
+                  "myst_enable_extensions": ["dollarmath"]}  # fmt: skip
+        with docutils_namespace():  # registers its roles anew in every build
+            app = Sphinx(self.top / "book", None, out, self.top / "trees", "html", config,
+                         status=None, warning=warnings)  # fmt: skip
+            app.build()
+        self.warnings = re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue())
+        self.html = (out / "index.html").read_text(encoding="utf-8")
+        body = self.html.split('role="main"')[1].split("sphinxsidebar")[0]
+        self.text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", body))
+        return self
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.setenv("HW2_BUILD", str(tmp_path / "local"))
+    return Project(tmp_path)
+
+
+# --- numbers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("x", "unit", "text"),
+    [(0.4651, "accuracy", "46.5"), (1.0, "accuracy", "100.0"), (0, "distance", "0"),
+     (0.70711, "norm", "0.707"), (2.846, "distance", "2.85"), (0.00123456, "distance", "0.00123"),
+     (12.345, "s", "12.3"), (0.9999, "norm", "1.00"), (-2.5, "nats", "-2.50"),
+     (12345, "", "12,345"), (999.9, "", "1,000")],
+)  # fmt: skip
+def test_numbers_have_three_digits_and_accuracies_are_per_cent(x, unit, text):
+    assert hw2report.number(x, unit) == text
+
+
+def test_a_metric_is_mean_and_interval():
+    assert hw2report.formatted(ACCURACY) == "46.5 % [44.1, 48.9]"
+    assert hw2report.formatted(ACCURACY, "mean") == "46.5 %"
+    assert hw2report.formatted(ACCURACY, "values") == "46.0, 47.0 %"
+    assert hw2report.formatted(ACCURACY, "n") == "1,600"
+    assert hw2report.formatted(NORM) == "0.707"  # one seed: no interval
+    with pytest.raises(hw2report.Mistake, match="single seed"):
+        hw2report.formatted(NORM, "low")
+    with pytest.raises(hw2report.Mistake, match="unknown field"):
+        hw2report.formatted(ACCURACY, "median")
+
+
+# --- role and directives --------------------------------------------------------------------
+
+
+def test_the_role_reads_the_recorded_result(project):
+    result_file(project.recorded)
+    page = project.build("A {result}`dann-svhn:dann` B {result}`dann-svhn:dann:mean` C")
+    assert "A 46.5 % [44.1, 48.9] B 46.5 % C" in page.text
+    assert not page.warnings
+
+
+def test_a_result_not_recorded_yet_says_so_and_how_to_make_it(project):
+    page = project.build("{result}`digits:guided`\n\n```{results-table} digits\n```\n")
+    command = hw2report.RESULTS["digits"]
+    assert page.text.count(f"not recorded yet: run {command}") == 2
+    assert not page.warnings
+
+
+def test_a_page_follows_its_result_files(project):
+    assert "not recorded yet" in project.build("{result}`dann-svhn:dann`").text
+    result_file(project.recorded)
+    assert "46.5 %" in project.again().text
+
+
+@pytest.mark.parametrize(
+    ("page", "warning"),
+    [("{result}`dann-svnh:dann`", "unknown result 'dann-svnh'; choose one of digits"),
+     ("{result}`dann-svhn:adan`", "no metric 'adan' in dann-svhn.json; it has dann"),
+     ("{result}`dann-svhn`", "write NAME:METRIC"),
+     ("{result}`dann-svhn:dann:mode`", "unknown field 'mode'"),
+     ("```{results-table} dann-svhn\n:columns: a, b\n```", "2 columns named for 1 result"),
+     ("```{results-table} dann-svhn\n:labels: a, b\n```", "2 labels for 1 rows")],
+)  # fmt: skip
+def test_mistakes_are_warnings(project, page, warning):
+    result_file(project.recorded)
+    warnings = project.build(page).warnings
+    assert warning in warnings
+    assert "index.md:3" in warnings
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", '{"metrics": {"dann": {"mean": 1}}}'])
+def test_a_broken_result_file_is_a_warning_that_names_the_command(project, text):
+    project.recorded.mkdir(parents=True)
+    (project.recorded / "dann-svhn.json").write_text(text)
+    warnings = project.build("{result}`dann-svhn:dann`").warnings
+    assert "dann-svhn.json is broken" in warnings
+    assert hw2report.RESULTS["dann-svhn"] in warnings
+
+
+def test_the_table_puts_this_machine_beside_the_recorded(project):
+    result_file(project.recorded, source_only=ACCURACY, dann=ACCURACY)
+    result_file(project.local, source="embedded", dann={**ACCURACY, "mean": 0.333})
+    table = "```{results-table} dann-svhn dann-usps\n:columns: to SVHN, to USPS\n```\n"
+    page = project.build(table)
+    head = "to SVHN, recorded to SVHN, this machine (full preset, embedded data) to USPS"
+    assert head in page.text
+    assert "source only 46.5 % [44.1, 48.9] – –" in page.text
+    assert "dann 46.5 % [44.1, 48.9] 33.3 % [44.1, 48.9] –" in page.text
+    assert "to USPS: not recorded yet" in page.text
+    assert not page.warnings
+
+
+def test_provenance_tells_all(project):
+    result_file(project.recorded)
+    page = project.build("```{provenance}\n```\n")
+    for text in ("public", "a.npz 000000000000", "seeds 0, 1", "a processor", "torch 2.15.0",
+                 "abc123", "1,234 s", "dann (n = 1,600)"):  # fmt: skip
+        assert text in page.text
+    assert page.text.count("not recorded yet") == len(hw2report.RESULTS) - 1
+    assert not page.warnings
+
+
+def test_a_missing_executed_notebook_is_a_warning_that_names_the_command(project):
+    (project.top / "book" / "_toc.yml").write_text("root: index\n- file: executed/cfdg\n")
+    warnings = project.build("text").warnings
+    assert f"cfdg.ipynb is missing; make it with `{hw2report.NOTEBOOKS['cfdg']}`" in warnings
+
+
+# --- formulas -------------------------------------------------------------------------------
+
+
+def test_formulas_become_mathml():
+    assert hw2math.to_mathml("x^2").startswith("<math ")
+    assert 'display="block"' in hw2math.to_mathml("x", display=True)
+    assert "<mtable" in hw2math.to_mathml(r"\begin{aligned} a &= b \\ c &= d \end{aligned}")
+    assert '<mo form="prefix">&#x02212;</mo>' in hw2math.to_mathml("[-1, 1]")
+    assert "<mo>&#x02212;</mo>" in hw2math.to_mathml("(a) - b")
+
+
+@pytest.mark.parametrize("tex", [r"\nosuchcommand x", r"\frac{a", r"\left( x"])
+def test_a_formula_not_understood_is_a_warning(project, tex):
+    with pytest.raises(ValueError):
+        hw2math.to_mathml(tex)
+    assert "formula" in project.build(f"${tex}$").warnings
+
+
+# --- the whole book -------------------------------------------------------------------------
+
+
+class Links(HTMLParser):
+    """`links`: targets of <a>; `loads`: what the page itself loads; `ids`: its anchors."""
+
+    def __init__(self, page: Path):
+        super().__init__()
+        self.links, self.loads, self.ids = [], [], set()
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.ids.add(attributes.get("id"))
+        if tag == "a":
+            self.links.append(attributes.get("href") or "")
+        elif tag == "link" and attributes.get("rel") in ("stylesheet", "preload", "icon"):
+            self.loads.append(attributes["href"])
+        elif attributes.get("src"):
+            self.loads.append(attributes["src"])
+
+
+@pytest.fixture(scope="session")
+def html(tmp_path_factory) -> Path:
+    folder, done = built_copy(tmp_path_factory.getbasetemp() / "book-copy")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    return folder
+
+
+def test_toc_names_pages_that_exist_and_every_recorded_run():
+    files = toc_files()
+    for document in files:
+        if not document.startswith("executed/"):
+            assert (ROOT / "book" / f"{document}.md").is_file()
+    runs = {Path(document).name for document in files if document.startswith("executed/")}
+    assert runs == set(hw2report.NOTEBOOKS)
+
+
+def test_config_at_the_top_is_found_and_output_lies_at_the_top(html):
+    # jupyter-book walks up from book/ to _config.yml: its code does so, its documentation does
+    # not promise it.
+    top = html.parent.parent
+    assert not (top / "book" / "_config.yml").exists()
+    assert not (top / "book" / "_build").exists()
+    assert "Diffusion, guidance" in (html / "index.html").read_text(encoding="utf-8")
+    for document in toc_files():
+        assert (html / f"{document}.html").is_file()
+
+
+def test_pages_load_local_files_only_and_links_lead_somewhere(html):
+    pages = {page: Links(page) for page in html.rglob("*.html") if "_static" not in page.parts}
+    for page, found in pages.items():
+        for address in found.loads:
+            assert not re.match(r"(https?:)?//", address), (page, address)
+            if not address.startswith("data:"):
+                assert (page.parent / re.split("[?#]", address)[0]).exists(), (page, address)
+        for address in found.links:
+            file, _, anchor = address.partition("#")
+            if re.match(r"[a-z]+:", file):
+                continue
+            goal = (page.parent / file).resolve() if file else page
+            assert goal.exists(), (page, address)
+            if anchor and goal in pages:
+                assert anchor in pages[goal].ids, (page, address)
+
+
+def test_no_page_names_a_script_host(html):
+    for page in html.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert not re.search("unpkg|jsdelivr|cdnjs|googleapis|mathjax@", text, re.IGNORECASE), page

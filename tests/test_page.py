@@ -1,0 +1,120 @@
+"""The built book in headless Chromium: nothing from the network, formulas drawn, both schemes.
+
+Skipped where Chromium is missing; `.ci/run` installs it.
+"""
+
+from __future__ import annotations
+
+import pytest
+from bookcopy import built_copy, toc_files
+
+browser = pytest.importorskip("browser", reason="websocket-client is not installed")
+
+pytestmark = pytest.mark.skipif(
+    browser.program() is None, reason="no Chromium here; the page test needs one"
+)
+
+PAGES = [*toc_files(), "search"]
+# sRGB luminance of an element's colour or of the first opaque ground behind it
+LUMINANCE = """(selector, property) => {
+  let element = document.querySelector(selector), colour;
+  do {
+    colour = getComputedStyle(element)[property].match(/[\\d.]+/g).map(Number);
+    element = element.parentElement;
+  } while (element && colour[3] === 0);
+  const [r, g, b] = colour.map(c => (c /= 255) <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4);
+  return .2126 * r + .7152 * g + .0722 * b;
+}"""
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    folder, done = built_copy(tmp_path_factory.getbasetemp() / "book-copy")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    server = browser.Server(folder)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    window = browser.Browser(tmp_path_factory.mktemp("profile"))
+    yield window
+    window.close()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_asks_only_this_server_and_has_no_errors(site, chromium, page):
+    chromium.view(1280)
+    chromium.open(f"{site.url}{page}.html")
+    asked = chromium.requests()
+    assert any(address.endswith("custom.css") for address in map(_bare, asked))
+    assert [a for a in asked if not a.startswith((site.url, "data:", "blob:"))] == []
+    assert chromium.complaints() == []
+
+
+def _bare(address: str) -> str:
+    return address.split("?")[0]
+
+
+@pytest.mark.parametrize("page", ["cfdg", "ddim", "dann", "provenance"])
+def test_formulas_are_drawn(site, chromium, page):
+    chromium.view(1280)
+    chromium.open(f"{site.url}{page}.html")
+    sizes = chromium.evaluate(
+        "[...document.querySelectorAll('.bd-article math')].map(m => {"
+        " const r = m.getBoundingClientRect(); return [r.width, r.height]; })"
+    )
+    assert sizes
+    assert all(width > 3 and height > 3 for width, height in sizes)
+    assert chromium.evaluate("[...document.fonts].some(f => /STIX/.test(f.family)"
+                             " && f.status === 'loaded')")  # fmt: skip
+    text = chromium.evaluate("document.querySelector('.bd-article').innerText")
+    assert "$" not in text
+    assert "\\" not in text
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_text_has_contrast_and_images_keep_their_colours(site, chromium, dark):
+    chromium.view(1280, dark=dark)
+    for page in ("cfdg", "executed/cfdg"):
+        chromium.open(f"{site.url}{page}.html")
+        ground = chromium.evaluate(f"({LUMINANCE})('.bd-article', 'backgroundColor')")
+        letters = chromium.evaluate(f"({LUMINANCE})('.bd-article p', 'color')")
+        assert (ground < 0.1) if dark else (ground > 0.9)
+        bright, dim = max(ground, letters), min(ground, letters)
+        assert (bright + 0.05) / (dim + 0.05) > 7
+    filters = chromium.evaluate(
+        "[...document.querySelectorAll('.bd-article img')].map(i => getComputedStyle(i).filter)"
+    )
+    assert filters
+    assert set(filters) == {"none"}
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("page", PAGES)
+def test_page_is_no_wider_than_the_window(site, chromium, page, width):
+    chromium.view(width)
+    chromium.open(f"{site.url}{page}.html")
+    assert chromium.evaluate("document.documentElement.scrollWidth") <= width
+    # nothing sticks out either: wide things scroll in a box of their own
+    sticking_out = chromium.evaluate(
+        "[...document.querySelectorAll('.bd-article img, .bd-article table, .bd-article pre,"
+        " .bd-article div.math')].filter(e => { let box = e;"
+        " while (box && !/auto|scroll/.test(getComputedStyle(box).overflowX))"
+        " box = box.parentElement;"
+        " return !box && e.getBoundingClientRect().right > innerWidth + 1; }).map(e => e.outerHTML)"
+    )
+    assert sticking_out == []
+
+
+@pytest.mark.parametrize("page", ["cfdg", "dann"])
+def test_wide_formulas_can_be_scrolled_into_view_on_a_narrow_screen(site, chromium, page):
+    chromium.view(400)
+    chromium.open(f"{site.url}{page}.html")
+    cut = chromium.evaluate(
+        "[...document.querySelectorAll('div.math')].filter(d =>"
+        " d.querySelector('math').getBoundingClientRect().left"
+        " < d.getBoundingClientRect().left - 1).length"
+    )
+    assert cut == 0
