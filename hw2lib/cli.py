@@ -130,9 +130,7 @@ def train_command(args: argparse.Namespace) -> None:
         config = replace(preset, **experiments.parse_settings(asdict(preset), settings))
         domain = digits.load("mnistm", args.data)
         print(domain.describe(), flush=True)
-        file = judge.train_judge(
-            domain, out, preset=args.preset, config=config, resume=args.resume
-        )
+        file = judge.train_judge(domain, out, preset=args.preset, config=config, resume=args.resume)
         print(f"weights: {file}")
     else:
         train_dann(args, settings)
@@ -148,9 +146,7 @@ def train_dann(args: argparse.Namespace, settings: dict[str, str]) -> None:
     domains = dann.load_pair(args.target, args.data)
     for domain in domains:
         print(domain.describe(), flush=True)
-    result = dann.run(
-        args.target, args.preset, [seed], args.out, args.resume, args.data, **changes
-    )
+    result = dann.run(args.target, args.preset, [seed], args.out, args.resume, args.data, **changes)
     for name, rows in result["rows"].items():
         n = len(domains[1].test)
         print(f"{name:<12} {rows[0].accuracy:.4f} of {n} test images, seed {seed}")

@@ -83,7 +83,7 @@ def parse_settings(defaults: dict, settings: dict[str, str]) -> dict:
         try:
             changes[key] = {"true": True, "false": False}[text] if kind is bool else kind(text)
         except (ValueError, KeyError):
-            raise UserError(f"--set {key}={text}: a value of type {kind.__name__} is right") from None
+            raise UserError(f"--set {key}={text}: a {kind.__name__} is right") from None
     return changes
 
 
@@ -229,7 +229,9 @@ def sample_digits(
     model = model.to(where).to(memory_format=torch.channels_last).eval()
     noises = [int(k) for k in noises]
     if not 0 < len(labels) == len(noises):
-        raise ValueError(f"{len(labels)} labels and {len(noises)} noise numbers; one for each label")
+        raise ValueError(
+            f"{len(labels)} labels and {len(noises)} noise numbers; one for each label"
+        )
 
     def chunk(indices: range) -> Tensor:
         kept = [min(k, len(labels) - 1) for k in indices]

@@ -35,7 +35,7 @@ TINY = FaceConfig(widths=(32, 32), blocks=1, attention=(), unfold=4)
 
 
 class SinusoidalEmbedding(nn.Module):
-    """t -> (sin(t f_0), .., cos(t f_0), ..) with f_i = 10000^(-2i/width)   (Vaswani et al. 2017)."""
+    """t -> (sin(t f_0), .., cos(t f_0), ..), f_i = 10000^(-2i / width)  (Vaswani et al. 2017)."""
 
     def __init__(self, width: int):
         super().__init__()

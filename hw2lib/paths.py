@@ -41,7 +41,7 @@ def runs_dir() -> Path:
 
 
 def writable_dir(path: str | Path) -> Path:
-    """Make the folder `path` if need be and return it; UserError if nothing can be written there."""
+    """Make the folder `path` if need be and return it; UserError if it cannot be written."""
     path = Path(path).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)

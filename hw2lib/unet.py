@@ -162,13 +162,9 @@ class ReportUNet(nn.Module):
             nn.ConvTranspose2d(2 * f, 2 * f, 7, 7), nn.GroupNorm(8, 2 * f), nn.ReLU()
         )
         self.time1, self.label1 = _embed(1, 2 * f), _embed(10, 2 * f)
-        self.up1 = nn.Sequential(
-            nn.ConvTranspose2d(4 * f, f, 2, 2), _double(f, f), _double(f, f)
-        )
+        self.up1 = nn.Sequential(nn.ConvTranspose2d(4 * f, f, 2, 2), _double(f, f), _double(f, f))
         self.time2, self.label2 = _embed(1, f), _embed(10, f)
-        self.up2 = nn.Sequential(
-            nn.ConvTranspose2d(2 * f, f, 2, 2), _double(f, f), _double(f, f)
-        )
+        self.up2 = nn.Sequential(nn.ConvTranspose2d(2 * f, f, 2, 2), _double(f, f), _double(f, f))
         self.out = nn.Sequential(
             nn.Conv2d(2 * f, f, 3, padding=1),
             nn.GroupNorm(8, f),

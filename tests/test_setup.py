@@ -1,0 +1,80 @@
+"""The set-up: the lock, environment.yml, versions, and what must never be committed."""
+
+import json
+import re
+import subprocess
+import tomllib
+
+import pytest
+import yaml
+from environment import ROOT, environment, locked
+
+import hw2lib
+
+# Written in parts, so that this file does not name them itself.
+HOSTS = ["pypi" + ".org", "registry." + "npmjs", "files." + "pythonhosted", "deb." + "debian"]
+
+
+def tracked() -> list:
+    try:
+        names = subprocess.run(
+            ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no git checkout")
+    return [ROOT / name for name in names.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+def test_every_version_is_pinned():
+    assert len(locked()) > 50
+    for line in locked():
+        assert re.match(r"^[A-Za-z0-9._-]+(\[[a-z,]+\])?==[^ ;]+( ; .+)?$", line), line
+
+
+def test_what_is_asked_for_is_locked():
+    names = {re.split(r"[\[=]", line)[0].lower() for line in locked()}
+    for line in (ROOT / "requirements.in").read_text().splitlines():
+        name = re.split(r"[\s=#]", line)[0].lower()
+        assert not name or name in names, name
+
+
+def test_environment_equals_lock():
+    assert (ROOT / "environment.yml").read_text() == environment()
+    parsed = yaml.safe_load(environment())["dependencies"][-1]["pip"]
+    assert parsed[:-1] == locked()
+
+
+def test_one_version_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == hw2lib.__version__
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert "version" in project["dynamic"]
+
+
+def test_no_path_of_a_machine_and_no_registry():
+    home = re.compile("/" + r"(home|root|Users)/[a-z]|/work" + "/|/tmp" + "/v/")
+    for file in tracked():
+        if file.suffix in (".safetensors", ".pt", ".png", ".woff2"):
+            continue
+        text = file.read_text(errors="replace")
+        assert not home.search(text), file
+        assert not any(host in text for host in HOSTS), file
+
+
+def test_files_are_small_and_weights_are_safetensors():
+    for file in tracked():
+        assert file.stat().st_size <= 16 * 2**20, file
+        assert file.suffix not in (".pth", ".ckpt", ".pkl", ".npz"), file
+
+
+@pytest.mark.parametrize("name", ["cfdg", "ddim", "dann"])
+def test_notebooks_are_stripped_and_narrow(name):
+    book = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())
+    code = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+    assert len(code) <= 25
+    for cell in code:
+        assert cell["outputs"] == [] and cell["execution_count"] is None
+        for line in "".join(cell["source"]).splitlines():
+            assert len(line) <= 78, line
+    tags = [cell["metadata"].get("tags", []) for cell in code]
+    assert sum("parameters" in t for t in tags) == 1
