@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -270,7 +270,7 @@ def save_weights(path: str | Path, state: dict[str, Tensor], config: dict) -> Pa
         for key, value in state.items()
     }
     with atomic_write(path) as part:
-        save_file(tensors, part, metadata={"config": json.dumps(config, sort_keys=True)})
+        part.write_bytes(to_bytes(tensors, metadata={"config": json.dumps(config, sort_keys=True)}))
     return Path(path)
 
 

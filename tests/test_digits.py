@@ -271,8 +271,16 @@ def test_more_labels_than_images(folder):
         digits.load("mnist")
 
 
-@pytest.mark.parametrize("content", [b"", b"BZh9 nonsense", bz2.compress(b"1 1:0 2:0"),
-                                     bz2.compress(b"a:b " * 513), bz2.compress(b"1 " * 513)[:-5]])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"BZh9 nonsense",
+        bz2.compress(b"1 1:0 2:0"),
+        bz2.compress(b"a:b " * 513),
+        bz2.compress(b"1 " * 513)[:-5],
+    ],
+)
 def test_damaged_usps(folder, content):
     make_usps(folder)
     save(folder / "USPS/usps.t.bz2", content)

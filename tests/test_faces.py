@@ -79,8 +79,16 @@ def test_named_source_missing_or_unknown(folder):
         faces.load("internet")
 
 
-@pytest.mark.parametrize("files", [{}, {"a.txt": b"text"}, {"0.png": b"no picture"},
-                                   {"0.png": png(1)[:60]}, {"0.png": png(1, (64, 60))}])  # fmt: skip
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"a.txt": b"text"},
+        {"0.png": b"no picture"},
+        {"0.png": png(1)[:60]},
+        {"0.png": png(1, (64, 60))},
+    ],
+)
 def test_wrong_tar(folder, files):
     make_tar(folder, files)
     with pytest.raises(UserError) as error:
