@@ -182,6 +182,7 @@ def test_formulas_become_mathml():
     assert "<mtable" in hw2math.to_mathml(r"\begin{aligned} a &= b \\ c &= d \end{aligned}")
     assert '<mo form="prefix">&#x02212;</mo>' in hw2math.to_mathml("[-1, 1]")
     assert "<mo>&#x02212;</mo>" in hw2math.to_mathml("(a) - b")
+    assert "<msup><mi>cos</mi><mn>2</mn></msup>" in hw2math.to_mathml(r"\cos^2 x")
 
 
 @pytest.mark.parametrize("tex", [r"\nosuchcommand x", r"\frac{a", r"\left( x"])

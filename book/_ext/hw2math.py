@@ -23,7 +23,7 @@ FONT = "STIXTwoMath-Regular.ttf"
 SPACING = (  # where latex2mathml's spaces are not TeX's
     (r"<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>"),  # "is distributed as" is a relation
     (r"<mo>&#x02205;</mo>", "<mi>&#x02205;</mi>"),  # the empty set is a thing
-    (r"(<mi>(?:log|exp|sin|cos)</mi>)(?=<m[in])", r'\1<mspace width="0.167em"/>'),
+    (r"(?<!<msup>)(<mi>(?:log|exp|sin|cos)</mi>)(?=<m[in])", r'\1<mspace width="0.167em"/>'),
     # a minus after a relation or an opening bracket is a sign
     (r"(<mo[^>]*>(?!&#x00029;|\]|&#x02016;)[^<]*</mo>)<mo>&#x02212;</mo>",
      r'\1<mo form="prefix">&#x02212;</mo>'),

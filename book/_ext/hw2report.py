@@ -44,6 +44,10 @@ RESULTS = {
     "dann-svhn": NOTEBOOKS["dann-svhn"],
     "dann-usps": NOTEBOOKS["dann-usps"],
 }
+# Of a weights file's configuration; the rest is in the file's header.
+WEIGHTS_SHOWN = ("kind", "preset", "architecture", "schedule", "prediction", "min_snr", "p_drop",
+                 "domain", "target", "row", "seeds", "seed", "steps", "batch_size", "images_seen",
+                 "seconds", "device", "source")  # fmt: skip
 FIELDS = ("mean", "low", "high", "n", "unit", "values")
 PLAIN_UNITS = ("", "1", "distance", "number", "none", "norm", "share", "ratio")
 
@@ -187,6 +191,17 @@ def _row(cells: Sequence[object]) -> nodes.row:
     return row
 
 
+def readable(value: object) -> str:
+    """Nested JSON as one line for people: key value, key value."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {readable(v)}" for key, v in value.items())
+    if isinstance(value, list):
+        return "; ".join(map(readable, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
 def _list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
@@ -276,9 +291,15 @@ class Provenance(Reported):
             files += [nodes.literal("", f"{file} {digest[:12]}"), nodes.Text(" ")]
         seeds = ", ".join(map(str, result["seeds"]))
         versions = ", ".join(f"{key} {value}" for key, value in result["versions"].items())
+        more = [
+            [key.replace("_", " "), readable(value)]
+            for key, value in result["data"].items()
+            if key not in ("source", "sha256")
+        ]
         return [
             ["data", result["data"]["source"]],
             ["files, sha256", files or "none"],
+            *more,
             ["preset", result["preset"]],
             ["seeds", seeds],
             ["device", result["device"]],
@@ -296,12 +317,13 @@ class Provenance(Reported):
             blob = path.read_bytes()
             try:  # 8 bytes length, then a JSON header; ours keeps the configuration in it
                 header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
-                config = header.get("__metadata__", {}).get("config", "none")
-            except (ValueError, AttributeError):
+                config = json.loads(header.get("__metadata__", {}).get("config", "{}"))
+                shown = {key: config[key] for key in WEIGHTS_SHOWN if key in config}
+            except (ValueError, AttributeError, TypeError):
                 raise Mistake(f"weights file {path.name} is no safetensors file") from None
             digest = hashlib.sha256(blob).hexdigest()[:12]
             size = f"{len(blob) / 2**20:.1f}"
-            rows.append([path.name, size, [nodes.literal("", digest)], [nodes.literal("", config)]])
+            rows.append([path.name, size, [nodes.literal("", digest)], readable(shown)])
         return rows
 
 
