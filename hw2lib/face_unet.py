@@ -22,16 +22,19 @@ class FaceConfig:
     """Channels of each resolution, residual blocks a resolution, which resolutions attend.
 
     `unfold` > 1 turns each square of pixels into channels first (a cheaper first resolution).
+    `groups` of the group norms must be fewer than the channels: the norm of a single channel
+    would take away the time that a residual block adds to it.
     """
 
     widths: tuple[int, ...] = (128, 128, 256, 256, 512, 512)
     blocks: int = 2
     attention: tuple[int, ...] = (4,)  # indices into widths; mid1 always attends
     unfold: int = 1
+    groups: int = 32
 
 
 SMALL = FaceConfig(widths=(64, 128, 192), blocks=1, attention=(1,), unfold=4)
-TINY = FaceConfig(widths=(32, 32), blocks=1, attention=(), unfold=4)
+TINY = FaceConfig(widths=(32, 32), blocks=1, attention=(), unfold=4, groups=8)
 
 
 class SinusoidalEmbedding(nn.Module):
@@ -50,12 +53,12 @@ class SinusoidalEmbedding(nn.Module):
 class ResidualBlock(nn.Module):
     """GN, SiLU, conv; + time; GN, SiLU, conv; + the input (through a 1x1 conv if widths differ)."""
 
-    def __init__(self, c_in: int, c_out: int, c_time: int):
+    def __init__(self, c_in: int, c_out: int, c_time: int, groups: int = 32):
         super().__init__()
-        self.norm1 = nn.GroupNorm(32, c_in)
+        self.norm1 = nn.GroupNorm(groups, c_in)
         self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
         self.time = nn.Sequential(nn.SiLU(), nn.Linear(c_time, c_out))
-        self.norm2 = nn.GroupNorm(32, c_out)
+        self.norm2 = nn.GroupNorm(groups, c_out)
         self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
         if c_in != c_out:
             self.skip = nn.Conv2d(c_in, c_out, 1)
@@ -70,9 +73,9 @@ class ResidualBlock(nn.Module):
 class Attention(nn.Module):
     """One head over all positions: softmax(q . k / sqrt(C)) v, added to the input."""
 
-    def __init__(self, c: int):
+    def __init__(self, c: int, groups: int = 32):
         super().__init__()
-        self.norm = nn.GroupNorm(32, c)
+        self.norm = nn.GroupNorm(groups, c)
         self.qkv = nn.Conv2d(c, 3 * c, 1)
         self.out = nn.Conv2d(c, c, 1)
 
@@ -86,11 +89,11 @@ class Attention(nn.Module):
 class Stage(nn.Module):
     """A residual block, followed by attention where the configuration asks for it."""
 
-    def __init__(self, c_in: int, c_out: int, c_time: int, attention: bool):
+    def __init__(self, c_in: int, c_out: int, c_time: int, groups: int, attention: bool):
         super().__init__()
-        self.resblocks = ResidualBlock(c_in, c_out, c_time)
+        self.resblocks = ResidualBlock(c_in, c_out, c_time, groups)
         if attention:
-            self.attention = Attention(c_out)
+            self.attention = Attention(c_out, groups)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         x = self.resblocks(x, time)
@@ -107,7 +110,7 @@ class FaceUNet(nn.Module):
         super().__init__()
         config = config or FaceConfig()
         self.config = config
-        widths, first = config.widths, config.widths[0]
+        widths, first, groups = config.widths, config.widths[0], config.groups
         c_time, c_image = 4 * first, 3 * config.unfold**2
         self.time = nn.Sequential(
             SinusoidalEmbedding(first),
@@ -120,7 +123,8 @@ class FaceUNet(nn.Module):
         for level, width in enumerate(widths):
             for _ in range(config.blocks):
                 n += 1
-                setattr(self, f"down{n}", Stage(c, width, c_time, level in config.attention))
+                attention = level in config.attention
+                setattr(self, f"down{n}", Stage(c, width, c_time, groups, attention))
                 c = width
                 skips.append(c)
             if level < len(widths) - 1:
@@ -129,13 +133,13 @@ class FaceUNet(nn.Module):
                 setattr(self, f"down{n}", strided)
                 skips.append(c)
         self.n_down, n = n, 0
-        self.mid1 = Stage(c, c, c_time, True)
-        self.mid2 = Stage(c, c, c_time, False)
+        self.mid1 = Stage(c, c, c_time, groups, True)
+        self.mid2 = Stage(c, c, c_time, groups, False)
         for level in reversed(range(len(widths))):
             for _ in range(config.blocks + 1):
                 n += 1
                 attention = level in config.attention
-                stage = Stage(c + skips.pop(), widths[level], c_time, attention)
+                stage = Stage(c + skips.pop(), widths[level], c_time, groups, attention)
                 setattr(self, f"up{n}", stage)
                 c = widths[level]
             if level > 0:
@@ -145,7 +149,7 @@ class FaceUNet(nn.Module):
                 setattr(self, f"up{n}", grow)
         self.n_up = n
         last = nn.Conv2d(first, c_image, 3, padding=1)
-        self.out = nn.Sequential(nn.GroupNorm(32, first), nn.SiLU(), last)
+        self.out = nn.Sequential(nn.GroupNorm(groups, first), nn.SiLU(), last)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         config = self.config
