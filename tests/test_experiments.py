@@ -1,0 +1,295 @@
+"""experiments: settings, training and loading, with tiny networks on the embedded data."""
+
+import math
+import os
+import pickle
+import signal
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from hw2lib import experiments
+from hw2lib.experiments import (
+    DIGIT_PRESETS,
+    FACE_PRESETS,
+    Preset,
+    choose_preset,
+    epochs,
+    load_digit_unet,
+    load_face_unet,
+    train_digits,
+    train_faces,
+    with_settings,
+)
+from hw2lib.face_unet import TINY, FaceUNet
+from hw2lib.paths import UserError
+from hw2lib.training import TrainConfig, save_weights
+from hw2lib.unet import NULL_LABEL, DigitConfig, DigitUNet
+
+TRAIN = TrainConfig(steps=3, batch_size=4, warmup=1, ema=0.5)
+DIGITS = Preset(TRAIN, DigitConfig(widths=(8, 16), c_condition=16), "cosine")
+FACES = Preset(TRAIN, TINY, "linear")
+DIFFUSION = {"schedule": "cosine", "n_train_steps": 1000, "prediction": "v"}
+
+
+def one_line(caught):
+    text = str(caught.value)
+    assert "\n" not in text and len(text) < 400
+    return text
+
+
+def same(a, b):
+    states = a.state_dict(), b.state_dict()
+    return all(torch.equal(x, y) for x, y in zip(*(s.values() for s in states), strict=True))
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("steps", "500", 500), ("lr", "1e-4", 1e-4), ("schedule", "cosine", "cosine"),
+        ("batch_size", "8", 8), ("seed", "3", 3), ("p_drop", "0", 0.0), ("min_snr", "2", 2.0),
+        ("prediction", "eps", "eps"), ("save_every_s", "10", 10.0),
+    ],
+)  # fmt: skip
+def test_set_changes_one_setting(key, text, value):
+    preset = DIGIT_PRESETS["quick"]
+    changed = with_settings(preset, {key: text})
+    both = [{**asdict(p.train), **{k: v for k, v in vars(p).items() if k != "train"}}
+            for p in (preset, changed)]  # fmt: skip
+    assert both[1] == {**both[0], key: value} or key == "schedule"
+    assert type(both[1][key]) is type(value) or key == "schedule"
+    if key == "schedule":  # of the learning rate; the diffusion's belongs to the preset
+        assert (changed.train.schedule, changed.schedule) == ("cosine", preset.schedule)
+
+
+def test_several_settings_at_once():
+    changed = with_settings(FACE_PRESETS["full"], {"steps": "7", "p_drop": ".5", "lr": "1"})
+    assert (changed.train.steps, changed.p_drop, changed.train.lr) == (7, 0.5, 1.0)
+    assert changed.model == FACE_PRESETS["full"].model
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "line"),
+    [
+        ("stepz", "3", "--set stepz: unknown setting; choose one of steps"),
+        ("model", "3", "--set model: unknown setting"),
+        ("steps", "many", "--set steps=many: a "),
+        ("steps", "1.5", "--set steps=1.5: a "),
+        ("lr", "", "--set lr=: a "),
+        ("steps", "-1", "steps=-1 is out of range"),
+        ("batch_size", "0", "batch_size=0 is out of range; a whole number from 1"),
+        ("lr", "nan", "lr=nan is out of range"),
+        ("ema", "1", "ema=1.0 is out of range"),
+        ("schedule", "linear", "schedule=linear is out of range; constant or cosine"),
+        ("prediction", "x0", "prediction=x0 is out of range; eps or v"),
+        ("p_drop", "1.1", "p_drop=1.1 is out of range; a number from 0 to 1"),
+        ("min_snr", "0", "min_snr=0.0 is out of range"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(key, text, line):
+    with pytest.raises(UserError) as caught:
+        with_settings(DIGIT_PRESETS["quick"], {key: text})
+    assert one_line(caught).startswith(line)
+
+
+@pytest.mark.parametrize("presets", [DIGIT_PRESETS, FACE_PRESETS])
+def test_presets_are_quick_and_full(presets):
+    assert list(presets) == ["quick", "full"]
+    assert choose_preset(presets, "full") is presets["full"]
+    with pytest.raises(UserError, match="'fast' is unknown; choose one of quick, full"):
+        choose_preset(presets, "fast")
+
+
+# --- the order of the images ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "batch"), [(10, 5), (10, 3), (7, 7), (4, 10), (1, 3), (12, 1)])
+def test_every_image_comes_once_an_epoch(n, batch):
+    pick, g = epochs(n, batch), torch.Generator().manual_seed(1)
+    steps = -(-3 * n // batch)
+    order = torch.cat([pick(k, g) for k in range(steps)])[: 3 * n].reshape(3, n)
+    assert torch.equal(order.sort(1).values, torch.arange(n).expand(3, n))
+    assert n < 5 or len({tuple(row) for row in order.tolist()}) == 3
+
+
+@pytest.mark.parametrize("start", [0, 1, 5, 8])
+def test_the_order_goes_on_where_a_run_stopped(start):
+    """A resumed run has a new function and a restored generator, in whatever state."""
+    g = torch.Generator().manual_seed(4)
+    whole = epochs(10, 3)
+    expected = [whole(k, g) for k in range(12)][start:]
+    torch.rand(5, generator=g)
+    restored = torch.Generator()
+    restored.set_state(g.get_state())
+    again = epochs(10, 3)
+    found = [again(k, restored) for k in range(start, 12)]
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_seeds_order_the_images_differently():
+    orders = [epochs(50, 50)(0, torch.Generator().manual_seed(s)) for s in range(3)]
+    assert not any(torch.equal(a, b) for i, a in enumerate(orders) for b in orders[:i])
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def test_training_digits_on_embedded_data(tmp_path, capsys):
+    """The first line says which data; the file holds the average, and all to build it again."""
+    fitted, header = train_digits(DIGITS, source="embedded", out=tmp_path)
+    assert "embedded stand-in, not the real data set" in capsys.readouterr().out.splitlines()[0]
+    assert len(fitted.losses) == 3 and all(math.isfinite(v) for v in fitted.losses)
+    model, found = load_digit_unet(tmp_path / "weights.safetensors")
+    assert found == header | {"architecture": {"widths": [8, 16], "blocks": 1, "c_condition": 16}}
+    assert (found["kind"], found["preset"], found["data"]["source"]) == (
+        "digit_unet", "custom", "embedded",
+    )  # fmt: skip
+    assert found["images_seen"] == 12 and found["train"] == asdict(TRAIN)
+    assert (found["schedule"], found["prediction"], found["p_drop"]) == ("cosine", "v", 0.1)
+    for a, b in zip(model.state_dict().values(), fitted.ema.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    assert not same(fitted.model, fitted.ema)
+
+
+def test_training_faces_on_embedded_data(tmp_path):
+    fitted, header = train_faces(FACES, source="embedded", out=tmp_path)
+    model, found = load_face_unet(tmp_path / "weights.safetensors")
+    assert found["size"] == 64 and header["data"]["source"] == "embedded"
+    assert model.config == TINY and len(fitted.losses) == 3
+
+
+@pytest.mark.parametrize(("train", "preset"), [(train_digits, DIGITS), (train_faces, FACES)])
+def test_an_interrupted_training_resumes_to_the_same_bytes(tmp_path, monkeypatch, train, preset):
+    train(preset, source="embedded", out=tmp_path / "whole")
+    original, calls = experiments.diffusion_loss, []
+
+    def and_stop(*args):
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return original(*args)
+
+    monkeypatch.setattr(experiments, "diffusion_loss", and_stop)
+    with pytest.raises(UserError, match="interrupted after step 2 of 3"):
+        train(preset, source="embedded", out=tmp_path / "cut")
+    assert not (tmp_path / "cut" / "weights.safetensors").exists()
+    fitted, _ = train(preset, source="embedded", out=tmp_path / "cut", resume=True)
+    whole, _ = train(preset, source="embedded", out=tmp_path / "whole", resume=True)
+    assert len(calls) == 3 and fitted.losses == whole.losses
+    assert same(fitted.ema, whole.ema) and same(fitted.model, whole.model)
+
+
+def test_labels_are_dropped_in_training(tmp_path, monkeypatch):
+    """p_drop = 1 trains an unconditional model; the images keep their own labels otherwise."""
+    seen, forward = [], DigitUNet.forward
+
+    def watched(self, x, t, label):
+        seen.append(label)
+        return forward(self, x, t, label)
+
+    monkeypatch.setattr(DigitUNet, "forward", watched)
+    for p in (1.0, 0.0):
+        train_digits(replace(DIGITS, p_drop=p), source="embedded", out=tmp_path / str(p))
+    seen = torch.stack(seen)
+    assert (seen[:3] == NULL_LABEL).all() and (seen[3:] < NULL_LABEL).all()
+
+
+# --- weights files -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("load", [load_digit_unet, load_face_unet])
+@pytest.mark.parametrize("name", ["none.safetensors", "UNet.pt"])
+def test_missing_weights_are_one_line(tmp_path, load, name):
+    with pytest.raises(UserError, match="does not exist") as caught:
+        load(tmp_path / name)
+    assert name in one_line(caught)
+
+
+class Code:
+    """What a malicious checkpoint would hold."""
+
+    def __reduce__(self):
+        return os.system, ("touch hacked",)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o, 2))])
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, monkeypatch, save):
+    monkeypatch.chdir(tmp_path)
+    save({"a": Code()}, tmp_path / "UNet.pt")
+    with pytest.raises(UserError, match="truncated or holds more than tensors") as caught:
+        load_face_unet(tmp_path / "UNet.pt")
+    one_line(caught)
+    assert not (tmp_path / "hacked").exists()
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.9])
+def test_a_truncated_checkpoint_is_one_line(tmp_path, share):
+    file = tmp_path / "UNet.pt"
+    torch.save({"a": torch.zeros(1000)}, file)
+    raw = file.read_bytes()
+    file.write_bytes(raw[: int(share * len(raw))])
+    with pytest.raises(UserError, match="truncated") as caught:
+        load_face_unet(file)
+    assert "UNet.pt" in one_line(caught)
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), [1], "text", 3])
+def test_a_checkpoint_that_is_no_state_dict_is_one_line(tmp_path, content):
+    torch.save(content, tmp_path / "UNet.pt")
+    with pytest.raises(UserError, match="not a state dict") as caught:
+        load_face_unet(tmp_path / "UNet.pt")
+    one_line(caught)
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"a": torch.zeros(1)}, {"state_dict": {}}, {0: 1}, {"down1.bias": "text"}]
+)
+def test_a_checkpoint_of_another_architecture_is_one_line(tmp_path, monkeypatch, content):
+    # 455 MB are not needed to see that the names do not fit
+    monkeypatch.setattr(experiments, "FaceUNet", lambda: FaceUNet(TINY))
+    torch.save(content, tmp_path / "UNet.pt")
+    with pytest.raises(UserError, match="for another architecture") as caught:
+        load_face_unet(tmp_path / "UNet.pt")
+    assert "UNet.pt" in one_line(caught)
+
+
+def test_a_plain_state_dict_is_the_courses(tmp_path, monkeypatch):
+    """It predicts the noise, with the linear schedule, at 256x256."""
+    face_model = FaceUNet(TINY)
+    monkeypatch.setattr(experiments, "FaceUNet", lambda: FaceUNet(TINY))
+    torch.save(face_model.state_dict(), tmp_path / "UNet.pt")
+    model, config = load_face_unet(tmp_path / "UNet.pt")
+    assert same(model, face_model) and not model.training
+    assert (config["prediction"], config["schedule"], config["size"]) == ("eps", "linear", 256)
+    assert config["n_train_steps"] == 1000
+
+
+@pytest.mark.parametrize("load", [load_digit_unet, load_face_unet])
+def test_weights_of_the_other_experiment_are_one_line(tmp_path, load):
+    other = "face_unet" if load is load_digit_unet else "digit_unet"
+    file = save_weights(tmp_path / "w.safetensors", {}, {"kind": other})
+    with pytest.raises(UserError, match=f"is for {other}; this command needs") as caught:
+        load(file)
+    one_line(caught)
+
+
+@pytest.mark.parametrize(
+    ("header", "line"),
+    [
+        ({**DIFFUSION, "architecture": {"widths": [8, 24]}}, "another architecture"),
+        ({**DIFFUSION, "architecture": {"depth": 3}}, "incomplete header"),
+        ({**DIFFUSION, "architecture": [1]}, "incomplete header"),
+        (DIFFUSION, "incomplete header"),
+        ({"architecture": asdict(DIGITS.model)}, "incomplete header"),
+    ],
+)
+def test_a_header_that_does_not_fit_is_one_line(tmp_path, header, line):
+    header = {"kind": "digit_unet", **header}
+    file = save_weights(tmp_path / "w.safetensors", DigitUNet(DIGITS.model).state_dict(), header)
+    with pytest.raises(UserError, match=line) as caught:
+        load_digit_unet(file)
+    assert str(file) in one_line(caught)
