@@ -118,7 +118,7 @@ def fit(
     differ from `cfg` (a constant run may go on for more steps), when the loss is no longer finite,
     and, after saving, when the run is interrupted (SIGINT or SIGTERM).
 
-    Under `accelerate launch` the first process keeps the checkpoint; after a resume the others
+    Under torchrun or `accelerate launch` the first process keeps the checkpoint; after a resume the others
     draw anew, so only a run of one process is resumed exactly.
     """
     out = writable_dir(out)
@@ -144,7 +144,7 @@ def fit(
     if several:
         from accelerate import Accelerator
 
-        accelerator = Accelerator()
+        accelerator = Accelerator(cpu=where.type == "cpu")
         net, optimizer = accelerator.prepare(model, optimizer)
 
     def save(step: int) -> None:

@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 from dataclasses import asdict, replace
+from functools import cache
 
 import pytest
 import torch
@@ -31,6 +32,14 @@ TRAIN = TrainConfig(steps=3, batch_size=4, warmup=1, ema=0.5)
 DIGITS = Preset(TRAIN, DigitConfig(widths=(8, 16), c_condition=16), "cosine")
 FACES = Preset(TRAIN, TINY, "linear")
 DIFFUSION = {"schedule": "cosine", "n_train_steps": 1000, "prediction": "v"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def drawn_once():
+    """The embedded faces take a second to draw: once is enough."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiments.faces, "load", cache(experiments.faces.load))
+        yield
 
 
 def one_line(caught):

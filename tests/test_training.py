@@ -1,7 +1,11 @@
 """training: exact resume, errors of one line, the arithmetic of its parts."""
 
 import math
+import os
 import signal
+import socket
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hw2lib import training
-from hw2lib.paths import UserError
+from hw2lib.paths import ROOT, UserError
 from hw2lib.training import TrainConfig, fit, learning_rate
 
 CFG = TrainConfig(steps=9, lr=0.01, warmup=3, ema=0.9, save_every_s=1e9)
@@ -314,3 +318,45 @@ def test_gradients_are_clipped(tmp_path):
         steep = TrainConfig(steps=3, clip=0.5, warmup=0)
         fit(model, lambda m, k, g: 1e4 * m(torch.ones(2, 3)).sum(), steep, tmp_path)
     assert seen == pytest.approx([0.5] * 3, rel=1e-4)
+
+
+# --- several processes ---------------------------------------------------------------------------
+
+WORKER = """
+import os, sys, torch
+from test_training import CFG, loss
+from hw2lib.training import fit
+torch.set_num_threads(1)
+torch.manual_seed(0)
+fitted = fit(torch.nn.Conv2d(1, 1, 3), loss, CFG, sys.argv[1])
+torch.save((fitted.model.state_dict(), fitted.losses), sys.argv[1] + os.environ["RANK"])
+"""
+
+
+def test_two_processes_train_one_model_on_batches_of_their_own(tmp_path):
+    """As torchrun and `accelerate launch` start them, one a GPU; here on the CPU."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(tmp_path / "run")],
+            env={**os.environ, **common, "RANK": r, "LOCAL_RANK": r, "PYTHONPATH": path,
+                 "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+        )
+        for r in "01"
+    ]  # fmt: skip
+    try:
+        for worker in workers:
+            _, complaint = worker.communicate(timeout=120)
+            assert worker.returncode == 0, complaint.decode()[-2000:]
+    finally:
+        for worker in workers:
+            worker.kill()
+    (first, losses), (second, other_losses) = (torch.load(tmp_path / f"run{r}") for r in "01")
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert losses[0] != other_losses[0]
+    assert (tmp_path / "run" / "checkpoint.pt").is_file()
