@@ -118,8 +118,8 @@ def fit(
     differ from `cfg` (a constant run may go on for more steps), when the loss is no longer finite,
     and, after saving, when the run is interrupted (SIGINT or SIGTERM).
 
-    Under torchrun or `accelerate launch` the first process keeps the checkpoint; after a resume the others
-    draw anew, so only a run of one process is resumed exactly.
+    Under torchrun or `accelerate launch` the first process keeps the checkpoint; after a resume
+    the others draw anew, so only a run of one process is resumed exactly.
     """
     out = writable_dir(out)
     file = out / "checkpoint.pt"
