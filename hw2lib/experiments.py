@@ -63,7 +63,7 @@ class Preset:
 
 
 DIGIT_PRESETS = {
-    "quick": Preset(TrainConfig(steps=120), DigitConfig(widths=(32, 64)), "cosine"),
+    "quick": Preset(TrainConfig(steps=120, batch_size=32), DigitConfig(widths=(32, 64)), "cosine"),
     "full": Preset(TrainConfig(steps=4700), DigitConfig(), "cosine"),  # 300,800 images
 }
 FACE_PRESETS = {
