@@ -88,7 +88,7 @@ class Settings:
         return ", ".join(parts) or "nothing"
 
 
-PRESETS = {"quick": Settings(steps=150, batch_size=48), "full": Settings(steps=1200)}
+PRESETS = {"quick": Settings(steps=150, batch_size=32), "full": Settings(steps=1200)}
 
 
 def settings_for(preset: str, **changes) -> Settings:
