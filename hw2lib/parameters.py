@@ -56,6 +56,8 @@ def _allowed(value: object, rule: Rule) -> bool:
 def _say(rule: Rule) -> str:
     if isinstance(rule, list):
         return "choose " + " or ".join(map(repr, rule))
+    if rule is bool:
+        return "True or False is needed"
     if isinstance(rule, type):
         return f"a value of type {rule.__name__} is needed"
     kind = "whole number" if all(isinstance(end, int) for end in rule) else "number"

@@ -20,7 +20,7 @@ def test_good_parameters_pass():
         ({"seeds": 1.0}, "whole number"),
         ({"seeds": True}, "whole number"),
         ({"eta": "1"}, "a number from 0.0 to 1.0"),
-        ({"record": "yes"}, "a value of type bool"),
+        ({"record": "yes"}, "True or False is needed"),
         ({"In": ["# Parameters\ntargte = 'usps'\n"]}, "parameter 'targte' is unknown"),
     ],
 )
