@@ -31,12 +31,12 @@ logger = logging.getLogger(__name__)
 
 # What makes an executed notebook, and the result file of the same run.
 NOTEBOOKS = {
-    "cfdg": "papermill notebooks/cfdg.ipynb book/executed/cfdg.ipynb -p preset full",
-    "ddim": "papermill notebooks/ddim.ipynb book/executed/ddim.ipynb -p preset full",
+    "cfdg": "papermill notebooks/cfdg.ipynb book/executed/cfdg.ipynb -p preset full -p record True",
+    "ddim": "papermill notebooks/ddim.ipynb book/executed/ddim.ipynb -p preset full -p record True",
     "dann-svhn": "papermill notebooks/dann.ipynb book/executed/dann-svhn.ipynb"
-    " -p target svhn -p preset full",
+    " -p target svhn -p preset full -p record True",
     "dann-usps": "papermill notebooks/dann.ipynb book/executed/dann-usps.ipynb"
-    " -p target usps -p preset full",
+    " -p target usps -p preset full -p record True",
 }
 RESULTS = {
     "digits": NOTEBOOKS["cfdg"],
