@@ -29,6 +29,7 @@ from hw2lib.face_unet import SMALL, TINY, FaceConfig, FaceUNet
 from hw2lib.paths import WEIGHTS, UserError, runs_dir
 from hw2lib.training import (
     Fitted,
+    Loss,
     TrainConfig,
     device,
     fit,
@@ -157,20 +158,26 @@ def train_digits(
             lambda x, t: net(x, t, labels), x_0, schedule, generator, p.prediction, p.min_snr
         )
 
+    header = {"kind": "digit_unet", "p_drop": p.p_drop}
     out = Path(out or runs_dir() / f"digits-{name}")
-    fitted = fit(model, loss, p.train, out, resume=resume, label="digits")
+    return _train(model, loss, p, name, domain, header, out, resume)
+
+
+def _train(
+    model: DigitUNet | FaceUNet,
+    loss: Loss,
+    p: Preset,
+    name: str,
+    data: digits.DigitDomain | faces.FaceSet,
+    header: dict,
+    out: Path,
+    resume: bool,
+) -> tuple[Fitted, dict]:
+    """Fit, then write `out/weights.safetensors` with a header that says how they were made."""
+    fitted = fit(model, loss, p.train, out, resume=resume, label=header["kind"])
     header = {
-        "kind": "digit_unet",
+        **header,
         "architecture": asdict(model.config),
-        **_header(p, name, fitted, domain.source, domain.sha256),
-        "p_drop": p.p_drop,
-    }
-    save_weights(out / "weights.safetensors", fitted.ema.state_dict(), header)
-    return fitted, header
-
-
-def _header(p: Preset, name: str, fitted: Fitted, source: str, sha256: dict) -> dict:
-    return {
         "preset": name,
         "schedule": p.schedule,
         "n_train_steps": N_TRAIN_STEPS,
@@ -180,8 +187,10 @@ def _header(p: Preset, name: str, fitted: Fitted, source: str, sha256: dict) -> 
         "images_seen": len(fitted.losses) * p.train.batch_size,
         "seconds": round(fitted.seconds, 1),
         "device": str(device()),
-        "data": {"source": source, "sha256": sha256},
+        "data": {"source": data.source, "sha256": data.sha256},
     }
+    save_weights(out / "weights.safetensors", fitted.ema.state_dict(), header)
+    return fitted, header
 
 
 def _architecture(
@@ -279,16 +288,9 @@ def train_faces(
         x_0 = torch.where(mirrored, x_0.flip(3), x_0).to(where)
         return diffusion_loss(net, x_0, schedule, generator, p.prediction, p.min_snr)
 
+    header = {"kind": "face_unet", "size": faces.SIDE}
     out = Path(out or runs_dir() / f"faces-{name}")
-    fitted = fit(model, loss, p.train, out, resume=resume, label="faces")
-    header = {
-        "kind": "face_unet",
-        "architecture": asdict(model.config),
-        **_header(p, name, fitted, data.source, data.sha256),
-        "size": faces.SIDE,
-    }
-    save_weights(out / "weights.safetensors", fitted.ema.state_dict(), header)
-    return fitted, header
+    return _train(model, loss, p, name, data, header, out, resume)
 
 
 def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:

@@ -8,7 +8,7 @@ holds. The shipped model is the same class with fewer channels on unfolded 4x4 p
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -174,8 +174,3 @@ class FaceUNet(nn.Module):
             else:
                 x = part(x)
         return F.pixel_shuffle(self.out(x), config.unfold)
-
-
-def as_header(model: FaceUNet) -> dict:
-    """The part of a weights header that rebuilds the architecture."""
-    return {"kind": "face_unet", "architecture": asdict(model.config)}

@@ -6,7 +6,7 @@ Label 10 is the null label of classifier-free guidance, a learnt embedding like 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -184,8 +184,3 @@ class ReportUNet(nn.Module):
         up = self.label2(one_hot) * up + self.time2(time)
         up = self.up2(torch.cat([up, x14], dim=1))  # (B, F, 28, 28)
         return self.out(torch.cat([up, x28], dim=1))
-
-
-def as_header(model: DigitUNet) -> dict:
-    """The part of a weights header that rebuilds the architecture."""
-    return {"kind": "digit_unet", "architecture": asdict(model.config)}

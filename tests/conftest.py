@@ -34,3 +34,12 @@ def real_data_where_asked_for(request, own_folders, monkeypatch):
 def seeded():
     """torch's global generator starts alike in every test, whichever tests ran before."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty data folder, and a build folder of its own."""
+    monkeypatch.setenv("HW2_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("HW2_BUILD", str(tmp_path / "build"))
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"

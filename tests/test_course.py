@@ -4,24 +4,11 @@ import os
 
 import pytest
 import torch
+from files import save
 from PIL import Image
 
 from hw2lib import course, digits
 from hw2lib.paths import UserError
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty data folder, and a build folder of its own."""
-    monkeypatch.setenv("HW2_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("HW2_BUILD", str(tmp_path / "build"))
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
-
-
-def save(path, content: bytes):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
 
 
 def make_course(folder, name="usps", size=28, mode="L", below="hw2_data"):

@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from files import save
 from PIL import Image
 
 from hw2lib import digits, readers
@@ -15,20 +16,6 @@ from hw2lib.mnistm import blend
 from hw2lib.paths import UserError
 
 real_data = pytest.mark.skipif(not os.environ.get("HW2_DATA"), reason="HW2_DATA is not set")
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty data folder, and a build folder of its own."""
-    monkeypatch.setenv("HW2_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("HW2_BUILD", str(tmp_path / "build"))
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
-
-
-def save(path, content: bytes):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
 
 
 def idx(array) -> bytes:

@@ -8,23 +8,10 @@ import tarfile
 import threading
 
 import pytest
+from files import save
 
 from hw2lib import digits, fetch
 from hw2lib.paths import UserError
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty data folder, and a build folder of its own."""
-    monkeypatch.setenv("HW2_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("HW2_BUILD", str(tmp_path / "build"))
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
-
-
-def save(path, content: bytes):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
 
 
 def test_status_says_what_is_used_and_what_is_missing(folder):
