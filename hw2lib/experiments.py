@@ -65,7 +65,7 @@ class Preset:
 
 DIGIT_PRESETS = {
     "quick": Preset(TrainConfig(steps=120, batch_size=32), DigitConfig(widths=(32, 64)), "cosine"),
-    "full": Preset(TrainConfig(steps=4700), DigitConfig(), "cosine"),  # 300,800 images
+    "full": Preset(TrainConfig(steps=6200), DigitConfig(), "cosine"),  # 396,800 images
 }
 FACE_PRESETS = {
     "quick": Preset(TrainConfig(steps=60, batch_size=32), TINY, "linear"),
@@ -160,7 +160,7 @@ def train_digits(
 
     header = {"kind": "digit_unet", "p_drop": p.p_drop}
     out = Path(out or runs_dir() / f"digits-{name}")
-    return _train(model, loss, p, name, domain, header, out, resume)
+    return _train(model, loss, p, name, domain, header, out, resume, "digits")
 
 
 def _train(
@@ -172,9 +172,10 @@ def _train(
     header: dict,
     out: Path,
     resume: bool,
+    label: str,
 ) -> tuple[Fitted, dict]:
     """Fit, then write `out/weights.safetensors` with a header that says how they were made."""
-    fitted = fit(model, loss, p.train, out, resume=resume, label=header["kind"])
+    fitted = fit(model, loss, p.train, out, resume=resume, label=label)
     header = {
         **header,
         "architecture": asdict(model.config),
@@ -290,7 +291,7 @@ def train_faces(
 
     header = {"kind": "face_unet", "size": faces.SIDE}
     out = Path(out or runs_dir() / f"faces-{name}")
-    return _train(model, loss, p, name, data, header, out, resume)
+    return _train(model, loss, p, name, data, header, out, resume, "faces")
 
 
 def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:
