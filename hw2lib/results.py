@@ -157,12 +157,12 @@ def versions() -> dict[str, str]:
 def commit() -> str:
     """The commit of the code, "-dirty" if tracked files differ from it, "unknown" without git.
 
-    Result files do not count: the second of two recordings was made by the same code.
+    Result files and the book do not count: the second of two recordings was made by the same code.
     """
     try:
         head = _git("rev-parse", "HEAD")
         changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".",
-                       ":(exclude)data/results")  # fmt: skip
+                       ":(exclude)data/results", ":(exclude)book")  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return head + ("-dirty" if changes else "")
