@@ -2,8 +2,9 @@
 # Both make .venv from the lock first; a second run starts at once.
 PYTHON ?= python3
 BIN := .venv/bin
-# Without an own setting two processes on two cores would each start two threads.
 export PYTHONUNBUFFERED := 1
+# The Snakefile and the notebooks' kernels call the environment's programs by their names.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: report test lock clean
 
