@@ -105,17 +105,43 @@ def to_x0_and_eps(
 # --- training ------------------------------------------------------------------------------------
 
 
-def loss_weight(schedule: Schedule, prediction: str, min_snr: float | None) -> Tensor:
+def loss_weight(schedule: Schedule, prediction: str, min_snr: float) -> Tensor:
     """Weight of each time step (T,), mean squared errors being of eps or of v.
 
     With SNR = alpha_bar / (1 - alpha_bar), min-SNR-gamma asks for min(SNR, gamma) on the error of
     x_0: that is min(SNR, gamma) / SNR on eps and min(SNR, gamma) / (SNR + 1) on v
-    (Hang et al. 2023, section 3.4). None: weight one.
+    (Hang et al. 2023, section 3.4). gamma = 0: weight one.
     """
-    if min_snr is None:
+    if min_snr == 0:
         return torch.ones_like(schedule.alpha_bar)
     snr = schedule.alpha_bar / (1 - schedule.alpha_bar)
     return snr.clamp(max=min_snr) / (snr if prediction == "eps" else snr + 1)
+
+
+def time_density(schedule: Schedule, log_snr_mean: float, log_snr_std: float) -> Tensor:
+    """Probability of each time step (T,) in training; a standard deviation of 0: all alike.
+
+    Else log SNR is normal: p_t ~ N(log SNR_t; mean, std^2) |d log SNR_t / dt|. As in EDM, where
+    log sigma ~ N(-1.2, 1.2^2), that is log SNR ~ N(2.4, 2.4^2) (Karras et al. 2022, table 1);
+    weight one on v is their weight too, but for the data's standard deviation, 1 here, 0.5 there.
+    """
+    if log_snr_std == 0:
+        return torch.full_like(schedule.alpha_bar, 1 / schedule.n_steps)
+    log_snr = torch.logit(schedule.alpha_bar)  # log(alpha_bar / (1 - alpha_bar))
+    p = torch.exp(-(((log_snr - log_snr_mean) / log_snr_std) ** 2) / 2)
+    p = p * torch.gradient(log_snr)[0].abs()
+    return p / p.sum()
+
+
+def draw_times(density: Tensor, b: int, generator: torch.Generator) -> Tensor:
+    """Time steps (B,), each distributed as `density` (T,) says.
+
+    One stratified draw: one time step from each of B equally probable parts, in random order,
+    which lowers the variance of the gradient (Kingma et al. 2021, appendix I.1).
+    """
+    u = (torch.arange(b) + torch.rand(b, generator=generator)) / b
+    t = torch.searchsorted(density.cumsum(0), u.to(density.dtype), right=True)
+    return t.clamp(max=len(density) - 1)[torch.randperm(b, generator=generator)]
 
 
 def _check_prediction(prediction: str) -> None:
@@ -130,18 +156,15 @@ def diffusion_loss(
     schedule: Schedule,
     generator: torch.Generator,
     prediction: str = "v",
-    min_snr: float | None = 5.0,
+    min_snr: float = 5.0,
+    log_snr: tuple[float, float] = (0.0, 0.0),
 ) -> Tensor:
-    """Weighted mean squared error at uniformly drawn time steps; x_0 (B, C, H, W) in [-1, 1].
+    """Weighted mean squared error of the prediction; x_0 (B, C, H, W) in [-1, 1].
 
-    One stratified draw: the i-th image's t lies in the i-th of B equal parts of 0..T-1, which
-    leaves t uniform and lowers the variance of the gradient (Kingma et al. 2021, appendix I.1).
+    `min_snr` is loss_weight's, `log_snr` the mean and deviation of time_density.
     """
     _check_prediction(prediction)
-    b = len(x_0)
-    u = (torch.arange(b) + torch.rand(b, generator=generator)) / b
-    t = (u * schedule.n_steps).long().clamp(max=schedule.n_steps - 1)
-    t = t[torch.randperm(b, generator=generator)]
+    t = draw_times(time_density(schedule, *log_snr), len(x_0), generator)
     eps = torch.randn(x_0.shape, generator=generator).to(x_0.device)
     x_t = add_noise(schedule, x_0, eps, t)
     output = predict(x_t, t.to(x_0.device))

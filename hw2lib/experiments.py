@@ -16,6 +16,8 @@ from hw2lib import digits, faces
 from hw2lib.diffusion import (
     PREDICTIONS,
     OnStep,
+    Predict,
+    Schedule,
     diffusion_loss,
     drop_labels,
     guided,
@@ -50,17 +52,25 @@ class Preset:
     model: DigitConfig | FaceConfig
     schedule: str
     prediction: str = "v"
-    min_snr: float = 5.0
+    min_snr: float = 5.0  # 0: every time step has weight one
+    log_snr_mean: float = 0.0
+    log_snr_std: float = 0.0  # of the time steps drawn in training; 0: all time steps alike
     p_drop: float = 0.1  # share of labels dropped; digits only
 
     def __post_init__(self) -> None:
         for name, right, fits in (
             ("prediction", " or ".join(PREDICTIONS), self.prediction in PREDICTIONS),
-            ("min_snr", "a number above 0", self.min_snr > 0),
+            ("min_snr", "a number from 0", self.min_snr >= 0),
+            ("log_snr_std", "a number from 0", self.log_snr_std >= 0),
             ("p_drop", "a number from 0 to 1", 0 <= self.p_drop <= 1),
         ):
             if not fits:
                 raise UserError(f"{name}={getattr(self, name)} is out of range; {right} is right")
+
+    def loss(self, predict: Predict, x_0: Tensor, schedule: Schedule, g: torch.Generator) -> Tensor:
+        """The training loss that the preset asks for; x_0 (B, C, H, W) in [-1, 1]."""
+        log_snr = (self.log_snr_mean, self.log_snr_std)
+        return diffusion_loss(predict, x_0, schedule, g, self.prediction, self.min_snr, log_snr)
 
 
 DIGIT_PRESETS = {
@@ -89,8 +99,9 @@ def parse_settings(defaults: dict, settings: dict[str, str]) -> dict:
 
 
 def with_settings(preset: Preset, settings: dict[str, str]) -> Preset:
-    """A preset changed by `--set`: fields of TrainConfig, and p_drop, min_snr, prediction."""
-    own = {key: getattr(preset, key) for key in ("p_drop", "min_snr", "prediction")}
+    """A preset changed by `--set`: fields of TrainConfig, and those of Preset that are values."""
+    names = ("prediction", "min_snr", "log_snr_mean", "log_snr_std", "p_drop")
+    own = {key: getattr(preset, key) for key in names}
     changes = parse_settings({**asdict(preset.train), **own}, settings)
     of_train = {key: value for key, value in changes.items() if key not in own}
     of_preset = {key: value for key, value in changes.items() if key in own}
@@ -154,9 +165,7 @@ def train_digits(
         i = pick(step, generator)
         x_0 = digits.to_float(domain.train.images[i]).to(where)
         labels = drop_labels(domain.train.labels[i], p.p_drop, NULL_LABEL, generator).to(where)
-        return diffusion_loss(
-            lambda x, t: net(x, t, labels), x_0, schedule, generator, p.prediction, p.min_snr
-        )
+        return p.loss(lambda x, t: net(x, t, labels), x_0, schedule, generator)
 
     header = {"kind": "digit_unet", "p_drop": p.p_drop}
     out = Path(out or runs_dir() / f"digits-{name}")
@@ -184,6 +193,7 @@ def _train(
         "n_train_steps": N_TRAIN_STEPS,
         "prediction": p.prediction,
         "min_snr": p.min_snr,
+        "log_snr": [p.log_snr_mean, p.log_snr_std],
         "train": asdict(p.train),
         "images_seen": len(fitted.losses) * p.train.batch_size,
         "seconds": round(fitted.seconds, 1),
@@ -287,7 +297,7 @@ def train_faces(
         x_0 = digits.to_float(data.images[pick(step, generator)])
         mirrored = torch.rand(len(x_0), 1, 1, 1, generator=generator) < 0.5
         x_0 = torch.where(mirrored, x_0.flip(3), x_0).to(where)
-        return diffusion_loss(net, x_0, schedule, generator, p.prediction, p.min_snr)
+        return p.loss(net, x_0, schedule, generator)
 
     header = {"kind": "face_unet", "size": faces.SIDE}
     out = Path(out or runs_dir() / f"faces-{name}")

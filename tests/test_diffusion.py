@@ -4,6 +4,7 @@ import math
 from itertools import pairwise
 
 import pytest
+import scipy.stats
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from hypothesis import given, settings
@@ -218,12 +219,49 @@ def test_min_snr_closed_form(name):
         weight = d.loss_weight(schedule, prediction, 5.0)
         torch.testing.assert_close(weight, torch.tensor(expected, dtype=torch.float64))
         assert weight.max() <= 1
-    assert torch.equal(d.loss_weight(schedule, "v", None), torch.ones(1000, dtype=torch.float64))
+    assert torch.equal(d.loss_weight(schedule, "v", 0), torch.ones(1000, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 2.0), (2.4, 2.4), (-1.0, 1.0)])
+def test_log_snr_of_the_drawn_times_is_normal(name, mean, std):
+    """Against the normal distribution itself, cut to the schedule's range."""
+    schedule = d.make_schedule(name)
+    log_snr = torch.logit(schedule.alpha_bar).numpy()
+    cdf = d.time_density(schedule, mean, std).flip(0).cumsum(0).numpy()  # over rising log SNR
+    normal_cdf = scipy.stats.truncnorm(
+        (log_snr[-1] - mean) / std, (log_snr[0] - mean) / std, loc=mean, scale=std
+    ).cdf(log_snr[::-1])
+    assert cdf[-1] == pytest.approx(1)
+    assert abs(cdf - normal_cdf).max() < 0.01
+
+
+def test_without_a_deviation_all_times_are_alike():
+    density = d.time_density(d.linear_schedule(8), 3.0, 0.0)
+    assert density.tolist() == [1 / 8] * 8
+
+
+@pytest.mark.parametrize("b", [1, 7, 64])
+def test_times_are_drawn_one_from_each_equally_probable_part(b):
+    density = d.time_density(d.cosine_schedule(), 0.0, 2.0)
+    t = d.draw_times(density, b, torch.Generator().manual_seed(0)).sort().values
+    upper = density.cumsum(0)[t]  # the probability up to and with t covers the part's lower end
+    lower = upper - density[t]
+    part = torch.arange(b) / b
+    assert (upper > part).all() and (lower < part + 1 / b).all()
+
+
+def test_times_are_drawn_as_often_as_the_density_says():
+    density = torch.tensor([0.5, 0.0, 0.25, 0.25], dtype=torch.float64)
+    t = d.draw_times(density, 4000, torch.Generator().manual_seed(0))
+    assert torch.bincount(t, minlength=4).tolist() == [2000, 0, 1000, 1000]
+    assert not torch.equal(t, t.sort().values)
 
 
 @pytest.mark.parametrize("prediction", d.PREDICTIONS)
-@pytest.mark.parametrize("min_snr", [None, 5.0])
-def test_the_loss_of_a_perfect_network_is_zero(prediction, min_snr):
+@pytest.mark.parametrize("min_snr", [0.0, 5.0])
+@pytest.mark.parametrize("log_snr", [(0.0, 0.0), (2.4, 2.4)])
+def test_the_loss_of_a_perfect_network_is_zero(prediction, min_snr, log_snr):
     """A network that knows the one image of the data set is told (x_t, t) that agree."""
     schedule, x_0 = d.cosine_schedule(), normal(8, 3, 4, 4).clamp(-1, 1)
 
@@ -233,14 +271,14 @@ def test_the_loss_of_a_perfect_network_is_zero(prediction, min_snr):
         return d.target(schedule, prediction, x_0.double(), eps, t)
 
     g = torch.Generator().manual_seed(0)
-    assert d.diffusion_loss(perfect, x_0, schedule, g, prediction, min_snr) < 1e-8
+    assert d.diffusion_loss(perfect, x_0, schedule, g, prediction, min_snr, log_snr) < 1e-8
 
 
 def test_the_loss_of_predicting_nothing_is_the_targets_power():
     """Zero for eps: the mean of eps^2, one; so the loss is an average and not a sum."""
     g = torch.Generator().manual_seed(0)
     x_0 = torch.zeros(64, 3, 16, 16)
-    loss = d.diffusion_loss(lambda x, t: 0 * x, x_0, d.linear_schedule(), g, "eps", None)
+    loss = d.diffusion_loss(lambda x, t: 0 * x, x_0, d.linear_schedule(), g, "eps", 0)
     assert abs(loss - 1) < 0.02
 
 

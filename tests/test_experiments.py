@@ -61,6 +61,7 @@ def same(a, b):
     [
         ("steps", "500", 500), ("lr", "1e-4", 1e-4), ("schedule", "cosine", "cosine"),
         ("batch_size", "8", 8), ("seed", "3", 3), ("p_drop", "0", 0.0), ("min_snr", "2", 2.0),
+        ("log_snr_std", "2.4", 2.4),
         ("prediction", "eps", "eps"), ("save_every_s", "10", 10.0),
     ],
 )  # fmt: skip
@@ -96,7 +97,8 @@ def test_several_settings_at_once():
         ("schedule", "linear", "schedule=linear is out of range; constant or cosine"),
         ("prediction", "x0", "prediction=x0 is out of range; eps or v"),
         ("p_drop", "1.1", "p_drop=1.1 is out of range; a number from 0 to 1"),
-        ("min_snr", "0", "min_snr=0.0 is out of range"),
+        ("min_snr", "-1", "min_snr=-1.0 is out of range"),
+        ("log_snr_std", "-1", "log_snr_std=-1.0 is out of range"),
     ],
 )
 def test_a_wrong_setting_is_one_line(key, text, line):
