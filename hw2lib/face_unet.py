@@ -33,7 +33,7 @@ class FaceConfig:
     groups: int = 32
 
 
-SMALL = FaceConfig(widths=(64, 128, 192), blocks=1, attention=(1,), unfold=4)
+SMALL = FaceConfig(widths=(128, 128, 128), blocks=1, attention=(1,), unfold=4)
 TINY = FaceConfig(widths=(32, 32), blocks=1, attention=(), unfold=4, groups=8)
 
 
