@@ -13,21 +13,6 @@ import numpy as np
 import torch
 
 Z = 1.959963984540054  # Phi^-1(0.975)
-# t_{0.975, f} for f = 1..30 degrees of freedom (the tables' values; scipy is no dependency here).
-_T = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-    2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
-
-
-def t_quantile(freedom: int) -> float:
-    """t_{0.975, f}: a table up to 30, above it Cornish and Fisher's expansion around Z."""
-    if freedom < 1:
-        raise ValueError("an interval over seeds needs at least two seeds")
-    if freedom <= len(_T):
-        return _T[freedom - 1]
-    return Z + (Z**3 + Z) / (4 * freedom) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)
 
 
 def wilson(k: float, n: int) -> tuple[float, float]:
@@ -92,7 +77,10 @@ def metric(values: Sequence[float], n: int, unit: str) -> dict:
 
 
 def _seed_half_width(values: list[float]) -> float:
-    return t_quantile(len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    from scipy.special import stdtrit  # here, so that training needs no scipy
+
+    t = float(stdtrit(len(values) - 1, 0.975))
+    return t * float(np.std(values, ddof=1)) / math.sqrt(len(values))
 
 
 def _entry(values: list[float], low: float | None, high: float | None, n: int, unit: str) -> dict:
