@@ -4,9 +4,9 @@ from itertools import product
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from diffusers.schedulers import scheduling_ddpm
-from test_diffusion import SCHEDULES, SHAPE, normal, theirs
+from test_diffusion import DIFFUSERS, NAMES, SCHEDULES, SHAPE, normal, theirs
 from torch import nn
 
 from hw2lib import diffusion as d
@@ -93,6 +93,62 @@ def test_every_ddpm_step_is_that_of_diffusers(monkeypatch, prediction, clip, sch
         scale = max(1, x_0.abs().max().item(), x.abs().max().item())
         assert (x_0 - step.pred_original_sample).abs().max() < 1e-5 * scale
         assert (after - step.prev_sample).abs().max() < 1e-5 * scale
+
+
+@pytest.mark.parametrize("prediction", d.PREDICTIONS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("n", [1, 2, 5, 20, 50])
+def test_dpm_solver_is_that_of_diffusers(prediction, schedule, n):
+    """The whole path: each of their steps needs the one before."""
+    scheduler = DPMSolverMultistepScheduler(
+        1000,
+        prediction_type=NAMES[prediction],
+        timestep_spacing="trailing",
+        final_sigmas_type="zero",
+        **DIFFUSERS[schedule],
+    )
+    scheduler.alphas_cumprod = torch.cumprod(1 - scheduler.betas.double(), 0)
+    scheduler.set_timesteps(n)
+    # theirs keeps the levels in float32, which at t = 999 is not enough for cosine
+    ab, times = d.make_schedule(schedule).alpha_bar, d.time_steps(1000, n)
+    scheduler.sigmas = torch.cat([((1 - ab[times]) / ab[times]).sqrt(), torch.zeros(1).double()])
+    steps, x = [], normal(*SHAPE, dtype=torch.float64)
+    end = d.sample_dpmpp(
+        network,
+        x,
+        d.make_schedule(schedule),
+        n,
+        prediction=prediction,
+        clip=False,
+        on_step=record(steps),
+    )
+    assert [t for t, _, _ in steps] == scheduler.timesteps.tolist()
+    for (t, state, _), after in zip(steps, [x for _, x, _ in steps[1:]] + [end], strict=True):
+        found = scheduler.step(network(state, torch.full((2,), t)), t, state).prev_sample
+        scale = max(1, after.abs().max().item())
+        torch.testing.assert_close(after, found, rtol=0, atol=1e-5 * scale)
+
+
+def test_dpm_solver_of_one_step_is_ddim():
+    x, schedule = normal(*SHAPE), d.cosine_schedule()
+    both = [f(network, x, schedule, 1) for f in (d.sample_ddim, d.sample_dpmpp)]
+    torch.testing.assert_close(*both)
+
+
+def test_dpm_solver_comes_closer_to_the_ode_than_ddim():
+    """Data N(.3, .5^2): the exact denoiser is linear and the ODE's end is .3 + .5 x_T."""
+    schedule, x = d.cosine_schedule(), normal(*SHAPE, dtype=torch.float64)
+
+    def exact(x_t, t):
+        ab = schedule.alpha_bar[t][:, None, None, None]
+        x_0 = 0.3 + 0.25 * ab.sqrt() / (0.25 * ab + 1 - ab) * (x_t - 0.3 * ab.sqrt())
+        return (x_t - ab.sqrt() * x_0) / (1 - ab).sqrt()
+
+    error = {
+        f: (f(exact, x, schedule, 20, prediction="eps", clip=False) - 0.3 - 0.5 * x).abs().max()
+        for f in (d.sample_ddim, d.sample_dpmpp)
+    }
+    assert error[d.sample_dpmpp] < error[d.sample_ddim] / 3
 
 
 @pytest.mark.parametrize("prediction", d.PREDICTIONS)
