@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     fetch.set_defaults(run=data_fetch)
 
     train = commands.add_parser("train", help="train a model, with checkpoints")
-    train.add_argument("what", choices=["digits", "faces", "dann", "judge"])
+    train.add_argument("what", choices=["digits", "faces", "dann", "judge", "yardstick"])
     train.add_argument("--preset", default="quick", help="quick | full")
     train.add_argument("--set", dest="settings", nargs="+", action="extend", default=[],
                        metavar="key=value", help="change settings of the preset")  # fmt: skip
@@ -111,7 +111,7 @@ def _settings(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def train_command(args: argparse.Namespace) -> None:
-    from hw2lib import digits, experiments, judge
+    from hw2lib import digits, experiments, judge, yardstick
 
     settings = _settings(args.settings)
     name = args.preset + ("-changed" if settings else "")
@@ -125,12 +125,16 @@ def train_command(args: argparse.Namespace) -> None:
         changed = experiments.with_settings(preset, settings) if settings else args.preset
         train(changed, source=args.data, out=out, resume=args.resume)
         print(f"weights: {out / 'weights.safetensors'}")
-    elif args.what == "judge":
-        preset = experiments.choose_preset(judge.PRESETS, args.preset)
+    elif args.what in ("judge", "yardstick"):
+        presets, train = {
+            "judge": (judge.PRESETS, judge.train_judge),
+            "yardstick": (yardstick.PRESETS, yardstick.train_yardstick),
+        }[args.what]
+        preset = experiments.choose_preset(presets, args.preset)
         config = replace(preset, **experiments.parse_settings(asdict(preset), settings))
         domain = digits.load("mnistm", args.data)
         print(domain.describe(), flush=True)
-        file = judge.train_judge(domain, out, preset=args.preset, config=config, resume=args.resume)
+        file = train(domain, out, preset=args.preset, config=config, resume=args.resume)
         print(f"weights: {file}")
     else:
         train_dann(args, settings)

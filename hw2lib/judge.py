@@ -16,6 +16,7 @@ recorded accuracy is not quite blind; nothing else was chosen by test labels.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +82,8 @@ class Judge(nn.Module):
     @torch.inference_mode()
     def embed(self, images: Tensor, batch: int = 500) -> Tensor:
         """Features (N, 128) on the CPU of uint8 images or floats in [-1, 1], (N, 3, 28, 28)."""
-        return torch.cat([self.features(x).cpu() for x in self._batches(images, batch)])
+        where = self.head.weight.device
+        return torch.cat([self.eval().features(x).cpu() for x in batches(images, batch, where)])
 
     @torch.inference_mode()
     def predict(self, images: Tensor, batch: int = 500) -> Tensor:
@@ -89,24 +91,30 @@ class Judge(nn.Module):
 
         The largest log p(digit | x) + log p(digit | -x), -x being the negative of x.
         """
+        self.eval()
         return torch.cat([
             (self(x).log_softmax(1) + self(-x).log_softmax(1)).argmax(1).cpu()
-            for x in self._batches(images, batch)
+            for x in batches(images, batch, self.head.weight.device)
         ])  # fmt: skip
 
     @torch.inference_mode()
     def predict_once(self, images: Tensor, batch: int = 500) -> Tensor:
         """As `predict`, but without the negative; kept to show what the second view brings."""
-        return torch.cat([self(x).argmax(1).cpu() for x in self._batches(images, batch)])
-
-    def _batches(self, images: Tensor, batch: int):
-        if images.ndim != 4 or images.shape[1:] != (3, SIDE, SIDE) or not len(images):
-            raise ValueError(f"images {tuple(images.shape)}; (N > 0, 3, {SIDE}, {SIDE}) is right")
         self.eval()
         where = self.head.weight.device
-        for part in images.split(batch):
-            part = part.to(where)
-            yield to_float(part) if part.dtype == torch.uint8 else part.float()
+        return torch.cat([self(x).argmax(1).cpu() for x in batches(images, batch, where)])
+
+
+def batches(images: Tensor, size: int, where: torch.device) -> Iterator[Tensor]:
+    """Floats in [-1, 1], (up to `size`, 3, 28, 28), on the device `where`; images uint8 or float.
+
+    ValueError for another shape or no image.
+    """
+    if images.ndim != 4 or images.shape[1:] != (3, SIDE, SIDE) or not len(images):
+        raise ValueError(f"images {tuple(images.shape)}; (N > 0, 3, {SIDE}, {SIDE}) is right")
+    for part in images.split(size):
+        part = part.to(where)
+        yield to_float(part) if part.dtype == torch.uint8 else part.float()
 
 
 def train_judge(

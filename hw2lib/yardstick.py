@@ -1,0 +1,161 @@
+"""The yardstick: a second network, in whose features digits are compared with real ones.
+
+    ruler = load_yardstick()                              # the shipped weights
+    real = Reference.of(ruler.embed(domain.test.images), n=1000)
+    compare(ruler.embed(samples), real)                   # frechet, kernel, precision, recall
+
+The judge scores what a digit says and is blind, by design, to colour and contrast. The yardstick
+must see both: from one feature vector it reads the digit and paints the image again at 7x7 pixels,
+so that the vector holds the digit and its background alike. It shares neither layers, nor
+augmentation, nor training draws with the judge, and no generator is ever tuned against it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hw2lib.digits import DigitDomain, to_float
+from hw2lib.judge import batches
+from hw2lib.metrics import accuracy_metric, frechet_distance, kernel_distance, precision_recall
+from hw2lib.paths import WEIGHTS, UserError
+from hw2lib.training import TrainConfig, device, fit, load_state, load_weights, save_weights
+
+KIND = "yardstick"
+FEATURES = 64
+PAINTING = 1.0  # weight of the 7x7 image's squared error beside the cross-entropy
+PRESETS = {
+    "quick": TrainConfig(150, 64, lr=2e-3, schedule="cosine", warmup=20, ema=0.98, seed=1),
+    "full": TrainConfig(2800, 64, lr=2e-3, schedule="cosine", warmup=100, ema=0.99, seed=1),
+}
+
+
+class Yardstick(nn.Module):
+    """CNN on plain pixels, without normalisation of the image; 64 features of (B, 3, 28, 28)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config: dict = {}  # that of the weights file, see `train_yardstick`
+        widths = (3, 32, 64, 128)
+        layers: list[nn.Module] = []
+        for c_in, c_out in zip(widths, widths[1:], strict=False):  # 14x14, 7x7, 4x4
+            layers += [nn.Conv2d(c_in, c_out, 5, stride=2, padding=2), nn.GroupNorm(8, c_out)]
+            layers += [nn.SiLU()]
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 16, FEATURES))
+        self.digit = nn.Linear(FEATURES, 10)
+        self.painter = nn.Linear(FEATURES, 3 * 7 * 7)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 64) of images in [-1, 1], before the two heads, which are linear."""
+        return self.body(x.contiguous(memory_format=torch.channels_last))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, 10), and the image as seen at 7x7 (B, 3, 7, 7)."""
+        features = self.features(x)
+        return self.digit(features), self.painter(features).unflatten(1, (3, 7, 7))
+
+    @torch.inference_mode()
+    def embed(self, images: Tensor, batch: int = 500) -> Tensor:
+        """Features (N, 64) on the CPU of uint8 images or floats in [-1, 1], (N, 3, 28, 28)."""
+        where = self.digit.weight.device
+        return torch.cat([self.eval().features(x).cpu() for x in batches(images, batch, where)])
+
+
+def train_yardstick(
+    domain: DigitDomain,
+    out: str | Path,
+    *,
+    preset: str = "full",
+    resume: bool = False,
+    config: TrainConfig | None = None,
+) -> Path:
+    """Train on `domain.train`, test once on `domain.test`; returns out/yardstick.safetensors.
+
+    The header records steps, seed, seconds, data source and digests, the accuracy on test digits
+    and the share of the 7x7 images' variance that the features explain.
+    """
+    if preset not in PRESETS:
+        raise UserError(f"preset {preset!r} is unknown; choose {' or '.join(PRESETS)}")
+    cfg = config or PRESETS[preset]
+    with torch.random.fork_rng():
+        torch.manual_seed(cfg.seed)
+        model = Yardstick().to(memory_format=torch.channels_last)
+    where, digits = device(), domain.train
+    images = digits.images.to(where)
+
+    def loss(net: nn.Module, step: int, generator: torch.Generator) -> Tensor:
+        index = torch.randint(len(digits), (cfg.batch_size,), generator=generator)
+        x = to_float(images[index.to(where)])
+        logits, painted = net(x)
+        error = F.mse_loss(painted, F.avg_pool2d(x, 4))
+        return F.cross_entropy(logits, digits.labels[index].to(where)) + PAINTING * error
+
+    fitted = fit(model, loss, cfg, out, resume=resume, label=KIND)
+    net, test = fitted.ema.eval(), domain.test
+    with torch.inference_mode():
+        answers = [net(x) for x in batches(test.images, 500, where)]
+        seen = torch.cat([painted.cpu() for _, painted in answers])
+        read = torch.cat([logits.argmax(1).cpu() for logits, _ in answers])
+        small = F.avg_pool2d(to_float(test.images), 4)
+    explained = 1 - (seen - small).square().mean() / (small - small.mean(0)).square().mean()
+    record = {
+        "kind": KIND,
+        "domain": domain.name,
+        "source": domain.source,
+        "sha256": domain.sha256,
+        "steps": cfg.steps,
+        "batch_size": cfg.batch_size,
+        "seeds": [cfg.seed],
+        "seconds": round(fitted.seconds, 1),
+        "test_accuracy": accuracy_metric([read == test.labels]),
+        "test_variance_explained": round(float(explained), 4),
+    }
+    return save_weights(Path(out) / "yardstick.safetensors", net.state_dict(), record)
+
+
+def load_yardstick(weights: str | Path | None = None) -> Yardstick:
+    """The yardstick of a weights file (default: the shipped one) on `device()`."""
+    path = Path(weights or WEIGHTS / "yardstick.safetensors")
+    state, config = load_weights(path, KIND)
+    net = load_state(Yardstick().to(memory_format=torch.channels_last), state, path)
+    net.config = config
+    return net.to(device())
+
+
+# --- comparing ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Features of real images: all, and the held ones for all that goes from point to point."""
+
+    features: Tensor  # (N, D)
+    held: Tensor  # (n, D), a random choice of the rows
+
+    @classmethod
+    def of(cls, features: Tensor, n: int, seed: int = 0) -> Reference:
+        """Of real features (N, D); the choice follows from `seed`."""
+        if n > len(features):
+            raise ValueError(f"{n} of {len(features)} real images cannot be chosen")
+        order = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))
+        return cls(features, features[order[:n]])
+
+
+def compare(features: Tensor, real: Reference) -> dict[str, float]:
+    """How samples' features (M, D) lie to the real ones.
+
+    frechet: distance to all real images, comparable at equal M alone; kernel: distance to the held
+    ones; 0 is best for both. precision: share of samples among the held images; recall: share of
+    the held images among samples.
+    """
+    precision, recall = precision_recall(real.held, features)
+    return {
+        "frechet": frechet_distance(features, real.features),
+        "kernel": kernel_distance(features, real.held),
+        "precision": precision,
+        "recall": recall,
+    }
