@@ -1,0 +1,53 @@
+"""What the chapters say in words about the recorded numbers: each sentence held by its numbers.
+
+A new recording that contradicts a sentence fails here, and the sentence is what must change.
+"""
+
+import json
+
+import pytest
+
+from hw2lib.paths import RESULTS
+
+
+def recorded(name):
+    """metric -> mean of a recorded result file."""
+    metrics = json.loads((RESULTS / f"{name}.json").read_text())["metrics"]
+    return {key: entry["mean"] for key, entry in metrics.items()}
+
+
+def test_guidance_raises_accuracy_and_precision_and_recall_pays():
+    of = recorded("digits")
+    assert of["guided"] > of["unguided"]
+    assert of["precision_guided"] > of["precision_unguided"]
+    assert of["recall_guided"] < of["recall_unguided"]
+
+
+def test_guidance_does_not_make_backgrounds_alike():
+    of = recorded("digits")
+    assert of["spread_guided"] >= 0.95 * of["spread_unguided"]
+
+
+def test_real_digits_are_the_closest_to_real_digits():
+    of = recorded("digits")
+    assert of["frechet_real"] < min(of["frechet_guided"], of["frechet_unguided"])
+
+
+def test_the_line_loses_norm_and_contrast_and_the_arc_keeps_its_norm():
+    of = recorded("faces")
+    assert of["norm_slerp_mid"] == pytest.approx(1, abs=0.02)
+    assert of["norm_lerp_mid"] == pytest.approx(0.5**0.5, abs=0.02)
+    assert of["contrast_lerp_mid"] < of["contrast_slerp_mid"]
+
+
+def test_a_face_moves_the_further_the_larger_eta_is():
+    of = recorded("faces")
+    moved = [of[f"change_eta_{eta}"] for eta in ("000", "025", "050", "075", "100")]
+    assert moved[0] == 0
+    assert moved == sorted(moved)
+
+
+@pytest.mark.parametrize("target", ["svhn", "usps"])
+def test_adaptation_lies_between_source_and_target(target):
+    of = recorded(f"dann-{target}")
+    assert of["source_only"] < of["dann"] < of["target_only"]
