@@ -20,7 +20,7 @@ from hw2lib.paths import UserError
 Predict = Callable[[Tensor, Tensor], Tensor]  # (x_t (B, ...), t (B,)) -> prediction (B, ...)
 OnStep = Callable[[int, Tensor, Tensor], None]  # (t, x_t, estimate of x_0)
 
-PREDICTIONS = ("eps", "v")
+PREDICTIONS = ("eps", "v", "flow")
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,15 @@ def add_noise(schedule: Schedule, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor
 
 
 def target(schedule: Schedule, prediction: str, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-    """What the network learns: eps, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0.
+    """What the network learns: eps, or one of two velocities,
 
-    v: Salimans & Ho 2022, section 4.
+    v    = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0   (Salimans & Ho 2022, section 4)
+    flow = eps - x_0   (rectified flow, Liu et al. 2023)
     """
     if prediction == "eps":
         return eps
+    if prediction == "flow":
+        return eps - x_0
     a = _gather(schedule.alpha_bar.sqrt(), t, x_0)
     s = _gather((1 - schedule.alpha_bar).sqrt(), t, x_0)
     return a * eps - s * x_0
@@ -97,6 +100,8 @@ def to_x0_and_eps(
     a, s = alpha_bar.sqrt().item(), (1 - alpha_bar).sqrt().item()
     if prediction == "eps":
         x_0, eps = (x_t - s * output) / a, output
+    elif prediction == "flow":
+        x_0, eps = (x_t - s * output) / (a + s), (x_t + a * output) / (a + s)
     else:
         x_0, eps = a * x_t - s * output, s * x_t + a * output
     return (x_0.clamp(-1, 1) if clip else x_0), eps
@@ -106,16 +111,17 @@ def to_x0_and_eps(
 
 
 def loss_weight(schedule: Schedule, prediction: str, min_snr: float) -> Tensor:
-    """Weight of each time step (T,), mean squared errors being of eps or of v.
+    """Weight of each time step (T,), mean squared errors being of the prediction.
 
-    With SNR = alpha_bar / (1 - alpha_bar), min-SNR-gamma asks for min(SNR, gamma) on the error of
-    x_0: that is min(SNR, gamma) / SNR on eps and min(SNR, gamma) / (SNR + 1) on v
-    (Hang et al. 2023, section 3.4). gamma = 0: weight one.
+    With SNR = alpha_bar / (1 - alpha_bar), min-SNR-gamma asks for min(SNR, gamma) on the squared
+    error of x_0 (Hang et al. 2023, section 3.4), which is that of the prediction times
+    1 / SNR for eps, 1 - alpha_bar for v, and 1 / (1 + sqrt(SNR))^2 for flow. gamma = 0: weight one.
     """
     if min_snr == 0:
         return torch.ones_like(schedule.alpha_bar)
     snr = schedule.alpha_bar / (1 - schedule.alpha_bar)
-    return snr.clamp(max=min_snr) / (snr if prediction == "eps" else snr + 1)
+    to_x0 = {"eps": 1 / snr, "v": 1 / (snr + 1), "flow": 1 / (1 + snr.sqrt()) ** 2}
+    return snr.clamp(max=min_snr) * to_x0[prediction]
 
 
 def time_density(schedule: Schedule, log_snr_mean: float, log_snr_std: float) -> Tensor:
@@ -124,6 +130,7 @@ def time_density(schedule: Schedule, log_snr_mean: float, log_snr_std: float) ->
     Else log SNR is normal: p_t ~ N(log SNR_t; mean, std^2) |d log SNR_t / dt|. As in EDM, where
     log sigma ~ N(-1.2, 1.2^2), that is log SNR ~ N(2.4, 2.4^2) (Karras et al. 2022, table 1);
     weight one on v is their weight too, but for the data's standard deviation, 1 here, 0.5 there.
+    N(0, 2^2) is the logit-normal t of rectified flows (Esser et al. 2024, section 3.1).
     """
     if log_snr_std == 0:
         return torch.full_like(schedule.alpha_bar, 1 / schedule.n_steps)

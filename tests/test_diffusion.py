@@ -175,6 +175,21 @@ def test_add_noise_and_v_are_those_of_diffusers(name):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("t", [1, 300, 700])
+def test_flow_is_the_velocity_of_the_straight_line_from_image_to_noise(t):
+    """x_t / (a + s) lies on the line (1 - u) x_0 + u eps, whose derivative by u is the target."""
+    schedule, x_0, eps = d.cosine_schedule(), normal(2, 3, 2, 2), normal(2, 3, 2, 2, seed=1)
+    ab = schedule.alpha_bar[t]
+    a, s = ab.sqrt().item(), (1 - ab).sqrt().item()
+    times = torch.full((2,), t)
+    u = s / (a + s)
+    on_line = d.add_noise(schedule, x_0, eps, times) / (a + s)
+    torch.testing.assert_close(on_line, (1 - u) * x_0 + u * eps)
+    flow = d.target(schedule, "flow", x_0, eps, times)
+    torch.testing.assert_close(on_line - u * flow, x_0, rtol=0, atol=1e-5)
+    torch.testing.assert_close(on_line + (1 - u) * flow, eps, rtol=0, atol=1e-5)
+
+
 def test_each_image_gets_its_own_time_step():
     schedule, x_0, eps = d.linear_schedule(), normal(4, 3, 2, 2), normal(4, 3, 2, 2, seed=1)
     t = torch.tensor([0, 10, 500, 999])
@@ -214,6 +229,7 @@ def test_min_snr_closed_form(name):
     of = {
         "eps": [min(s, 5) / s for s in snr],
         "v": [min(s, 5) / (s + 1) for s in snr],
+        "flow": [min(s, 5) / (1 + math.sqrt(s)) ** 2 for s in snr],
     }
     for prediction, expected in of.items():
         weight = d.loss_weight(schedule, prediction, 5.0)

@@ -95,7 +95,7 @@ def test_several_settings_at_once():
         ("lr", "nan", "lr=nan is out of range"),
         ("ema", "1", "ema=1.0 is out of range"),
         ("schedule", "linear", "schedule=linear is out of range; constant or cosine"),
-        ("prediction", "x0", "prediction=x0 is out of range; eps or v"),
+        ("prediction", "x0", "prediction=x0 is out of range; eps or v or flow"),
         ("p_drop", "1.1", "p_drop=1.1 is out of range; a number from 0 to 1"),
         ("min_snr", "-1", "min_snr=-1.0 is out of range"),
         ("log_snr_std", "-1", "log_snr_std=-1.0 is out of range"),

@@ -30,7 +30,7 @@ def record(steps):
 
 @pytest.mark.parametrize("options", [REFERENCE, TRAILING], ids=["reference", "trailing"])
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("prediction", d.PREDICTIONS)
+@pytest.mark.parametrize("prediction", list(NAMES))
 @pytest.mark.parametrize("clip", [True, False])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("n", [5, 50])
@@ -68,7 +68,7 @@ def test_every_ddim_step_is_that_of_diffusers(options, eta, prediction, clip, sc
 
 @pytest.mark.parametrize(
     ("prediction", "clip", "schedule", "n"),
-    [*product(d.PREDICTIONS, [True, False], SCHEDULES, [200]), ("eps", True, "linear", 1000)],
+    [*product(NAMES, [True, False], SCHEDULES, [200]), ("eps", True, "linear", 1000)],
 )
 def test_every_ddpm_step_is_that_of_diffusers(monkeypatch, prediction, clip, schedule, n):
     options = {"variance_type": "fixed_small", "n": n}
@@ -95,7 +95,7 @@ def test_every_ddpm_step_is_that_of_diffusers(monkeypatch, prediction, clip, sch
         assert (after - step.prev_sample).abs().max() < 1e-5 * scale
 
 
-@pytest.mark.parametrize("prediction", d.PREDICTIONS)
+@pytest.mark.parametrize("prediction", list(NAMES))
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("n", [1, 2, 5, 20, 50])
 def test_dpm_solver_is_that_of_diffusers(prediction, schedule, n):
@@ -202,7 +202,8 @@ def optimal(schedule, prediction):
         a, variance = ab**0.5, ab * DEVIATION**2 + 1 - ab
         eps = (1 - ab) ** 0.5 * (x - a * MEAN) / variance
         x_0 = MEAN + a * DEVIATION**2 * (x - a * MEAN) / variance
-        return eps if prediction == "eps" else a * eps - (1 - ab) ** 0.5 * x_0
+        v = a * eps - (1 - ab) ** 0.5 * x_0
+        return {"eps": eps, "v": v, "flow": eps - x_0}[prediction]
 
     return predict
 
