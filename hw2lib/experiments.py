@@ -25,6 +25,8 @@ from hw2lib.diffusion import (
     individual_noise,
     make_schedule,
     sample_ddim,
+    sample_ddpm,
+    sample_dpmpp,
     sample_generators,
 )
 from hw2lib.face_unet import SMALL, TINY, FaceConfig, FaceUNet
@@ -42,6 +44,7 @@ from hw2lib.training import (
 from hw2lib.unet import NULL_LABEL, DigitConfig, DigitUNet
 
 N_TRAIN_STEPS = 1000  # T, the diffusion's time steps
+SOLVERS = ("ddim", "dpmpp", "ddpm")
 
 
 @dataclass(frozen=True)
@@ -238,6 +241,7 @@ def sample_digits(
     *,
     w: float = 2.0,
     n_steps: int = 20,
+    solver: str = "ddim",
     seed: int = 0,
     eta: float = 0.0,
     on_step: OnStep | None = None,
@@ -246,7 +250,10 @@ def sample_digits(
     """Images (N, 3, 28, 28) uint8 for labels (N,); image k starts from noise number noises[k].
 
     Equal numbers share one x_T. A sample depends on (seed, its noise number, its label) alone.
+    `solver` is one of SOLVERS; `eta` is DDIM's, and DDPM takes all T steps whatever `n_steps` is.
     """
+    if solver not in SOLVERS:
+        raise UserError(f"solver {solver!r} is unknown; choose one of {', '.join(SOLVERS)}")
     schedule = make_schedule(config["schedule"], config["n_train_steps"])
     where = device()
     model = model.to(where).to(memory_format=torch.channels_last).eval()
@@ -261,16 +268,14 @@ def sample_digits(
         generators = sample_generators(seed, [noises[k] for k in kept])
         x = individual_noise((3, digits.SIDE, digits.SIDE), generators).to(where)
         predict = guided(model, labels[kept].to(where), w, NULL_LABEL)
-        x = sample_ddim(
-            predict,
-            x,
-            schedule,
-            n_steps,
-            eta=eta,
-            prediction=config["prediction"],
-            generators=generators,
-            on_step=on_step,
-        )
+        common = {"prediction": config["prediction"], "on_step": on_step}
+        if solver == "ddim":
+            common |= {"eta": eta, "generators": generators}
+            x = sample_ddim(predict, x, schedule, n_steps, **common)
+        elif solver == "dpmpp":
+            x = sample_dpmpp(predict, x, schedule, n_steps, **common)
+        else:
+            x = sample_ddpm(predict, x, schedule, generators, **common)
         return digits.to_uint8(x).cpu()
 
     return in_chunks(chunk, len(labels), progress=progress)

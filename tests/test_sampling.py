@@ -10,7 +10,7 @@ from hw2lib import digits, faces
 from hw2lib.diffusion import sample_generators
 from hw2lib.experiments import sample_digits, sample_faces, to_picture
 from hw2lib.face_unet import TINY, FaceUNet
-from hw2lib.paths import NOISE
+from hw2lib.paths import NOISE, UserError
 from hw2lib.unet import DigitConfig, DigitUNet
 
 DIFFUSION = {"schedule": "cosine", "n_train_steps": 1000, "prediction": "v"}
@@ -45,10 +45,13 @@ def test_digits_are_images_of_the_labels_asked_for(digit_model):
     assert images.shape == (3, 3, digits.SIDE, digits.SIDE) and images.dtype == torch.uint8
 
 
-@pytest.mark.parametrize(("w", "eta"), [(0.0, 0.0), (2.0, 0.0), (2.0, 1.0)])
-def test_a_digit_depends_on_its_seed_number_and_label_alone(digit_model, w, eta):
+@pytest.mark.parametrize(
+    ("w", "eta", "solver"),
+    [(0.0, 0.0, "ddim"), (2.0, 0.0, "ddim"), (2.0, 1.0, "ddim"), (2.0, 0.0, "dpmpp")],
+)
+def test_a_digit_depends_on_its_seed_number_and_label_alone(digit_model, w, eta, solver):
     """Not on how many are drawn, nor on its neighbours or its place among them."""
-    options = {"w": w, "eta": eta, "n_steps": 3}
+    options = {"w": w, "eta": eta, "n_steps": 3, "solver": solver}
     labels, noises = torch.arange(60) % 10, list(range(60))
     many = sample_digits(digit_model, DIFFUSION, labels, noises, **options)
     assert torch.equal(many, sample_digits(digit_model, DIFFUSION, labels, noises, **options))
@@ -59,6 +62,21 @@ def test_a_digit_depends_on_its_seed_number_and_label_alone(digit_model, w, eta)
         assert torch.equal(few, many[pick])
     other = sample_digits(digit_model, DIFFUSION, labels[:1], [0], seed=1, **options)
     assert not torch.equal(other[0], many[0])
+
+
+@pytest.mark.parametrize(("solver", "evaluations"), [("ddim", 4), ("dpmpp", 4), ("ddpm", 12)])
+def test_a_solver_takes_the_steps_it_says(digit_model, solver, evaluations):
+    config, seen = {**DIFFUSION, "n_train_steps": 12}, []
+    sample_digits(
+        digit_model, config, torch.tensor([1]), [0], n_steps=4, solver=solver,
+        on_step=lambda t, *_: seen.append(t),
+    )  # fmt: skip
+    assert len(seen) == evaluations and seen[0] == 11 and seen == sorted(seen, reverse=True)
+
+
+def test_an_unknown_solver_is_one_line(digit_model):
+    with pytest.raises(UserError, match="solver 'euler' is unknown; choose one of ddim, dpmpp"):
+        sample_digits(digit_model, DIFFUSION, torch.tensor([1]), [0], solver="euler")
 
 
 def test_equal_numbers_share_their_noise(digit_model):

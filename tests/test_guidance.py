@@ -1,0 +1,91 @@
+"""guidance: every p_drop meets every w, what is finished is taken up, scores say what they should."""
+
+import pytest
+import torch
+
+from hw2lib import digits, guidance
+from hw2lib.experiments import Preset
+from hw2lib.paths import UserError
+from hw2lib.training import TrainConfig, load_weights
+from hw2lib.unet import DigitConfig
+from hw2lib.yardstick import Reference, Yardstick
+
+TINY = Preset(TrainConfig(steps=2, batch_size=4), DigitConfig((16, 16), 1, 16), "cosine")
+SCORES = {"accuracy", "frechet", "kernel", "precision", "recall", "spread"}
+
+
+@pytest.fixture(autouse=True)
+def yardstick(monkeypatch):
+    torch.manual_seed(0)
+    net = Yardstick().eval()
+    monkeypatch.setattr(guidance, "load_yardstick", lambda: net)
+    return net
+
+
+@pytest.fixture(scope="module")
+def domain():
+    return digits.load("mnistm", "embedded")
+
+
+def study(out, seeds=(0, 1), **more):
+    options = {"source": "embedded", "n": 20, "strengths": (0.0, 1.0), "solver": {"n_steps": 2}}
+    return guidance.study(TINY, seeds, out=out, **{**options, **more})
+
+
+def test_every_cell_has_one_value_a_seed(tmp_path):
+    cells = study(tmp_path)
+    assert cells.keys() == {(p, w) for p in guidance.P_DROPS for w in (0.0, 1.0)}
+    for cell in cells.values():
+        assert cell.keys() == SCORES
+        assert all(len(values) == 2 for values in cell.values())
+    for p_drop in guidance.P_DROPS:
+        for seed in (0, 1):
+            _, header = load_weights(
+                tmp_path / f"p{100 * p_drop:g}-s{seed}" / "weights.safetensors", "digit_unet"
+            )
+            assert (header["p_drop"], header["train"]["seed"]) == (p_drop, seed)
+
+
+def test_what_is_finished_is_taken_up_and_other_settings_are_not_mixed_in(tmp_path, monkeypatch):
+    first = study(tmp_path, seeds=[0])
+
+    def no_sampling(*_, **__):
+        raise AssertionError("sampled again")
+
+    with monkeypatch.context() as m:
+        m.setattr(guidance, "sample_digits", no_sampling)
+        assert study(tmp_path, seeds=[0]) == first
+        with pytest.raises(AssertionError, match="sampled again"):
+            study(tmp_path, seeds=[0], solver={"n_steps": 3})
+    assert study(tmp_path, seeds=[0, 1])[0.1, 1.0]["recall"][0] == first[0.1, 1.0]["recall"][0]
+
+
+def test_accuracy_counts_what_the_judge_reads(domain):
+    scorer = guidance.Scorer.load(domain, 50)
+    images, labels = domain.test.images[:60], domain.test.labels[:60]
+    right = scorer(images, labels)["accuracy"]
+    wrong = scorer(images, (labels + 1) % 10)["accuracy"]
+    assert right == (scorer.judge.predict(images) == labels).double().mean()
+    assert wrong < 0.2 < right
+
+
+def test_real_images_against_themselves_are_a_perfect_model(domain, yardstick):
+    real = Reference.of(yardstick.embed(domain.test.images), len(domain.test))
+    scores = guidance.Scorer(guidance.load_judge(), yardstick, real)(
+        domain.test.images, domain.test.labels
+    )
+    assert (scores["precision"], scores["recall"]) == (1, 1)
+    assert scores["frechet"] < 1e-6
+
+
+def test_the_ceiling_draws_from_training_images(domain):
+    scorer = guidance.Scorer.load(domain, 50)
+    a, b = (guidance.ceiling(domain, scorer, 50, seed) for seed in (0, 0))
+    assert a == b
+    assert a.keys() == SCORES
+    assert a != guidance.ceiling(domain, scorer, 50, 1)
+
+
+def test_unknown_names_are_one_line(tmp_path):
+    with pytest.raises(UserError, match="preset 'slow' is unknown"):
+        guidance.study("slow", [0], out=tmp_path)
