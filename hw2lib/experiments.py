@@ -59,6 +59,7 @@ class Preset:
     log_snr_mean: float = 0.0
     log_snr_std: float = 0.0  # of the time steps drawn in training; 0: all time steps alike
     p_drop: float = 0.1  # share of labels dropped; digits only
+    shift: int = 0  # images moved by up to so many pixels; digits only
 
     def __post_init__(self) -> None:
         for name, right, fits in (
@@ -66,6 +67,7 @@ class Preset:
             ("min_snr", "a number from 0", self.min_snr >= 0),
             ("log_snr_std", "a number from 0", self.log_snr_std >= 0),
             ("p_drop", "a number from 0 to 1", 0 <= self.p_drop <= 1),
+            ("shift", "a whole number from 0 to 14", 0 <= self.shift <= 14),
         ):
             if not fits:
                 raise UserError(f"{name}={getattr(self, name)} is out of range; {right} is right")
@@ -106,7 +108,7 @@ def parse_settings(defaults: dict, settings: dict[str, str]) -> dict:
 
 def with_settings(preset: Preset, settings: dict[str, str]) -> Preset:
     """A preset changed by `--set`: fields of TrainConfig, and those of Preset that are values."""
-    names = ("prediction", "min_snr", "log_snr_mean", "log_snr_std", "p_drop")
+    names = ("prediction", "min_snr", "log_snr_mean", "log_snr_std", "p_drop", "shift")
     own = {key: getattr(preset, key) for key in names}
     changes = parse_settings({**asdict(preset.train), **own}, settings)
     of_train = {key: value for key, value in changes.items() if key not in own}
@@ -169,11 +171,14 @@ def train_digits(
 
     def loss(net: nn.Module, step: int, generator: torch.Generator) -> Tensor:
         i = pick(step, generator)
-        x_0 = digits.to_float(domain.train.images[i]).to(where)
+        x_0 = domain.train.images[i]
+        if p.shift:
+            x_0 = digits.augment(x_0, generator, p.shift)
+        x_0 = digits.to_float(x_0).to(where)
         labels = drop_labels(domain.train.labels[i], p.p_drop, NULL_LABEL, generator).to(where)
         return p.loss(lambda x, t: net(x, t, labels), x_0, schedule, generator)
 
-    header = {"kind": "digit_unet", "p_drop": p.p_drop}
+    header = {"kind": "digit_unet", "p_drop": p.p_drop, "shift": p.shift}
     out = Path(out or runs_dir() / f"digits-{name}")
     return _train(model, loss, p, name, domain, header, out, resume, "digits")
 

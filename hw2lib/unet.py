@@ -19,11 +19,16 @@ NULL_LABEL = 10
 
 @dataclass(frozen=True)
 class DigitConfig:
-    """Channels at 14x14 and 7x7, residual blocks a resolution, width of the condition vector."""
+    """Channels of the two resolutions, residual blocks at each, width of the condition vector.
+
+    `unfold` 2 turns 2x2 pixels into channels, so that the resolutions are 14x14 and 7x7;
+    with 1 they are 28x28 and 14x14.
+    """
 
     widths: tuple[int, int] = (64, 128)
     blocks: int = 1
     c_condition: int = 256
+    unfold: int = 2
 
 
 class AdaBlock(nn.Module):
@@ -52,7 +57,7 @@ class AdaBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Four heads over the 49 positions of 7x7, added to the input."""
+    """Four heads over all positions, added to the input."""
 
     def __init__(self, c: int, heads: int = 4):
         super().__init__()
@@ -75,7 +80,7 @@ class DigitUNet(nn.Module):
     """Two resolutions, 14x14 and 7x7, on 2x2 pixels unfolded to channels.
 
     Unfolding makes the first resolution four times cheaper at no loss of information: the 28x28x3
-    image becomes 14x14x12.
+    image becomes 14x14x12. (The shapes below are those of `unfold` 2.)
     """
 
     def __init__(self, config: DigitConfig | None = None):
@@ -86,7 +91,7 @@ class DigitUNet(nn.Module):
         self.time = nn.Sequential(SinusoidalEmbedding(c2), nn.Linear(c2, e), nn.SiLU())
         self.time_out = nn.Linear(e, e)
         self.label = nn.Embedding(NULL_LABEL + 1, e)
-        self.first = nn.Conv2d(12, c1, 3, padding=1)
+        self.first = nn.Conv2d(3 * config.unfold**2, c1, 3, padding=1)
         n = config.blocks
         self.down14 = nn.ModuleList(AdaBlock(c1, c1, e) for _ in range(n))
         self.shrink = nn.Conv2d(c1, c2, 3, stride=2, padding=1)
@@ -97,13 +102,13 @@ class DigitUNet(nn.Module):
         self.grow = nn.Conv2d(c2, 4 * c1, 1)
         self.up14 = nn.ModuleList(AdaBlock(2 * c1, c1, e) for _ in range(n))
         self.norm = nn.GroupNorm(8, c1)
-        self.last = nn.Conv2d(c1, 12, 3, padding=1)
+        self.last = nn.Conv2d(c1, 3 * config.unfold**2, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
         condition = F.silu(self.time_out(self.time(t)) + self.label(label))  # (B, e)
-        x = self.first(F.pixel_unshuffle(x, 2))  # (B, c1, 14, 14)
+        x = self.first(F.pixel_unshuffle(x, self.config.unfold))  # (B, c1, 14, 14)
         skips = []
         for block in self.down14:
             x = block(x, condition)
@@ -118,7 +123,9 @@ class DigitUNet(nn.Module):
         x = F.pixel_shuffle(self.grow(x), 2)  # (B, c1, 14, 14)
         for block in self.up14:
             x = block(torch.cat([x, skips.pop()], dim=1), condition)
-        return F.pixel_shuffle(self.last(F.silu(self.norm(x))), 2)  # (B, 3, 28, 28)
+        return F.pixel_shuffle(
+            self.last(F.silu(self.norm(x))), self.config.unfold
+        )  # (B, 3, 28, 28)
 
 
 # --- the architecture of the report being reproduced ---------------------------------------------

@@ -61,7 +61,7 @@ def same(a, b):
     [
         ("steps", "500", 500), ("lr", "1e-4", 1e-4), ("schedule", "cosine", "cosine"),
         ("batch_size", "8", 8), ("seed", "3", 3), ("p_drop", "0", 0.0), ("min_snr", "2", 2.0),
-        ("log_snr_std", "2.4", 2.4),
+        ("log_snr_std", "2.4", 2.4), ("shift", "2", 2),
         ("prediction", "eps", "eps"), ("save_every_s", "10", 10.0),
     ],
 )  # fmt: skip
@@ -99,6 +99,7 @@ def test_several_settings_at_once():
         ("p_drop", "1.1", "p_drop=1.1 is out of range; a number from 0 to 1"),
         ("min_snr", "-1", "min_snr=-1.0 is out of range"),
         ("log_snr_std", "-1", "log_snr_std=-1.0 is out of range"),
+        ("shift", "15", "shift=15 is out of range; a whole number from 0 to 14"),
     ],
 )
 def test_a_wrong_setting_is_one_line(key, text, line):
@@ -155,7 +156,8 @@ def test_training_digits_on_embedded_data(tmp_path, capsys):
     assert "embedded stand-in, not the real data set" in capsys.readouterr().out.splitlines()[0]
     assert len(fitted.losses) == 3 and all(math.isfinite(v) for v in fitted.losses)
     model, found = load_digit_unet(tmp_path / "weights.safetensors")
-    assert found == header | {"architecture": {"widths": [8, 16], "blocks": 1, "c_condition": 16}}
+    architecture = {"widths": [8, 16], "blocks": 1, "c_condition": 16, "unfold": 2}
+    assert found == header | {"architecture": architecture}
     assert (found["kind"], found["preset"], found["data"]["source"]) == (
         "digit_unet", "custom", "embedded",
     )  # fmt: skip
@@ -192,6 +194,20 @@ def test_an_interrupted_training_resumes_to_the_same_bytes(tmp_path, monkeypatch
     whole, _ = train(preset, source="embedded", out=tmp_path / "whole", resume=True)
     assert len(calls) == 3 and fitted.losses == whole.losses
     assert same(fitted.ema, whole.ema) and same(fitted.model, whole.model)
+
+
+def test_images_are_shifted_in_training_where_that_is_asked_for(tmp_path, monkeypatch):
+    """Against augment itself, whose own tests say that it shifts."""
+    asked = []
+    monkeypatch.setattr(
+        experiments.digits, "augment", lambda x, g, shift: asked.append(shift) or x.flip(3)
+    )
+    losses = [
+        train_digits(replace(DIGITS, shift=k), source="embedded", out=tmp_path / str(k))[0].losses
+        for k in (0, 2)
+    ]
+    assert asked == [2, 2, 2]
+    assert losses[0] != losses[1]
 
 
 def test_labels_are_dropped_in_training(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""guidance: every p_drop meets every w, what is finished is taken up, scores say what they should."""
+"""guidance: every p_drop meets every w, finished cells are kept, scores say what they should."""
 
 import pytest
 import torch
