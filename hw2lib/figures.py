@@ -135,6 +135,41 @@ def confusion(matrix) -> Figure:
     return fig
 
 
+def guidance_curve(
+    curves: Mapping[str, Mapping[float, tuple[dict, dict]]], real: tuple[float, float], x: str
+) -> Figure:
+    """Accuracy against variety: one curve for each model, one point for each strength w.
+
+    curves: name -> w -> (entry of the measure `x`, entry of accuracy), entries as in result files,
+    their intervals drawn as crosses; real: the same two numbers of real images, drawn as a star.
+    """
+    with rc_context(_STYLE):
+        fig = _figure(4.6)
+        ax = fig.add_subplot()
+        for (name, points), colour in zip(curves.items(), COLOURS, strict=False):
+            across, up = ([pair[i] for pair in points.values()] for i in (0, 1))
+            ax.errorbar(
+                [e["mean"] for e in across], [e["mean"] for e in up], marker="o", capsize=0,
+                xerr=_bars(across), yerr=_bars(up), color=colour, label=name, elinewidth=1,
+            )  # fmt: skip
+            for w, (a, b) in points.items():
+                ax.annotate(
+                    f"w = {w:g}", (a["mean"], b["mean"]), (6, 6), textcoords="offset points",
+                    fontsize=10, color=colour,
+                )  # fmt: skip
+        ax.plot(*real, "*", color="#222222", markersize=13, linestyle="none", label="real images")
+        ax.set(xlabel=x, ylabel="read as asked")
+        ax.legend(frameon=False)
+    return fig
+
+
+def _bars(entries: Sequence[dict]) -> np.ndarray | None:
+    """Lengths (2, N) of the intervals below and above the means; None where there are none."""
+    if any(e["low"] is None for e in entries):
+        return None
+    return np.array([[e["mean"] - e["low"], e["high"] - e["mean"]] for e in entries]).T
+
+
 # --- P2: faces ------------------------------------------------------------------------------
 
 

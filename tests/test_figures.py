@@ -71,6 +71,30 @@ def test_reverse_strip():
         figures.reverse_strip(states, states, [0])
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_guidance_curve_shows_each_strength_and_the_real_images(seeds):
+    def pair(x, y):
+        return metric([x + 0.01 * k for k in range(seeds)], 100, "share"), accuracy_metric(
+            [round(100 * y) + k for k in range(seeds)], n=100
+        )
+
+    curves = {
+        "labels dropped": {0.0: pair(0.8, 0.6), 2.0: pair(0.6, 0.95)},
+        "labels kept": {0.0: pair(0.7, 0.7)},
+    }
+    fig = figures.guidance_curve(curves, (0.85, 0.985), "recall")
+    render(fig)
+    ax = fig.axes[0]
+    xy = [tuple(map(tuple, line.get_xydata())) for line in ax.lines if line.get_marker() == "o"]
+    means = [[(x["mean"], y["mean"]) for x, y in c.values()] for c in curves.values()]
+    assert [list(points) for points in xy] == means
+    assert [text.get_text() for text in ax.texts] == ["w = 0", "w = 2", "w = 0"]
+    assert ax.lines[-1].get_xydata().tolist() == [[0.85, 0.985]]
+    crosses = sum(len(c.get_segments()) for c in ax.collections)
+    assert crosses == (6 if seeds > 1 else 3)  # one seed: an interval for the accuracy alone
+    assert ticks(ax.get_legend().get_texts()) == ["real images", "labels dropped", "labels kept"]
+
+
 def test_strip():
     alphas = [i / 10 for i in range(11)]
     fig = figures.strip(images(11, 3, 64, 64), alphas)

@@ -45,9 +45,9 @@ RESULTS = {
     "dann-usps": NOTEBOOKS["dann-usps"],
 }
 # Of a weights file's configuration; the rest is in the file's header.
-WEIGHTS_SHOWN = ("kind", "preset", "architecture", "schedule", "prediction", "min_snr", "p_drop",
-                 "domain", "target", "row", "seeds", "seed", "steps", "batch_size", "images_seen",
-                 "seconds", "device", "source")  # fmt: skip
+WEIGHTS_SHOWN = ("kind", "preset", "architecture", "schedule", "prediction", "min_snr", "log_snr",
+                 "p_drop", "domain", "target", "row", "seeds", "seed", "steps", "batch_size",
+                 "images_seen", "seconds", "device", "source")  # fmt: skip
 FIELDS = ("mean", "low", "high", "n", "unit", "values")
 PLAIN_UNITS = ("", "1", "distance", "number", "none", "norm", "share", "ratio")
 
