@@ -74,7 +74,14 @@ def build_parser() -> argparse.ArgumentParser:
     faces.add_argument("--eta", type=float, default=0.0)
     faces.add_argument("--steps", type=_positive, default=50)
     faces.add_argument("--seed", type=int, default=0, help="of the noise added where eta > 0")
+    faces.add_argument("--batch", type=_positive, default=1, help="faces at a time: more memory")
     faces.set_defaults(run=sample_faces_command)
+
+    compare = commands.add_parser("compare-faces", help="mean squared errors to reference faces")
+    compare.add_argument("faces", type=Path)
+    compare.add_argument("references", type=Path)
+    compare.add_argument("--limit", type=float, default=20.0, help="of the mean error, on 0..255")
+    compare.set_defaults(run=compare_faces_command)
 
     classify = commands.add_parser("classify", help="label a folder of images")
     classify.add_argument("image_dir", type=Path)
@@ -192,22 +199,43 @@ def sample_digits_command(args: argparse.Namespace) -> None:
 
 
 def sample_faces_command(args: argparse.Namespace) -> None:
+    import torch
     from PIL import Image
     from tqdm import tqdm
 
     from hw2lib import experiments, faces
 
     files = faces.noise_files(args.noise_dir)
-    noises = [faces.load_noise(file) for file in files]
+    shapes = {file: faces.load_noise(file).shape for file in files}  # all are right, or none starts
+    other = next((file for file in files if shapes[file] != shapes[files[0]]), None)
+    if other and args.batch > 1:
+        sizes = [f"{file.name} {shapes[file][-2]}x{shapes[file][-1]}" for file in (files[0], other)]
+        raise UserError(f"--batch {args.batch}: {' but '.join(sizes)}; --batch 1 is right")
     model, config = experiments.load_face_unet(args.weights)
     with new_folder(args.out) as folder:
-        for k, file in enumerate(tqdm(files, "faces", delay=2)):
-            face = experiments.sample_faces(
-                model, config, noises[k], n_steps=args.steps, eta=args.eta, seed=args.seed + k
-            )[0]
-            picture = experiments.to_picture(face).permute(1, 2, 0).numpy()
-            Image.fromarray(picture).save(folder / f"{file.stem}.png")
+        for start in tqdm(range(0, len(files), args.batch), "faces", delay=2):
+            some = files[start : start + args.batch]
+            sampled = experiments.sample_faces(
+                model, config, torch.cat([faces.load_noise(file) for file in some]),
+                n_steps=args.steps, eta=args.eta, seed=args.seed, batch=args.batch,
+                numbers=range(start, start + len(some)),
+            )  # fmt: skip
+            for file, face in zip(some, sampled, strict=True):
+                picture = experiments.to_picture(face).permute(1, 2, 0).numpy()
+                Image.fromarray(picture).save(folder / f"{file.stem}.png")
     print(f"{len(files)} faces in {args.out}")
+
+
+def compare_faces_command(args: argparse.Namespace) -> int:
+    from hw2lib import faces
+
+    errors = faces.squared_errors(args.faces, args.references)
+    for name, error in errors.items():
+        print(f"{name:<12} {error:10.4f}")
+    mean = sum(errors.values()) / len(errors)
+    passed = mean <= args.limit
+    print(f"{'mean':<12} {mean:10.4f}   {'passed' if passed else 'failed'}, limit {args.limit:g}")
+    return 0 if passed else 1
 
 
 def classify_command(args: argparse.Namespace) -> None:
@@ -239,14 +267,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     try:
         args = build_parser().parse_args(argv)
-        args.run(args)
+        return args.run(args) or 0
     except UserError as error:
         print(f"hw2: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("hw2: error: interrupted; nothing was written", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

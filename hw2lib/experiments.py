@@ -5,7 +5,7 @@ DANN's are in `dann`, the judge's in `judge`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -352,32 +352,37 @@ def sample_faces(
     n_steps: int = 50,
     eta: float = 0.0,
     seed: int = 0,
+    numbers: Sequence[int] | None = None,
+    batch: int = 1,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """DDIM from noise (N, 3, H, W) to faces (N, 3, H, W), float, with the reference's arithmetic.
 
-    t = 981, 961, .., 1; x_0 clipped; the last step lands at alpha_bar[0]. One face at a time, so
-    that no face depends on its neighbours.
+    t = 981, 961, .., 1; x_0 clipped; the last step lands at alpha_bar[0]. `batch` faces at a time,
+    which bounds the memory; the noise of eta > 0 depends on the seed and each face's number (by
+    default 0 to N-1) alone, so no face depends on its neighbours.
     """
     where = device()
     model = model.to(where).to(memory_format=torch.channels_last).eval()
     schedule = make_schedule(config["schedule"], config["n_train_steps"])
-    images = [
-        sample_ddim(
+    numbers = range(len(noise)) if numbers is None else numbers
+
+    def chunk(indices: Sequence[int]) -> Tensor:
+        kept = [min(k, len(noise) - 1) for k in indices]
+        return sample_ddim(
             model,
-            x[None].to(where),
+            noise[kept].to(where),
             schedule,
             n_steps,
             eta=eta,
             prediction=config["prediction"],
             spacing="leading",
             last_alpha_bar=None,
-            generators=sample_generators(seed, [k]),
+            generators=sample_generators(seed, [numbers[k] for k in kept]),
             on_step=on_step,
         ).cpu()
-        for k, x in enumerate(noise)
-    ]
-    return torch.cat(images)
+
+    return in_chunks(chunk, len(noise), batch)
 
 
 def to_picture(face: Tensor) -> Tensor:

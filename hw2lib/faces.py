@@ -145,3 +145,30 @@ def load_noise(path: str | Path) -> Tensor:
     if not torch.isfinite(noise).all():
         raise UserError(f"noise file {path} holds values that are not finite; {right}")
     return noise.float().contiguous()
+
+
+# --- comparing ------------------------------------------------------------------------------
+
+
+def squared_errors(folder: str | Path, references: str | Path) -> dict[str, float]:
+    """Mean squared error, on the scale 0 to 255, of each reference's picture NN.png in `folder`.
+
+    Raises UserError for a missing folder, no reference, a missing or damaged picture, other sizes.
+    """
+    folder, references = (Path(path).expanduser() for path in (folder, references))
+    for path in (folder, references):
+        if not path.is_dir():
+            raise UserError(f"folder {path} does not exist; a folder with 00.png .. is right")
+    names = sorted(file.name for file in references.glob("*.png"))
+    if not names:
+        raise UserError(f"folder {references} holds no .png file; 00.png, 01.png .. are right")
+    errors = {}
+    for name in names:
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name} is missing; {references / name} is its reference")
+        ours, theirs = (readers.read_image(path / name) for path in (folder, references))
+        if ours.shape != theirs.shape:
+            sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (ours, theirs)]
+            raise UserError(f"{folder / name} is {sizes[0]} pixels; its reference is {sizes[1]}")
+        errors[name] = float(((ours.astype(np.float64) - theirs) ** 2).mean())
+    return errors

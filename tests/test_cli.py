@@ -3,6 +3,7 @@
 import csv
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -129,6 +130,77 @@ def test_sample_faces_one_png_for_each_noise(capsys, weights, tmp_path):
         assert sorted(f.name for f in out.iterdir()) == ["00.png", "01.png"]
     with Image.open(tmp_path / "out0" / "00.png") as image:
         assert image.size == (64, 64)
+
+
+def noises(folder, sizes):
+    folder.mkdir()
+    for k, size in enumerate(sizes):
+        x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(k))
+        torch.save(x, folder / f"{k:02d}.pt")
+    return folder
+
+
+def pictures(folder):
+    return {f.name: torch.from_numpy(np.array(Image.open(f))).int() for f in folder.iterdir()}
+
+
+@pytest.mark.parametrize("eta", [0, 1])
+def test_a_batch_of_faces_is_the_same_faces(capsys, weights, tmp_path, eta):
+    """But for rounding: one grey level."""
+    noise = noises(tmp_path / "noise", [(16, 24)] * 5)
+    more = ("--weights", weights / "faces.safetensors", "--steps", 3, "--eta", eta)
+    for batch in (1, 2, 8):
+        out = tmp_path / str(batch)
+        assert run(capsys, "sample-faces", noise, out, "--batch", batch, *more)[0] == 0
+    one = pictures(tmp_path / "1")
+    assert len(one) == 5 and one["00.png"].shape == (16, 24, 3)
+    for batch in ("2", "8"):
+        other = pictures(tmp_path / batch)
+        assert other.keys() == one.keys()
+        assert all((other[name] - one[name]).abs().max() <= 1 for name in one)
+
+
+def test_noises_of_several_sizes_one_by_one_only(capsys, weights, tmp_path):
+    noise = noises(tmp_path / "noise", [(16, 16), (24, 16)])
+    more = ("--weights", weights / "faces.safetensors", "--steps", 2)
+    assert run(capsys, "sample-faces", noise, tmp_path / "a", *more)[0] == 0
+    assert pictures(tmp_path / "a")["01.png"].shape == (24, 16, 3)
+    line = fails(capsys, "sample-faces", noise, tmp_path / "b", "--batch", 2, *more)
+    assert "00.pt 16x16 but 01.pt 24x16; --batch 1 is right" in line
+    assert not (tmp_path / "b").exists()
+
+
+def grey(folder, **values):
+    folder.mkdir(exist_ok=True)
+    for name, value in values.items():
+        Image.new("RGB", (8, 6), (value,) * 3).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.mark.parametrize(("value", "status"), [(104, 0), (105, 1)])
+def test_compare_faces_prints_each_error_and_the_mean(capsys, tmp_path, value, status):
+    """Squares of 4 or 5, and of 3: means below and above the limit of 13.5."""
+    reference = grey(tmp_path / "gt", a=100, b=100)
+    ours = grey(tmp_path / "out", a=value, b=103)
+    found, out, _ = run(capsys, "compare-faces", ours, reference, "--limit", 13.5)
+    squares = [(value - 100) ** 2, 9]
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[:2] == [["a.png", f"{squares[0]:.4f}"], ["b.png", "9.0000"]]
+    assert lines[2][:2] == ["mean", f"{sum(squares) / 2:.4f}"]
+    assert (found, lines[2][2]) == (status, "failed," if status else "passed,")
+
+
+def test_compare_faces_names_what_is_wrong(capsys, tmp_path):
+    reference, ours = grey(tmp_path / "gt", a=1, b=2), grey(tmp_path / "out", a=1)
+    (tmp_path / "none").mkdir()
+    assert "b.png is missing" in fails(capsys, "compare-faces", ours, reference)
+    assert "holds no .png" in fails(capsys, "compare-faces", ours, tmp_path / "none")
+    assert "does not exist" in fails(capsys, "compare-faces", tmp_path / "x", reference)
+    Image.new("RGB", (8, 8)).save(ours / "b.png")
+    line = fails(capsys, "compare-faces", ours, reference)
+    assert "b.png is 8x8 pixels; its reference is 8x6" in line
+    (ours / "b.png").write_bytes((ours / "b.png").read_bytes()[:40])
+    assert "b.png cannot be read" in fails(capsys, "compare-faces", ours, reference)
 
 
 @pytest.mark.parametrize("content", ["shape", "no tensor", "truncated", "pickled code"])
