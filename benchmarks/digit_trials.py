@@ -1,4 +1,4 @@
-"""Digit models at equal compute: objective, time sampling, size, and what surrounds them.
+"""Digit models at equal compute: one thing changed in ours; and the way from the report's to ours.
 
     python benchmarks/digit_trials.py --seconds 300 [--only NAME ...] [--record]
 
@@ -21,7 +21,7 @@ from hw2lib import digits, experiments, guidance, metrics, results
 from hw2lib.experiments import Preset
 from hw2lib.paths import RESULTS, runs_dir
 from hw2lib.training import TrainConfig
-from hw2lib.unet import DigitConfig
+from hw2lib.unet import DigitConfig, ReportConfig
 
 BASE = Preset(
     TrainConfig(steps=1, batch_size=32),
@@ -60,6 +60,28 @@ TRIALS = {
     "EMA .99": changed(train={"ema": 0.99}),
     "shifted by up to 2 pixels": changed(shift=2),
 }
+
+
+REPORT = Preset(
+    TrainConfig(steps=1, batch_size=32, lr=1e-4, ema=0.0),
+    ReportConfig(),
+    "linear",
+    prediction="eps",
+    min_snr=0.0,
+    zero_one=True,
+)
+STAIRS = [  # each step keeps those before it; the last is the base
+    ("the report's recipe", {}),
+    ("+ images in [-1, 1], x_0 clipped", {"zero_one": False}),
+    ("+ learning rate 1e-3, EMA", {"train": BASE.train}),
+    ("+ our network", {"model": BASE.model}),
+    ("+ cosine schedule", {"schedule": "cosine"}),
+    ("+ v in place of eps", {"prediction": "v"}),
+]
+preset = REPORT
+for name, fields in STAIRS:
+    preset = replace(preset, **fields)
+    TRIALS[name] = preset
 
 
 def steps_in(preset: Preset, seconds: float) -> int:

@@ -41,7 +41,14 @@ from hw2lib.training import (
     load_weights,
     save_weights,
 )
-from hw2lib.unet import NULL_LABEL, DigitConfig, DigitUNet
+from hw2lib.unet import (
+    NULL_LABEL,
+    DigitConfig,
+    DigitUNet,
+    ReportConfig,
+    ReportUNet,
+    make_digit_unet,
+)
 
 N_TRAIN_STEPS = 1000  # T, the diffusion's time steps
 SOLVERS = ("ddim", "dpmpp", "ddpm")
@@ -52,7 +59,7 @@ class Preset:
     """All that `--preset` fixes and `--set key=value` may change."""
 
     train: TrainConfig
-    model: DigitConfig | FaceConfig
+    model: DigitConfig | ReportConfig | FaceConfig
     schedule: str
     prediction: str = "v"
     min_snr: float = 5.0  # 0: every time step has weight one
@@ -60,6 +67,7 @@ class Preset:
     log_snr_std: float = 0.0  # of the time steps drawn in training; 0: all time steps alike
     p_drop: float = 0.1  # share of labels dropped; digits only
     shift: int = 0  # images moved by up to so many pixels; digits only
+    zero_one: bool = False  # images in [0, 1] in place of [-1, 1], as in the report; digits only
 
     def __post_init__(self) -> None:
         for name, right, fits in (
@@ -108,7 +116,7 @@ def parse_settings(defaults: dict, settings: dict[str, str]) -> dict:
 
 def with_settings(preset: Preset, settings: dict[str, str]) -> Preset:
     """A preset changed by `--set`: fields of TrainConfig, and those of Preset that are values."""
-    names = ("prediction", "min_snr", "log_snr_mean", "log_snr_std", "p_drop", "shift")
+    names = ("prediction", "min_snr", "log_snr_mean", "log_snr_std", "p_drop", "shift", "zero_one")
     own = {key: getattr(preset, key) for key in names}
     changes = parse_settings({**asdict(preset.train), **own}, settings)
     of_train = {key: value for key, value in changes.items() if key not in own}
@@ -165,7 +173,7 @@ def train_digits(
     domain = digits.load("mnistm", source)
     print(domain.describe(), flush=True)
     torch.manual_seed(p.train.seed)
-    model = DigitUNet(p.model).to(memory_format=torch.channels_last)
+    model = make_digit_unet(p.model).to(memory_format=torch.channels_last)
     schedule, where = make_schedule(p.schedule, N_TRAIN_STEPS), device()
     pick = epochs(len(domain.train), p.train.batch_size)
 
@@ -175,16 +183,17 @@ def train_digits(
         if p.shift:
             x_0 = digits.augment(x_0, generator, p.shift)
         x_0 = digits.to_float(x_0).to(where)
+        x_0 = (x_0 + 1) / 2 if p.zero_one else x_0
         labels = drop_labels(domain.train.labels[i], p.p_drop, NULL_LABEL, generator).to(where)
         return p.loss(lambda x, t: net(x, t, labels), x_0, schedule, generator)
 
-    header = {"kind": "digit_unet", "p_drop": p.p_drop, "shift": p.shift}
+    header = {"kind": "digit_unet", "p_drop": p.p_drop, "shift": p.shift, "zero_one": p.zero_one}
     out = Path(out or runs_dir() / f"digits-{name}")
     return _train(model, loss, p, name, domain, header, out, resume, "digits")
 
 
 def _train(
-    model: DigitUNet | FaceUNet,
+    model: DigitUNet | ReportUNet | FaceUNet,
     loss: Loss,
     p: Preset,
     name: str,
@@ -216,8 +225,8 @@ def _train(
 
 
 def _architecture(
-    make: type[DigitConfig | FaceConfig], config: dict, path: Path
-) -> DigitConfig | FaceConfig:
+    make: type[DigitConfig | ReportConfig | FaceConfig], config: dict, path: Path
+) -> DigitConfig | ReportConfig | FaceConfig:
     """The architecture of a header, whose lists are the dataclass's tuples."""
     try:
         fields = config["architecture"].items()
@@ -231,15 +240,17 @@ def _architecture(
     return architecture
 
 
-def load_digit_unet(weights: str | Path | None = None) -> tuple[DigitUNet, dict]:
+def load_digit_unet(weights: str | Path | None = None) -> tuple[DigitUNet | ReportUNet, dict]:
     """(model, header) from a weights file; the shipped `digits.safetensors` by default."""
     path = Path(weights) if weights else WEIGHTS / "digits.safetensors"
     state, config = load_weights(path, "digit_unet")
-    return load_state(DigitUNet(_architecture(DigitConfig, config, path)), state, path), config
+    make = ReportConfig if "width" in config.get("architecture", ()) else DigitConfig
+    model = make_digit_unet(_architecture(make, config, path))
+    return load_state(model, state, path), config
 
 
 def sample_digits(
-    model: DigitUNet,
+    model: DigitUNet | ReportUNet,
     config: dict,
     labels: Tensor,
     noises: Tensor | list[int],
@@ -256,11 +267,13 @@ def sample_digits(
 
     Equal numbers share one x_T. A sample depends on (seed, its noise number, its label) alone.
     `solver` is one of SOLVERS; `eta` is DDIM's, and DDPM takes all T steps whatever `n_steps` is.
+    The estimate of x_0 is clipped to [-1, 1], but not for a model of images in [0, 1]: the report's
+    sampler does not clip.
     """
     if solver not in SOLVERS:
         raise UserError(f"solver {solver!r} is unknown; choose one of {', '.join(SOLVERS)}")
     schedule = make_schedule(config["schedule"], config["n_train_steps"])
-    where = device()
+    where, zero_one = device(), config.get("zero_one", False)
     model = model.to(where).to(memory_format=torch.channels_last).eval()
     noises = [int(k) for k in noises]
     if not 0 < len(labels) == len(noises):
@@ -273,7 +286,7 @@ def sample_digits(
         generators = sample_generators(seed, [noises[k] for k in kept])
         x = individual_noise((3, digits.SIDE, digits.SIDE), generators).to(where)
         predict = guided(model, labels[kept].to(where), w, NULL_LABEL)
-        common = {"prediction": config["prediction"], "on_step": on_step}
+        common = {"prediction": config["prediction"], "clip": not zero_one, "on_step": on_step}
         if solver == "ddim":
             common |= {"eta": eta, "generators": generators}
             x = sample_ddim(predict, x, schedule, n_steps, **common)
@@ -281,7 +294,7 @@ def sample_digits(
             x = sample_dpmpp(predict, x, schedule, n_steps, **common)
         else:
             x = sample_ddpm(predict, x, schedule, generators, **common)
-        return digits.to_uint8(x).cpu()
+        return digits.to_uint8(2 * x - 1 if zero_one else x).cpu()
 
     return in_chunks(chunk, len(labels), progress=progress)
 

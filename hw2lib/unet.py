@@ -150,17 +150,25 @@ def _embed(c_in: int, c_out: int) -> nn.Sequential:
     )
 
 
+@dataclass(frozen=True)
+class ReportConfig:
+    """Feature width F, and T, by which the time is divided."""
+
+    width: int = 128
+    n_steps: int = 1000
+
+
 class ReportUNet(nn.Module):
     """The report's network: width F = 128, plain convolutions, ReLU, `label * x + time` going up.
 
     The time enters as one number t / T, the label as a one-hot vector (all zeros for null); both
-    act in the upsampling path only. Inputs in [0, 1], as in the report.
+    act in the upsampling path only.
     """
 
-    def __init__(self, width: int = 128, n_steps: int = 1000):
+    def __init__(self, config: ReportConfig | None = None):
         super().__init__()
-        f = width
-        self.n_steps = n_steps
+        self.config = config or ReportConfig()
+        f = self.config.width
         self.first = _double(3, f)
         self.down1 = nn.Sequential(_double(f, f), nn.MaxPool2d(2))
         self.down2 = nn.Sequential(_double(f, 2 * f), nn.MaxPool2d(2))
@@ -180,7 +188,7 @@ class ReportUNet(nn.Module):
         )
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
-        time = (t.float() / self.n_steps)[:, None]  # (B, 1)
+        time = (t.float() / self.config.n_steps)[:, None]  # (B, 1)
         one_hot = F.one_hot(label, NULL_LABEL + 1)[:, :NULL_LABEL].float()  # null: zeros
         x28 = self.first(x)  # (B, F, 28, 28)
         x14 = self.down1(x28)  # (B, F, 14, 14)
@@ -191,3 +199,8 @@ class ReportUNet(nn.Module):
         up = self.label2(one_hot) * up + self.time2(time)
         up = self.up2(torch.cat([up, x14], dim=1))  # (B, F, 28, 28)
         return self.out(torch.cat([up, x28], dim=1))
+
+
+def make_digit_unet(config: DigitConfig | ReportConfig) -> DigitUNet | ReportUNet:
+    """The network of a configuration."""
+    return ReportUNet(config) if isinstance(config, ReportConfig) else DigitUNet(config)

@@ -26,7 +26,7 @@ from hw2lib.experiments import (
 from hw2lib.face_unet import TINY, FaceUNet
 from hw2lib.paths import UserError
 from hw2lib.training import TrainConfig, save_weights
-from hw2lib.unet import NULL_LABEL, DigitConfig, DigitUNet
+from hw2lib.unet import NULL_LABEL, DigitConfig, DigitUNet, ReportConfig, ReportUNet
 
 TRAIN = TrainConfig(steps=3, batch_size=4, warmup=1, ema=0.5)
 DIGITS = Preset(TRAIN, DigitConfig(widths=(8, 16), c_condition=16), "cosine")
@@ -61,7 +61,7 @@ def same(a, b):
     [
         ("steps", "500", 500), ("lr", "1e-4", 1e-4), ("schedule", "cosine", "cosine"),
         ("batch_size", "8", 8), ("seed", "3", 3), ("p_drop", "0", 0.0), ("min_snr", "2", 2.0),
-        ("log_snr_std", "2.4", 2.4), ("shift", "2", 2),
+        ("log_snr_std", "2.4", 2.4), ("shift", "2", 2), ("zero_one", "true", True),
         ("prediction", "eps", "eps"), ("save_every_s", "10", 10.0),
     ],
 )  # fmt: skip
@@ -166,6 +166,40 @@ def test_training_digits_on_embedded_data(tmp_path, capsys):
     for a, b in zip(model.state_dict().values(), fitted.ema.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
     assert not same(fitted.model, fitted.ema)
+
+
+def test_the_reports_recipe_trains_loads_and_samples(tmp_path, monkeypatch):
+    """Its network, eps, images in [0, 1], no average of the weights."""
+    recipe = Preset(replace(TRAIN, ema=0.0), ReportConfig(8), "linear", "eps", 0.0, zero_one=True)
+    original, seen = experiments.diffusion_loss, []
+    monkeypatch.setattr(
+        experiments, "diffusion_loss", lambda *args: seen.append(args[1]) or original(*args)
+    )
+    fitted, header = train_digits(recipe, source="embedded", out=tmp_path)
+    assert same(fitted.model, fitted.ema)
+    assert torch.stack(seen).min() >= 0 and 0.9 < torch.stack(seen).max() <= 1
+    model, found = load_digit_unet(tmp_path / "weights.safetensors")
+    assert isinstance(model, ReportUNet) and model.config == ReportConfig(8)
+    assert found == header and found["zero_one"]
+    images = experiments.sample_digits(model, found, torch.tensor([1]), [0], n_steps=2)
+    assert images.shape == (1, 3, 28, 28) and images.dtype == torch.uint8
+
+
+@pytest.mark.parametrize(("zero_one", "grey"), [(True, 0), (False, 128)])
+def test_samples_are_put_back_to_the_range_of_images(monkeypatch, zero_one, grey):
+    """A sampler that ends at 0 everywhere: black in [0, 1], the middle grey in [-1, 1]."""
+    clips = []
+
+    def zeros(predict, x, *_, clip, **__):
+        clips.append(clip)
+        return 0 * x
+
+    monkeypatch.setattr(experiments, "sample_ddim", zeros)
+    config = {**DIFFUSION, "zero_one": zero_one}
+    images = experiments.sample_digits(
+        DigitUNet(DIGITS.model), config, torch.tensor([1]), [0], n_steps=2
+    )
+    assert (images == grey).all() and clips == [not zero_one]
 
 
 def test_training_faces_on_embedded_data(tmp_path):

@@ -9,6 +9,7 @@ from hw2lib.unet import (
     AdaBlock,
     DigitConfig,
     DigitUNet,
+    ReportConfig,
     ReportUNet,
     SelfAttention,
 )
@@ -160,7 +161,7 @@ def test_attention_is_its_formula():
 
 def report(width=16):
     torch.manual_seed(0)
-    return shaken(ReportUNet(width))
+    return shaken(ReportUNet(ReportConfig(width)))
 
 
 def test_the_report_unet_has_its_size():
@@ -215,7 +216,7 @@ def test_the_report_unets_null_label_is_the_zero_vector():
 
 
 def test_the_report_unets_time_is_a_share_of_all_steps():
-    model, (x, _, label) = ReportUNet(16, n_steps=400).eval(), inputs()
+    model, (x, _, label) = ReportUNet(ReportConfig(16, 400)).eval(), inputs()
     seen = []
     model.time1.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     model(x, torch.tensor([0, 100, 399]), label)
