@@ -90,8 +90,8 @@ DIGIT_PRESETS = {
     "quick": Preset(TrainConfig(steps=120, batch_size=32), DigitConfig(widths=(32, 64)), "cosine"),
     "full": Preset(TrainConfig(steps=6200), DigitConfig(), "cosine"),  # 396,800 images
 }
-# Weight one on v and more of the less noisy times. Under min-SNR the speckles stayed in the faces,
-# and their first steps, of weight near 0, were left untrained.
+# Weight one on v, and more of the less noisy times. min-SNR gives the sampler's first steps a
+# weight near 0 and its last ones 5 / SNR: faces came out speckled, the first estimates were noise.
 EDM_TIMES = {"min_snr": 0.0, "log_snr_mean": 1.0, "log_snr_std": 2.4}
 FACE_PRESETS = {
     "quick": Preset(TrainConfig(steps=60, batch_size=32), TINY, "linear", **EDM_TIMES),
