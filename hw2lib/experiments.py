@@ -95,7 +95,7 @@ DIGIT_PRESETS = {
 EDM_TIMES = {"min_snr": 0.0, "log_snr_mean": 1.0, "log_snr_std": 2.4}
 FACE_PRESETS = {
     "quick": Preset(TrainConfig(steps=60, batch_size=32), TINY, "linear", **EDM_TIMES),
-    "full": Preset(TrainConfig(steps=12_000, batch_size=16), SMALL, "linear", **EDM_TIMES),
+    "full": Preset(TrainConfig(steps=10_600, batch_size=16), SMALL, "linear", **EDM_TIMES),
 }
 
 
