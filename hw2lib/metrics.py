@@ -160,6 +160,15 @@ def background_spread(images, labels) -> float:
     return float(torch.stack([colours[labels == d].std(0).mean() for d in digits]).mean())
 
 
+def detail(images: torch.Tensor) -> torch.Tensor:
+    """Root mean square difference of neighbouring pixels, (N,), of images (N, C, H, W).
+
+    Texture and sharp edges raise it; brightness and smooth shading hardly count.
+    """
+    down, across = images.diff(dim=2).square(), images.diff(dim=3).square()
+    return ((down.flatten(1).mean(1) + across.flatten(1).mean(1)) / 2).sqrt()
+
+
 def kernel_distance(a, b) -> float:
     """Kernel distance (Binkowski et al., 2018): unbiased MMD^2, kernel (x y / D + 1)^3.
 

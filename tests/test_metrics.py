@@ -209,3 +209,19 @@ def test_background_spread():
     assert metrics.background_spread(images, labels) == pytest.approx(0.2 / math.sqrt(2))
     as_float = images.float() / 127.5 - 1
     assert metrics.background_spread(as_float, labels) == pytest.approx(0.2 / math.sqrt(2))
+
+
+def test_detail_of_a_checkerboard_and_of_a_ramp():
+    """Neighbours differ by 2 everywhere, by 0, and by the ramp's slope in one direction."""
+    i, j = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
+    board = ((i + j) % 2) * 2 - 1
+    images = torch.stack([board, 0 * i + 5, 0.1 * j])[:, None].expand(3, 3, 8, 8)
+    expected = torch.tensor([2.0, 0.0, 0.1 / 2**0.5])
+    torch.testing.assert_close(metrics.detail(images), expected)
+
+
+def test_blur_lowers_detail_more_than_contrast():
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).cumsum(3)
+    blurred = torch.nn.functional.avg_pool2d(x, 3, 1)
+    share = metrics.detail(blurred) / metrics.detail(x)
+    assert (share < blurred.flatten(1).std(dim=1) / x.flatten(1).std(dim=1)).all()
