@@ -28,7 +28,15 @@ from torch.nn import functional as F
 from hw2lib.digits import SIDE, DigitDomain, DigitSet, augment, to_float
 from hw2lib.metrics import accuracy_metric
 from hw2lib.paths import WEIGHTS, UserError
-from hw2lib.training import TrainConfig, device, fit, load_state, load_weights, save_weights
+from hw2lib.training import (
+    Fitted,
+    TrainConfig,
+    device,
+    fit,
+    load_state,
+    load_weights,
+    save_weights,
+)
 
 KIND = "judge"
 PRESETS = {  # full: 4.7 passes over 60,000 digits, some eight minutes on one idle core
@@ -156,6 +164,16 @@ def train_judge(
     one_view = accuracy_metric([judge.predict_once(test.images) == test.labels])
     record = {
         "kind": KIND,
+        **made_by(domain, cfg, fitted),
+        "test_accuracy": accuracy,
+        "test_accuracy_one_view": one_view,
+    }
+    return save_weights(Path(out) / "judge.safetensors", judge.state_dict(), record)
+
+
+def made_by(domain: DigitDomain, cfg: TrainConfig, fitted: Fitted) -> dict:
+    """What a weights file's header says of its training: data, steps, seed, seconds."""
+    return {
         "domain": domain.name,
         "source": domain.source,
         "sha256": domain.sha256,
@@ -163,10 +181,7 @@ def train_judge(
         "batch_size": cfg.batch_size,
         "seeds": [cfg.seed],
         "seconds": round(fitted.seconds, 1),
-        "test_accuracy": accuracy,
-        "test_accuracy_one_view": one_view,
     }
-    return save_weights(Path(out) / "judge.safetensors", judge.state_dict(), record)
 
 
 def load_judge(weights: str | Path | None = None) -> Judge:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hw2lib.digits import DigitDomain, to_float
-from hw2lib.judge import batches
+from hw2lib.judge import batches, made_by
 from hw2lib.metrics import accuracy_metric, frechet_distance, kernel_distance, precision_recall
 from hw2lib.paths import WEIGHTS, UserError
 from hw2lib.training import TrainConfig, device, fit, load_state, load_weights, save_weights
@@ -104,13 +104,7 @@ def train_yardstick(
     explained = 1 - (seen - small).square().mean() / (small - small.mean(0)).square().mean()
     record = {
         "kind": KIND,
-        "domain": domain.name,
-        "source": domain.source,
-        "sha256": domain.sha256,
-        "steps": cfg.steps,
-        "batch_size": cfg.batch_size,
-        "seeds": [cfg.seed],
-        "seconds": round(fitted.seconds, 1),
+        **made_by(domain, cfg, fitted),
         "test_accuracy": accuracy_metric([read == test.labels]),
         "test_variance_explained": round(float(explained), 4),
     }
