@@ -58,7 +58,9 @@ TRIALS = {
     "batch 16": changed(train={"batch_size": 16}),
     "learning rate 2e-3": changed(train={"lr": 2e-3}),
     "EMA .99": changed(train={"ema": 0.99}),
+    "condition only added": changed(model={"scaled": False}),
     "shifted by up to 2 pixels": changed(shift=2),
+    "backgrounds exchanged": changed(exchange=True),
 }
 
 

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hw2lib.paths import UserError
 
 Predict = Callable[[Tensor, Tensor], Tensor]  # (x_t (B, ...), t (B,)) -> prediction (B, ...)
+Model = Callable[[Tensor, Tensor, Tensor], Tensor]  # the same with labels (B,)
 OnStep = Callable[[int, Tensor, Tensor], None]  # (t, x_t, estimate of x_0)
 
 PREDICTIONS = ("eps", "v", "flow")
@@ -189,16 +190,21 @@ def drop_labels(labels: Tensor, p_drop: float, null: int, generator: torch.Gener
 # --- guidance ------------------------------------------------------------------------------------
 
 
-def guided(model: nn.Module, labels: Tensor, w: float, null: int) -> Predict:
+def guided(
+    model: Model, labels: Tensor, w: float, null: int, interval: tuple[int, int] | None = None
+) -> Predict:
     """Classifier-free guidance (Ho & Salimans 2022, eq. 6):
 
         (1 + w) model(x, t, label) - w model(x, t, null)
 
-    w = 0 is the conditional model itself, bit for bit. Both passes go as one batch.
+    w = 0 is the conditional model itself, bit for bit. Both passes go as one batch. With an
+    `interval` (first, last) of time steps, guidance acts at first <= t <= last alone and the steps
+    outside take one pass (Kynkaanniemi et al. 2024); all samples share one t.
     """
+    first, last = interval or (0, math.inf)
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
-        if w == 0:
+        if w == 0 or not first <= t[0] <= last:
             return model(x, t, labels)
         both = torch.cat([labels, torch.full_like(labels, null)])
         conditional, unconditional = model(x.repeat(2, 1, 1, 1), t.repeat(2), both).chunk(2)

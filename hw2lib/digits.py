@@ -321,3 +321,14 @@ def augment(images: Tensor, generator: torch.Generator, shift: int = 2) -> Tenso
     batch = torch.arange(b, device=images.device)[:, None, None, None]
     channel = torch.arange(c, device=images.device)[:, None, None]
     return images[batch, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def exchange_backgrounds(images: Tensor, masks: Tensor, generator: torch.Generator) -> Tensor:
+    """Each digit on the background of another of the batch: as many images of the recipe again.
+
+    images uint8 (B, 3, 28, 28) of MNIST-M with masks (B, 1, 28, 28). Ink is the background with
+    every bit turned (see `mnistm`): turned back it gives the background under the digit.
+    """
+    ink = masks * 255
+    backgrounds = images ^ ink  # (B, 3, 28, 28)
+    return backgrounds[torch.randperm(len(images), generator=generator)] ^ ink

@@ -39,7 +39,9 @@ from hw2lib.training import (
     fit,
     load_state,
     load_weights,
+    mixed_precision,
     save_weights,
+    training_layout,
 )
 from hw2lib.unet import (
     NULL_LABEL,
@@ -67,6 +69,7 @@ class Preset:
     log_snr_std: float = 0.0  # of the time steps drawn in training; 0: all time steps alike
     p_drop: float = 0.1  # share of labels dropped; digits only
     shift: int = 0  # images moved by up to so many pixels; digits only
+    exchange: bool = False  # digits get each other's backgrounds, anew in each batch; digits only
     zero_one: bool = False  # images in [0, 1] in place of [-1, 1], as in the report; digits only
 
     def __post_init__(self) -> None:
@@ -116,7 +119,8 @@ def parse_settings(defaults: dict, settings: dict[str, str]) -> dict:
 
 def with_settings(preset: Preset, settings: dict[str, str]) -> Preset:
     """A preset changed by `--set`: fields of TrainConfig, and those of Preset that are values."""
-    names = ("prediction", "min_snr", "log_snr_mean", "log_snr_std", "p_drop", "shift", "zero_one")
+    names = ("prediction", "min_snr", "log_snr_mean", "log_snr_std", "p_drop", "shift",
+             "exchange", "zero_one")  # fmt: skip
     own = {key: getattr(preset, key) for key in names}
     changes = parse_settings({**asdict(preset.train), **own}, settings)
     of_train = {key: value for key, value in changes.items() if key not in own}
@@ -173,13 +177,20 @@ def train_digits(
     domain = digits.load("mnistm", source)
     print(domain.describe(), flush=True)
     torch.manual_seed(p.train.seed)
-    model = make_digit_unet(p.model).to(memory_format=torch.channels_last)
+    model = training_layout(make_digit_unet(p.model))
     schedule, where = make_schedule(p.schedule, N_TRAIN_STEPS), device()
     pick = epochs(len(domain.train), p.train.batch_size)
+    if p.exchange and domain.train.masks is None:
+        raise UserError(
+            f"exchange=true needs the digits' masks, which {domain.source} data do not have; "
+            "exchange=false is right"
+        )
 
     def loss(net: nn.Module, step: int, generator: torch.Generator) -> Tensor:
         i = pick(step, generator)
         x_0 = domain.train.images[i]
+        if p.exchange:
+            x_0 = digits.exchange_backgrounds(x_0, domain.train.masks[i], generator)
         if p.shift:
             x_0 = digits.augment(x_0, generator, p.shift)
         x_0 = digits.to_float(x_0).to(where)
@@ -187,7 +198,8 @@ def train_digits(
         labels = drop_labels(domain.train.labels[i], p.p_drop, NULL_LABEL, generator).to(where)
         return p.loss(lambda x, t: net(x, t, labels), x_0, schedule, generator)
 
-    header = {"kind": "digit_unet", "p_drop": p.p_drop, "shift": p.shift, "zero_one": p.zero_one}
+    header = {"kind": "digit_unet", "p_drop": p.p_drop, "shift": p.shift,
+              "exchange": p.exchange, "zero_one": p.zero_one}  # fmt: skip
     out = Path(out or runs_dir() / f"digits-{name}")
     return _train(model, loss, p, name, domain, header, out, resume, "digits")
 
@@ -256,6 +268,7 @@ def sample_digits(
     noises: Tensor | list[int],
     *,
     w: float = 2.0,
+    interval: tuple[int, int] | None = None,
     n_steps: int = 20,
     solver: str = "ddim",
     seed: int = 0,
@@ -266,6 +279,7 @@ def sample_digits(
     """Images (N, 3, 28, 28) uint8 for labels (N,); image k starts from noise number noises[k].
 
     Equal numbers share one x_T. A sample depends on (seed, its noise number, its label) alone.
+    Guidance of strength `w` acts at the time steps of `interval`, by default at all.
     `solver` is one of SOLVERS; `eta` is DDIM's, and DDPM takes all T steps whatever `n_steps` is.
     The estimate of x_0 is clipped to [-1, 1], but not for a model of images in [0, 1]: the report's
     sampler does not clip.
@@ -281,11 +295,15 @@ def sample_digits(
             f"{len(labels)} labels and {len(noises)} noise numbers; one for each label"
         )
 
+    def network(x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        with mixed_precision(where):
+            return model(x, t, labels).float()
+
     def chunk(indices: range) -> Tensor:
         kept = [min(k, len(labels) - 1) for k in indices]
         generators = sample_generators(seed, [noises[k] for k in kept])
         x = individual_noise((3, digits.SIDE, digits.SIDE), generators).to(where)
-        predict = guided(model, labels[kept].to(where), w, NULL_LABEL)
+        predict = guided(network, labels[kept].to(where), w, NULL_LABEL, interval)
         common = {"prediction": config["prediction"], "clip": not zero_one, "on_step": on_step}
         if solver == "ddim":
             common |= {"eta": eta, "generators": generators}
@@ -315,7 +333,7 @@ def train_faces(
     data = faces.load(source)
     print(data.describe(), flush=True)
     torch.manual_seed(p.train.seed)
-    model = FaceUNet(p.model).to(memory_format=torch.channels_last)
+    model = training_layout(FaceUNet(p.model))
     schedule, where = make_schedule(p.schedule, N_TRAIN_STEPS), device()
     pick = epochs(len(data), p.train.batch_size)
 

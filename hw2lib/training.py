@@ -79,6 +79,27 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
+def mixed_precision(where: torch.device) -> torch.autocast:
+    """Autocast to bfloat16 on a GPU and on a processor whose AMX units multiply in it.
+
+    Elsewhere it does nothing: without such units bfloat16 is slower than float32.
+    """
+    fast = where.type == "cuda" or _has_amx()
+    return torch.autocast(where.type, torch.bfloat16, enabled=fast)
+
+
+def _has_amx() -> bool:
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch has none
+    return bool(capabilities.get("amx_bf16", False))
+
+
+def training_layout(model: nn.Module) -> nn.Module:
+    """`model` in the memory format that trains fastest: channels_last, but not under AMX, where
+    the backward pass of convolutions is a fifth faster without it."""
+    amx = device().type == "cpu" and _has_amx()
+    return model.to(memory_format=torch.contiguous_format if amx else torch.channels_last)
+
+
 def learning_rate(step: int, cfg: TrainConfig) -> float:
     """Linear warm-up, then constant or a cosine that ends at zero."""
     warm = min(1.0, (step + 1) / max(1, cfg.warmup))
@@ -171,7 +192,7 @@ def fit(
         for step in bar:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, cfg)
-            with torch.autocast(where.type, torch.bfloat16, enabled=where.type == "cuda"):
+            with mixed_precision(where):
                 value = loss(net, step, generator)
             if not math.isfinite(number := value.item()):
                 raise UserError(f"{label}: the loss is {number} at step {step}; lower lr")

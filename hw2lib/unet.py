@@ -29,6 +29,7 @@ class DigitConfig:
     blocks: int = 1
     c_condition: int = 256
     unfold: int = 2
+    scaled: bool = True  # the condition scales and shifts features; else it only shifts them
 
 
 class AdaBlock(nn.Module):
@@ -38,11 +39,12 @@ class AdaBlock(nn.Module):
     2021). The last convolution starts at zero, so that a new block is the identity.
     """
 
-    def __init__(self, c_in: int, c_out: int, c_condition: int):
+    def __init__(self, c_in: int, c_out: int, c_condition: int, scaled: bool = True):
         super().__init__()
         self.norm1 = nn.GroupNorm(8, c_in)
         self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
-        self.condition = nn.Linear(c_condition, 2 * c_out)
+        self.condition = nn.Linear(c_condition, (1 + scaled) * c_out)
+        self.scaled = scaled
         self.norm2 = nn.GroupNorm(8, c_out)
         self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
         self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
@@ -51,7 +53,8 @@ class AdaBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))  # (B, c_out, H, W)
-        scale, shift = self.condition(condition)[:, :, None, None].chunk(2, dim=1)
+        condition = self.condition(condition)[:, :, None, None]
+        scale, shift = condition.chunk(2, dim=1) if self.scaled else (0, condition)
         h = self.conv2(F.silu((1 + scale) * self.norm2(h) + shift))
         return self.skip(x) + h
 
@@ -87,20 +90,20 @@ class DigitUNet(nn.Module):
         super().__init__()
         config = config or DigitConfig()
         self.config = config
-        (c1, c2), e = config.widths, config.c_condition
+        (c1, c2), e, s = config.widths, config.c_condition, config.scaled
         self.time = nn.Sequential(SinusoidalEmbedding(c2), nn.Linear(c2, e), nn.SiLU())
         self.time_out = nn.Linear(e, e)
         self.label = nn.Embedding(NULL_LABEL + 1, e)
         self.first = nn.Conv2d(3 * config.unfold**2, c1, 3, padding=1)
         n = config.blocks
-        self.down14 = nn.ModuleList(AdaBlock(c1, c1, e) for _ in range(n))
+        self.down14 = nn.ModuleList(AdaBlock(c1, c1, e, s) for _ in range(n))
         self.shrink = nn.Conv2d(c1, c2, 3, stride=2, padding=1)
-        self.down7 = nn.ModuleList(AdaBlock(c2, c2, e) for _ in range(n))
+        self.down7 = nn.ModuleList(AdaBlock(c2, c2, e, s) for _ in range(n))
         self.attention = SelfAttention(c2)
-        self.middle = AdaBlock(c2, c2, e)
-        self.up7 = nn.ModuleList(AdaBlock(2 * c2, c2, e) for _ in range(n))
+        self.middle = AdaBlock(c2, c2, e, s)
+        self.up7 = nn.ModuleList(AdaBlock(2 * c2, c2, e, s) for _ in range(n))
         self.grow = nn.Conv2d(c2, 4 * c1, 1)
-        self.up14 = nn.ModuleList(AdaBlock(2 * c1, c1, e) for _ in range(n))
+        self.up14 = nn.ModuleList(AdaBlock(2 * c1, c1, e, s) for _ in range(n))
         self.norm = nn.GroupNorm(8, c1)
         self.last = nn.Conv2d(c1, 3 * config.unfold**2, 3, padding=1)
         nn.init.zeros_(self.last.weight)
