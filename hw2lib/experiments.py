@@ -54,6 +54,8 @@ from hw2lib.unet import (
 
 N_TRAIN_STEPS = 1000  # T, the diffusion's time steps
 SOLVERS = ("ddim", "dpmpp", "ddpm")
+GUIDANCE = {"w": 2.0, "interval": None}  # of the report's digits, see the chapter for the choice
+DigitNet = DigitUNet | ReportUNet
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def train_digits(
 
 
 def _train(
-    model: DigitUNet | ReportUNet | FaceUNet,
+    model: DigitNet | FaceUNet,
     loss: Loss,
     p: Preset,
     name: str,
@@ -252,7 +254,7 @@ def _architecture(
     return architecture
 
 
-def load_digit_unet(weights: str | Path | None = None) -> tuple[DigitUNet | ReportUNet, dict]:
+def load_digit_unet(weights: str | Path | None = None) -> tuple[DigitNet, dict]:
     """(model, header) from a weights file; the shipped `digits.safetensors` by default."""
     path = Path(weights) if weights else WEIGHTS / "digits.safetensors"
     state, config = load_weights(path, "digit_unet")
@@ -262,7 +264,7 @@ def load_digit_unet(weights: str | Path | None = None) -> tuple[DigitUNet | Repo
 
 
 def sample_digits(
-    model: DigitUNet | ReportUNet,
+    model: DigitNet,
     config: dict,
     labels: Tensor,
     noises: Tensor | list[int],

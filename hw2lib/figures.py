@@ -163,6 +163,39 @@ def guidance_curve(
     return fig
 
 
+def solver_curve(families: Mapping[str, Mapping[int, float]], real: float, y: str) -> Figure:
+    """Quality against network evaluations, both on logarithmic axes, a line for each solver.
+
+    families: solver -> evaluations of one sample -> the score named `y`; real: that of real images.
+    """
+    with rc_context(_STYLE):
+        fig = _figure(4.2)
+        ax = fig.add_subplot()
+        for (name, points), colour, mark in zip(families.items(), COLOURS, "os^v", strict=False):
+            ax.plot(list(points), list(points.values()), marker=mark, color=colour, label=name)
+        ax.axhline(real, color="#222222", lw=1, ls="--", label="real images")
+        ax.set(xscale="log", yscale="log", xlabel="network evaluations for one sample", ylabel=y)
+        ax.legend(frameon=False)
+    return fig
+
+
+def distance_histogram(distances: Mapping[str, Tensor], x: str) -> Figure:
+    """Outlined histograms (shares) of several sets of distances over common bins."""
+    values = {name: np.asarray(d, float) for name, d in distances.items()}
+    bins = np.linspace(0, max(d.max() for d in values.values()), 41)
+    with rc_context(_STYLE):
+        fig = _figure(3.6)
+        ax = fig.add_subplot()
+        for (name, d), colour in zip(values.items(), COLOURS, strict=False):
+            ax.hist(d, bins, weights=np.full(len(d), 1 / len(d)), histtype="stepfilled",
+                    alpha=0.35, color=colour)  # fmt: skip
+            ax.hist(d, bins, weights=np.full(len(d), 1 / len(d)), histtype="step",
+                    color=colour, lw=1.5, label=name)  # fmt: skip
+        ax.set(xlabel=x, ylabel="share of images")
+        ax.legend(frameon=False)
+    return fig
+
+
 def _bars(entries: Sequence[dict]) -> np.ndarray | None:
     """Lengths (2, N) of the intervals below and above the means; None where there are none."""
     if any(e["low"] is None for e in entries):

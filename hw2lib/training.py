@@ -152,7 +152,11 @@ def fit(
     model.to(where).train()
     ema = copy.deepcopy(model).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay, betas=(0.9, 0.99)
+        model.parameters(),
+        lr=cfg.lr,
+        weight_decay=cfg.weight_decay,
+        betas=(0.9, 0.99),
+        fused=True,
     )
     # Each process draws its own batches.
     generator = torch.Generator().manual_seed(cfg.seed + 1_000_003 * rank)

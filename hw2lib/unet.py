@@ -19,14 +19,14 @@ NULL_LABEL = 10
 
 @dataclass(frozen=True)
 class DigitConfig:
-    """Channels of the two resolutions, residual blocks at each, width of the condition vector.
+    """Channels and residual blocks of the two resolutions, width of the condition vector.
 
     `unfold` 2 turns 2x2 pixels into channels, so that the resolutions are 14x14 and 7x7;
     with 1 they are 28x28 and 14x14.
     """
 
     widths: tuple[int, int] = (64, 128)
-    blocks: int = 1
+    blocks: tuple[int, int] = (1, 1)
     c_condition: int = 256
     unfold: int = 2
     scaled: bool = True  # the condition scales and shifts features; else it only shifts them
@@ -95,15 +95,15 @@ class DigitUNet(nn.Module):
         self.time_out = nn.Linear(e, e)
         self.label = nn.Embedding(NULL_LABEL + 1, e)
         self.first = nn.Conv2d(3 * config.unfold**2, c1, 3, padding=1)
-        n = config.blocks
-        self.down14 = nn.ModuleList(AdaBlock(c1, c1, e, s) for _ in range(n))
+        n1, n2 = config.blocks
+        self.down14 = nn.ModuleList(AdaBlock(c1, c1, e, s) for _ in range(n1))
         self.shrink = nn.Conv2d(c1, c2, 3, stride=2, padding=1)
-        self.down7 = nn.ModuleList(AdaBlock(c2, c2, e, s) for _ in range(n))
+        self.down7 = nn.ModuleList(AdaBlock(c2, c2, e, s) for _ in range(n2))
         self.attention = SelfAttention(c2)
         self.middle = AdaBlock(c2, c2, e, s)
-        self.up7 = nn.ModuleList(AdaBlock(2 * c2, c2, e, s) for _ in range(n))
+        self.up7 = nn.ModuleList(AdaBlock(2 * c2, c2, e, s) for _ in range(n2))
         self.grow = nn.Conv2d(c2, 4 * c1, 1)
-        self.up14 = nn.ModuleList(AdaBlock(2 * c1, c1, e, s) for _ in range(n))
+        self.up14 = nn.ModuleList(AdaBlock(2 * c1, c1, e, s) for _ in range(n1))
         self.norm = nn.GroupNorm(8, c1)
         self.last = nn.Conv2d(c1, 3 * config.unfold**2, 3, padding=1)
         nn.init.zeros_(self.last.weight)

@@ -157,6 +157,21 @@ def test_the_table_puts_this_machine_beside_the_recorded(project):
     assert not page.warnings
 
 
+def test_scores_stand_in_a_table_of_rows_by_scores(project):
+    scores = {"w = 0, all: accuracy": ACCURACY, "w = 0, all: norm": NORM, "w = 2: norm": NORM}
+    result_file(project.recorded, **scores, other=NORM)
+    table = "```{scores-table} dann-svhn\n"
+    page = project.build(table + ":titles: read rightly, length\n:corner: strength\n```\n")
+    assert "strength read rightly length" in page.text
+    assert "w = 0, all 46.5 % [44.1, 48.9] 0.707 w = 2 – 0.707" in page.text
+    assert not page.warnings
+    page = project.build(table + ":rows: w = 2; w = 0, all\n:scores: norm\n```\n")
+    assert "w = 2 0.707 w = 0, all 0.707" in page.text
+    for option, warning in ((":rows: w = 3", "no row 'w = 3'"), (":scores: n", "no score 'n'"),
+                            (":titles: a", "1 titles for 2 scores")):  # fmt: skip
+        assert warning in project.build(f"{table}{option}\n```").warnings
+
+
 def test_provenance_tells_all(project):
     result_file(project.recorded)
     page = project.build("```{provenance}\n```\n")

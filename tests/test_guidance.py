@@ -10,7 +10,8 @@ from hw2lib.training import TrainConfig, load_weights
 from hw2lib.unet import DigitConfig
 from hw2lib.yardstick import Reference, Yardstick
 
-TINY = Preset(TrainConfig(steps=2, batch_size=4), DigitConfig((16, 16), 1, 16), "cosine")
+TINY = Preset(TrainConfig(steps=2, batch_size=4), DigitConfig((16, 16), (1, 1), 16), "cosine")
+TWO = {"w = 0": {"w": 0.0}, "w = 1": {"w": 1.0, "interval": (100, 900)}}
 SCORES = {"accuracy", "frechet", "kernel", "precision", "recall", "spread"}
 
 
@@ -28,13 +29,13 @@ def domain():
 
 
 def study(out, seeds=(0, 1), **more):
-    options = {"source": "embedded", "n": 20, "strengths": (0.0, 1.0), "solver": {"n_steps": 2}}
+    options = {"source": "embedded", "n": 20, "strengths": TWO, "solver": {"n_steps": 2}}
     return guidance.study(TINY, seeds, out=out, **{**options, **more})
 
 
 def test_every_cell_has_one_value_a_seed(tmp_path):
     cells = study(tmp_path)
-    assert cells.keys() == {(p, w) for p in guidance.P_DROPS for w in (0.0, 1.0)}
+    assert cells.keys() == {(p, w) for p in guidance.P_DROPS for w in TWO}
     for cell in cells.values():
         assert cell.keys() == SCORES
         assert all(len(values) == 2 for values in cell.values())
@@ -57,11 +58,13 @@ def test_what_is_finished_is_taken_up_and_other_settings_are_not_mixed_in(tmp_pa
         assert study(tmp_path, seeds=[0]) == first
         with pytest.raises(AssertionError, match="sampled again"):
             study(tmp_path, seeds=[0], solver={"n_steps": 3})
-    assert study(tmp_path, seeds=[0, 1])[0.1, 1.0]["recall"][0] == first[0.1, 1.0]["recall"][0]
+    assert (
+        study(tmp_path, seeds=[0, 1])[0.1, "w = 1"]["recall"][0] == first[0.1, "w = 1"]["recall"][0]
+    )
 
 
 def test_accuracy_counts_what_the_judge_reads(domain):
-    scorer = guidance.Scorer.load(domain, 50)
+    scorer = guidance.Scorer.load(domain.test.images, 50)
     images, labels = domain.test.images[:60], domain.test.labels[:60]
     right = scorer(images, labels)["accuracy"]
     wrong = scorer(images, (labels + 1) % 10)["accuracy"]
@@ -79,7 +82,7 @@ def test_real_images_against_themselves_are_a_perfect_model(domain, yardstick):
 
 
 def test_the_ceiling_draws_from_training_images(domain):
-    scorer = guidance.Scorer.load(domain, 50)
+    scorer = guidance.Scorer.load(domain.test.images, 50)
     a, b = (guidance.ceiling(domain, scorer, 50, seed) for seed in (0, 0))
     assert a == b
     assert a.keys() == SCORES
