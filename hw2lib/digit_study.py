@@ -1,7 +1,7 @@
-"""What digit samples are worth beside their score: solvers and steps, and copies.
+"""Two questions to a digit model: how few steps will do, and does it copy?
 
-rows = solver_study(model, header, scorer, n=1000)    # quality against network evaluations
-found = copies(samples, domain, scorer.yardstick)     # do samples repeat training images?
+`solver_study` scores samples of three solvers against the network evaluations they took, `copies`
+looks for the nearest training image of each sample.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from hw2lib.diffusion import time_steps
 from hw2lib.digits import DigitDomain, to_float
-from hw2lib.experiments import GUIDANCE, DigitNet
-from hw2lib.guidance import Scorer, sampled_scores
+from hw2lib.experiments import DigitNet
+from hw2lib.guidance import Scorer, Scores, sampled_scores
 from hw2lib.metrics import nearest_distances
 from hw2lib.yardstick import Yardstick
 
@@ -40,17 +40,21 @@ def solver_study(
     scorer: Scorer,
     n: int,
     *,
+    guidance: dict,
     cases: dict[str, tuple[str, int]] = SOLVER_CASES,
     seed: int = 0,
-) -> dict[str, dict[str, float]]:
-    """case -> scores of n samples from the same noises, with the evaluations each one took."""
+) -> dict[str, Scores]:
+    """case -> scores of n samples from the same noises, with the evaluations each one took.
+
+    guidance: `w` and `interval` of sample_digits.
+    """
     labels = torch.arange(10).repeat_interleave(n // 10)
     rows = {}
     for name, (solver, n_steps) in cases.items():
-        options = {**GUIDANCE, "n_steps": n_steps, "solver": solver, "seed": seed}
-        taken = evaluations(header["n_train_steps"], n_steps, **GUIDANCE)
+        options = {**guidance, "n_steps": n_steps, "solver": solver, "seed": seed}
+        taken = evaluations(header["n_train_steps"], n_steps, **guidance)
         scores = sampled_scores(model, header, labels, scorer, **options)
-        rows[name] = {"evaluations": taken, **scores}
+        rows[name] = {score: [value] for score, value in {"evaluations": taken, **scores}.items()}
     return rows
 
 

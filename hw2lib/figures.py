@@ -136,12 +136,12 @@ def confusion(matrix) -> Figure:
 
 
 def guidance_curve(
-    curves: Mapping[str, Mapping[float, tuple[dict, dict]]], real: tuple[float, float], x: str
+    curves: Mapping[str, Mapping[str, tuple[dict, dict]]], real: tuple[float, float], x: str
 ) -> Figure:
-    """Accuracy against variety: one curve for each model, one point for each strength w.
+    """Accuracy against variety: one curve for each model, one point for each strength.
 
-    curves: name -> w -> (entry of the measure `x`, entry of accuracy), entries as in result files,
-    their intervals drawn as crosses; real: the same two numbers of real images, drawn as a star.
+    curves: name -> strength -> (entry of the measure `x`, entry of accuracy), entries as in result
+    files, their intervals drawn as crosses; real: the same two numbers of real images, a star.
     """
     with rc_context(_STYLE):
         fig = _figure(4.6)
@@ -152,9 +152,9 @@ def guidance_curve(
                 [e["mean"] for e in across], [e["mean"] for e in up], marker="o", capsize=0,
                 xerr=_bars(across), yerr=_bars(up), color=colour, label=name, elinewidth=1,
             )  # fmt: skip
-            for w, (a, b) in points.items():
+            for strength, (a, b) in points.items():
                 ax.annotate(
-                    f"w = {w:g}", (a["mean"], b["mean"]), (6, 6), textcoords="offset points",
+                    strength, (a["mean"], b["mean"]), (6, 6), textcoords="offset points",
                     fontsize=10, color=colour,
                 )  # fmt: skip
         ax.plot(*real, "*", color="#222222", markersize=13, linestyle="none", label="real images")

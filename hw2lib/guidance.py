@@ -35,14 +35,15 @@ from hw2lib.experiments import (
     train_digits,
 )
 from hw2lib.judge import Judge, load_judge
-from hw2lib.metrics import background_spread
+from hw2lib.metrics import accuracy_metric, background_spread, metric
 from hw2lib.paths import atomic_write, runs_dir
 from hw2lib.yardstick import Reference, Yardstick, compare, load_yardstick
 
 P_DROPS = (0.0, 0.1)
 STRENGTHS = {f"w = {w:g}": {"w": w} for w in (0.0, 0.5, 1.0, 2.0, 4.0)}
 SAMPLES = {"quick": 100, "full": 1000}  # a cell and seed
-Cells = dict[tuple[float, str], dict[str, list[float]]]  # (p_drop, name) -> score -> one a seed
+Scores = dict[str, list[float]]  # score -> one value a seed
+Cells = dict[tuple[float, str], Scores]  # by p_drop and the strength's name
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,15 @@ class Scorer:
         }
 
 
-def ceiling(domain: DigitDomain, scorer: Scorer, n: int, seed: int = 0) -> dict[str, float]:
-    """The scores of n real training images: what no model can be expected to beat."""
-    g = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(domain.train), generator=g)[:n]
-    return scorer(domain.train.images[chosen], domain.train.labels[chosen])
+def ceiling(domain: DigitDomain, scorer: Scorer, n: int, seeds: Sequence[int]) -> Scores:
+    """The scores of n real training images, drawn by each seed: no model can be expected to do
+    better."""
+    rows = []
+    for seed in seeds:
+        g = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(len(domain.train), generator=g)[:n]
+        rows.append(scorer(domain.train.images[chosen], domain.train.labels[chosen]))
+    return {score: [row[score] for row in rows] for score in rows[0]}
 
 
 def study(
@@ -117,6 +122,20 @@ def study(
                 for key, value in scores.items():
                     cell.setdefault(key, []).append(value)
     return cells
+
+
+def as_metrics(rows: dict[str, Scores], n: int) -> dict[str, dict]:
+    """Entries "row: score" of a result file, each value of n samples."""
+    units = {"accuracy": "accuracy", "frechet": "distance", "kernel": "distance",
+             "evaluations": "number"}  # fmt: skip
+    entries = {}
+    for row, scores in rows.items():
+        for score, values in scores.items():
+            unit = units.get(score, "share")
+            counts = [value * n for value in values]
+            entry = accuracy_metric(counts, n) if unit == "accuracy" else metric(values, n, unit)
+            entries[f"{row}: {score}"] = entry
+    return entries
 
 
 def sampled_scores(

@@ -60,7 +60,7 @@ def test_every_solver_is_scored_on_the_same_noises(scorer):
     torch.manual_seed(0)
     model = DigitUNet(DigitConfig((8, 16), c_condition=8))
     cases = {"one": ("ddim", 2), "same": ("dpmpp", 1), "again": ("ddim", 1)}
-    rows = solver_study(model, HEADER, scorer, 20, cases=cases)
+    rows = solver_study(model, HEADER, scorer, 20, guidance={"w": 1.0}, cases=cases)
     assert list(rows) == list(cases)
     assert rows["same"] == rows["again"]  # a single step is the same step for both
     assert {"evaluations", "accuracy", "frechet", "recall"} <= rows["one"].keys()

@@ -79,8 +79,8 @@ def test_guidance_curve_shows_each_strength_and_the_real_images(seeds):
         )
 
     curves = {
-        "labels dropped": {0.0: pair(0.8, 0.6), 2.0: pair(0.6, 0.95)},
-        "labels kept": {0.0: pair(0.7, 0.7)},
+        "labels dropped": {"w = 0": pair(0.8, 0.6), "w = 2": pair(0.6, 0.95)},
+        "labels kept": {"w = 0": pair(0.7, 0.7)},
     }
     fig = figures.guidance_curve(curves, (0.85, 0.985), "recall")
     render(fig)

@@ -5,6 +5,7 @@ import torch
 
 from hw2lib import digits, guidance
 from hw2lib.experiments import Preset
+from hw2lib.metrics import accuracy_metric, metric
 from hw2lib.paths import UserError
 from hw2lib.training import TrainConfig, load_weights
 from hw2lib.unet import DigitConfig
@@ -83,10 +84,21 @@ def test_real_images_against_themselves_are_a_perfect_model(domain, yardstick):
 
 def test_the_ceiling_draws_from_training_images(domain):
     scorer = guidance.Scorer.load(domain.test.images, 50)
-    a, b = (guidance.ceiling(domain, scorer, 50, seed) for seed in (0, 0))
+    a, b = (guidance.ceiling(domain, scorer, 50, [seed]) for seed in (0, 0))
     assert a == b
     assert a.keys() == SCORES
-    assert a != guidance.ceiling(domain, scorer, 50, 1)
+    both = guidance.ceiling(domain, scorer, 50, [0, 1])
+    assert all(values[0] == a[score][0] and len(values) == 2 for score, values in both.items())
+    assert any(values[0] != values[1] for values in both.values())
+
+
+def test_scores_become_entries_of_a_result_file():
+    rows = {"w = 1, all": {"accuracy": [0.5, 0.75], "recall": [0.5, 0.75], "kernel": [1.0, 1.0]}}
+    entries = guidance.as_metrics(rows, 20)
+    assert list(entries) == [f"w = 1, all: {key}" for key in ("accuracy", "recall", "kernel")]
+    assert entries["w = 1, all: accuracy"] == accuracy_metric([10, 15], 20)
+    assert entries["w = 1, all: recall"] == metric([0.5, 0.75], 20, "share")
+    assert entries["w = 1, all: kernel"]["unit"] == "distance"
 
 
 def test_unknown_names_are_one_line(tmp_path):
