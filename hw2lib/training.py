@@ -80,23 +80,20 @@ def device() -> torch.device:
 
 
 def mixed_precision(where: torch.device) -> torch.autocast:
-    """Autocast to bfloat16 on a GPU and on a processor whose AMX units multiply in it.
-
-    Elsewhere it does nothing: without such units bfloat16 is slower than float32.
-    """
-    fast = where.type == "cuda" or _has_amx()
-    return torch.autocast(where.type, torch.bfloat16, enabled=fast)
+    """Autocast to bfloat16 where that is fast; elsewhere it does nothing."""
+    return torch.autocast(where.type, torch.bfloat16, enabled=fast_bfloat16(where))
 
 
-def _has_amx() -> bool:
+def fast_bfloat16(where: torch.device) -> bool:
+    """Whether bfloat16 beats float32: on a GPU, and on a processor with AMX units for it."""
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch has none
-    return bool(capabilities.get("amx_bf16", False))
+    return where.type == "cuda" or bool(capabilities.get("amx_bf16", False))
 
 
 def training_layout(model: nn.Module) -> nn.Module:
     """`model` in the memory format that trains fastest: channels_last, but not under AMX, where
     the backward pass of convolutions is a fifth faster without it."""
-    amx = device().type == "cpu" and _has_amx()
+    amx = device().type == "cpu" and fast_bfloat16(device())
     return model.to(memory_format=torch.contiguous_format if amx else torch.channels_last)
 
 

@@ -53,6 +53,22 @@ def one_line(caught) -> str:
     return text
 
 
+# --- precision -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("units", [False, True])
+def test_bfloat16_only_where_the_processor_has_units_for_it(monkeypatch, units):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units}, raising=False)
+    cpu, net = torch.device("cpu"), network()
+    with training.mixed_precision(cpu):
+        y = net[0](torch.zeros(1, 1, 8, 8))
+    assert y.dtype == (torch.bfloat16 if units else torch.float32)
+    weight = training.training_layout(net)[0].weight
+    assert weight.dtype == torch.float32
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # torch 2.11
+    assert not training.fast_bfloat16(cpu) and training.fast_bfloat16(torch.device("cuda"))
+
+
 # --- resuming ------------------------------------------------------------------------------------
 
 
