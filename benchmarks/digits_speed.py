@@ -110,14 +110,12 @@ def main() -> None:
         "report's": ("eps", diffusion.linear_schedule(THEIR_T), 3),
     }
     passes = {
-        "ours": digit_study.evaluations(header["n_train_steps"], STEPS, **experiments.GUIDANCE),
+        "ours": digit_study.evaluations(header["n_train_steps"], STEPS, experiments.GUIDANCE),
         "report's": 2 * THEIR_T,
     }
     labels = torch.arange(args.samples) % 10
     began = time.perf_counter()
-    experiments.sample_digits(
-        shipped, header, labels, range(args.samples), n_steps=STEPS, **experiments.GUIDANCE
-    )
+    experiments.sample_digits(shipped, header, labels, range(args.samples), n_steps=STEPS)
     print(f"{args.threads} threads; {args.samples} samples as `hw2 sample-digits` draws them: "
           f"{time.perf_counter() - began:.1f} s", flush=True)  # fmt: skip
 

@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     digits.add_argument("out", type=Path)
     digits.add_argument("--per-digit", type=_positive, default=100)
     digits.add_argument("--seed", type=int, default=0)
-    digits.add_argument("--guidance", type=float, default=2.0, help="w of (1+w) cond - w uncond")
+    digits.add_argument("--guidance", type=float, default=1.0, help="w of (1+w) cond - w uncond")
     digits.add_argument("--steps", type=_positive, default=20)
     digits.add_argument("--weights", type=Path)
     digits.set_defaults(run=sample_digits_command)

@@ -40,7 +40,10 @@ from hw2lib.paths import atomic_write, runs_dir
 from hw2lib.yardstick import Reference, Yardstick, compare, load_yardstick
 
 P_DROPS = (0.0, 0.1)
-STRENGTHS = {f"w = {w:g}": {"w": w} for w in (0.0, 0.5, 1.0, 2.0, 4.0)}
+STRENGTHS = {
+    **{f"w = {w:g}": {"w": w} for w in (0.0, 0.5, 1.0, 2.0, 4.0)},
+    "w = 1 at t = 300 to 900": {"w": 1.0, "interval": (300, 900)},
+}
 SAMPLES = {"quick": 100, "full": 1000}  # a cell and seed
 Scores = dict[str, list[float]]  # score -> one value a seed
 Cells = dict[tuple[float, str], Scores]  # by p_drop and the strength's name
@@ -122,6 +125,14 @@ def study(
                 for key, value in scores.items():
                     cell.setdefault(key, []).append(value)
     return cells
+
+
+def means(rows: dict[str, Scores]) -> dict[str, dict[str, float]]:
+    """row -> score -> mean over seeds."""
+    return {
+        row: {score: sum(values) / len(values) for score, values in scores.items()}
+        for row, scores in rows.items()
+    }
 
 
 def as_metrics(rows: dict[str, Scores], n: int) -> dict[str, dict]:
