@@ -5,6 +5,7 @@ DANN's are in `dann`, the judge's in `judge`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -160,6 +161,15 @@ def epochs(n: int, batch_size: int) -> Callable[[int, torch.Generator], Tensor]:
     return indices
 
 
+def run_folder(label: str, preset: str | Preset, data: digits.DigitDomain | faces.FaceSet) -> Path:
+    """`runs_dir()/LABEL-KEY`, KEY following from the preset's settings and the data: where either
+    changes, a notebook's run starts in another folder and is not refused as a resumed one."""
+    kind = FACE_PRESETS if isinstance(data, faces.FaceSet) else DIGIT_PRESETS
+    p = choose_preset(kind, preset) if isinstance(preset, str) else preset
+    identity = repr((p, data.source, sorted(data.sha256.items())))
+    return runs_dir() / f"{label}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+
 # --- digits --------------------------------------------------------------------------------------
 
 
@@ -218,21 +228,24 @@ def _train(
     label: str,
 ) -> tuple[Fitted, dict]:
     """Fit, then write `out/weights.safetensors` with a header that says how they were made."""
-    fitted = fit(model, loss, p.train, out, resume=resume, label=label)
-    header = {
+    identity = {
         **header,
         "architecture": asdict(model.config),
-        "preset": name,
         "schedule": p.schedule,
         "n_train_steps": N_TRAIN_STEPS,
         "prediction": p.prediction,
         "min_snr": p.min_snr,
         "log_snr": [p.log_snr_mean, p.log_snr_std],
+        "data": {"source": data.source, "sha256": data.sha256},
+    }
+    fitted = fit(model, loss, p.train, out, resume=resume, label=label, identity=identity)
+    header = {
+        **identity,
+        "preset": name,
         "train": asdict(p.train),
         "images_seen": len(fitted.losses) * p.train.batch_size,
         "seconds": round(fitted.seconds, 1),
         "device": str(device()),
-        "data": {"source": data.source, "sha256": data.sha256},
     }
     save_weights(out / "weights.safetensors", fitted.ema.state_dict(), header)
     return fitted, header
