@@ -25,7 +25,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hw2lib.paths import UserError, atomic_write, writable_dir
+from hw2lib.paths import WEIGHTS, UserError, atomic_write, writable_dir
 
 Loss = Callable[[nn.Module, int, torch.Generator], Tensor]
 
@@ -335,6 +335,10 @@ def load_weights(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict]:
 
 def _read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     path = Path(path)
+    if path.parent == WEIGHTS and not WEIGHTS.is_dir():
+        raise UserError(
+            f"{WEIGHTS} is missing; hw2lib works from a clone, `pip install -e .` there"
+        )
     if not path.is_file():
         raise UserError(f"weights file {path} does not exist; name a .safetensors file")
     try:
@@ -351,9 +355,13 @@ def _read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def load_state(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> nn.Module:
-    """`load_state_dict(strict=True)` whose failure is one line that names the file."""
+    """`load_state_dict(strict=True)` whose failure is one line that names the file.
+
+    A model on the meta device takes the tensors of `state` as its own.
+    """
     try:
-        model.load_state_dict(state, strict=True)
+        empty = any(parameter.is_meta for parameter in model.parameters())
+        model.load_state_dict(state, strict=True, assign=empty)
     except (RuntimeError, AttributeError, TypeError):  # the latter two: keys that are no names
         raise UserError(
             f"weights file {path} is for another architecture than {type(model).__name__}; "
