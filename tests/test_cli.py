@@ -111,7 +111,8 @@ def test_weights_of_another_kind(capsys, weights, tmp_path):
     "option, value, right",
     [
         ("--per-digit", 0, "a whole number from 1"), ("--steps", 0, "a whole number from 1"),
-        ("--steps", "x", "a whole number from 1"), ("--seed", -1, "a whole number from 0 to 2^32 - 1"),
+        ("--steps", "x", "a whole number from 1"),
+        ("--seed", -1, "a whole number from 0 to 2^32 - 1"),
         ("--seed", 2**32, "a whole number from 0 to 2^32 - 1"), ("--guidance", "nan", "a number"),
         ("--guidance", "inf", "a number"),
     ],
