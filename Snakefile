@@ -59,4 +59,4 @@ rule notebook:
         options=lambda wildcards: PARAMETERS.get(wildcards.name, ""),
     shell:
         "papermill {input[0]:q} {params.part:q} {params.options} --progress-bar"
-        " --stderr-file /dev/stderr && mv {params.part:q} {output:q}"
+        " --stderr-file >(cat >&2) && mv {params.part:q} {output:q}"
