@@ -5,6 +5,8 @@ DANN's are in `dann`, the judge's in `judge`.
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -169,6 +171,15 @@ def epochs(n: int, batch_size: int) -> Callable[[int, torch.Generator], Tensor]:
     return indices
 
 
+def run_folder(label: str, preset: str | Preset, data: digits.DigitDomain | faces.FaceSet) -> Path:
+    """`runs_dir()/LABEL-KEY`, KEY following from the preset's settings and the data: where either
+    changes, a notebook's run starts in another folder and is not refused as a resumed one."""
+    kind = FACE_PRESETS if isinstance(data, faces.FaceSet) else DIGIT_PRESETS
+    p = choose_preset(kind, preset) if isinstance(preset, str) else preset
+    identity = repr((p, data.source, sorted(data.sha256.items())))
+    return runs_dir() / f"{label}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+
 # --- digits --------------------------------------------------------------------------------------
 
 
@@ -227,40 +238,61 @@ def _train(
     label: str,
 ) -> tuple[Fitted, dict]:
     """Fit, then write `out/weights.safetensors` with a header that says how they were made."""
-    fitted = fit(model, loss, p.train, out, resume=resume, label=label)
-    header = {
+    identity = {
         **header,
         "architecture": asdict(model.config),
-        "preset": name,
         "schedule": p.schedule,
         "n_train_steps": N_TRAIN_STEPS,
         "prediction": p.prediction,
         "min_snr": p.min_snr,
         "log_snr": [p.log_snr_mean, p.log_snr_std],
+        "data": {"source": data.source, "sha256": data.sha256},
+    }
+    fitted = fit(model, loss, p.train, out, resume=resume, label=label, identity=identity)
+    header = {
+        **identity,
+        "preset": name,
         "train": asdict(p.train),
         "images_seen": len(fitted.losses) * p.train.batch_size,
         "seconds": round(fitted.seconds, 1),
         "device": str(device()),
-        "data": {"source": data.source, "sha256": data.sha256},
     }
     save_weights(out / "weights.safetensors", fitted.ema.state_dict(), header)
     return fitted, header
 
 
-def _architecture(
-    make: type[DigitConfig | ReportConfig | FaceConfig], config: dict, path: Path
-) -> DigitConfig | ReportConfig | FaceConfig:
-    """The architecture of a header, whose lists are the dataclass's tuples."""
+def _model(
+    net: Callable[[DigitConfig | ReportConfig | FaceConfig], DigitNet | FaceUNet],
+    make: type[DigitConfig | ReportConfig | FaceConfig],
+    header: dict,
+    path: Path,
+) -> DigitNet | FaceUNet:
+    """An empty network of the header's architecture; UserError if none can have it."""
     try:
-        fields = config["architecture"].items()
-        architecture = make(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields})
+        fields = header["architecture"].items()
+        config = make(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields})
     except (KeyError, TypeError, AttributeError):
-        architecture = None
-    if architecture is None or not {"schedule", "n_train_steps", "prediction"} <= config.keys():
+        config = None
+    if config is None or not {"schedule", "n_train_steps", "prediction"} <= header.keys():
         raise UserError(
             f"weights file {path} has an incomplete header; use a file that `hw2 train` wrote"
         )
-    return architecture
+    try:
+        numbers = torch.tensor([int(n) for v in asdict(config).values() for n in _as_tuple(v)])
+        if numbers.min() < 0 or numbers.max() > 4096:
+            raise ValueError
+        # On "meta" no memory is taken; torch warns of widths of 0, which no file's tensors have.
+        with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+            return net(config)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError, AttributeError):
+        raise UserError(
+            f"weights file {path} asks for an architecture that cannot be built ({config}); "
+            "use a file that `hw2 train` wrote"
+        ) from None
+
+
+def _as_tuple(value: object) -> tuple:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def load_digit_unet(weights: str | Path | None = None) -> tuple[DigitNet, dict]:
@@ -268,8 +300,7 @@ def load_digit_unet(weights: str | Path | None = None) -> tuple[DigitNet, dict]:
     path = Path(weights) if weights else WEIGHTS / "digits.safetensors"
     state, config = load_weights(path, "digit_unet")
     make = ReportConfig if "width" in config.get("architecture", ()) else DigitConfig
-    model = make_digit_unet(_architecture(make, config, path))
-    return load_state(model, state, path), config
+    return load_state(_model(make_digit_unet, make, config, path), state, path), config
 
 
 def sample_digits(
@@ -367,7 +398,7 @@ def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:
     path = Path(weights) if weights else WEIGHTS / "faces.safetensors"
     if path.suffix == ".safetensors":
         state, config = load_weights(path, "face_unet")
-        return load_state(FaceUNet(_architecture(FaceConfig, config, path)), state, path), config
+        return load_state(_model(FaceUNet, FaceConfig, config, path), state, path), config
     if not path.is_file():
         raise UserError(f"weights file {path} does not exist; name UNet.pt or a .safetensors file")
     try:
@@ -382,8 +413,7 @@ def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:
     config = {"kind": "face_unet", "prediction": "eps", "schedule": "linear", "size": 256}
     with torch.device("meta"):  # 455 MB of initial values would be thrown away
         model = FaceUNet()
-    model = load_state(model.to_empty(device="cpu"), state, path)
-    return model, {**config, "n_train_steps": N_TRAIN_STEPS}
+    return load_state(model, state, path), {**config, "n_train_steps": N_TRAIN_STEPS}
 
 
 def sample_faces(

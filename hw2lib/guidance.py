@@ -31,12 +31,13 @@ from hw2lib.experiments import (
     Preset,
     choose_preset,
     load_digit_unet,
+    run_folder,
     sample_digits,
     train_digits,
 )
 from hw2lib.judge import Judge, load_judge
 from hw2lib.metrics import accuracy_metric, background_spread, metric
-from hw2lib.paths import atomic_write, runs_dir
+from hw2lib.paths import atomic_write
 from hw2lib.yardstick import Reference, Yardstick, compare, load_yardstick
 
 P_DROPS = (0.0, 0.1)
@@ -107,10 +108,11 @@ def study(
     domain = digits.load("mnistm", source)
     scorer = Scorer.load(domain.test.images, n)
     labels = torch.arange(10).repeat_interleave(n // 10)
+    base = Path(out) if out else run_folder("guidance", preset, domain)
     cells: Cells = {}
     for p_drop in P_DROPS:
         for seed in seeds:
-            folder = Path(out or runs_dir() / f"guidance-{name}") / f"p{100 * p_drop:g}-s{seed}"
+            folder = base / f"p{100 * p_drop:g}-s{seed}"
             this = replace(preset, p_drop=p_drop, train=replace(preset.train, seed=seed))
             train_digits(this, source=source, out=folder, resume=True)
             model, header = load_digit_unet(folder / "weights.safetensors")

@@ -106,6 +106,14 @@ def test_the_role_reads_the_recorded_result(project):
     assert not page.warnings
 
 
+def test_the_report_role_reads_what_the_report_gives(project):
+    (project.top / "data").mkdir()
+    (project.top / "data" / "report.json").write_text('{"values": {"usps dann": 0.8272}}')
+    page = project.build("A {report}`usps dann` B")
+    assert "A 82.7 % B" in page.text and not page.warnings
+    assert "'adan': unknown; choose one of usps dann" in project.build("{report}`adan`").warnings
+
+
 def test_a_result_not_recorded_yet_says_so_and_how_to_make_it(project):
     page = project.build("{result}`digits:guided`\n\n```{results-table} digits\n```\n")
     command = hw2report.RESULTS["digits"]

@@ -220,6 +220,27 @@ def test_resuming_another_architecture_is_one_line(tmp_path):
     assert "checkpoint.pt" in one_line(caught)
 
 
+IDENTITY = {"data": {"a.npz": "0" * 64}, "widths": (8, 16), "min_snr": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"data": {"a.npz": "1" * 64, "b.npz": "2" * 64}}, "other data"),
+        ({"widths": (8, 32)}, r"widths=\[8, 16\], not \[8, 32\]"),
+        ({"min_snr": 0.0}, "min_snr=5.0, not 0.0"),
+        ({"shift": 2}, "shift=None, not 2"),
+    ],
+)
+def test_resuming_what_is_another_run_is_one_line(tmp_path, changed, words):
+    """Other data, another architecture, another loss: none of them shows in `cfg`."""
+    fit(network(), loss, CFG, tmp_path, identity=IDENTITY)
+    fit(network(), loss, CFG, tmp_path, identity=IDENTITY, resume=True)
+    with pytest.raises(UserError, match=f"made with {words}; resume with the same") as caught:
+        fit(network(), loss, CFG, tmp_path, identity=IDENTITY | changed, resume=True)
+    assert "checkpoint.pt" in one_line(caught)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_is_one_line(tmp_path, value):
     def diverges(model, step, generator):

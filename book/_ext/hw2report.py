@@ -2,6 +2,7 @@
 
 - role       {result}`dann-svhn:dann`        46.5 % [44.1, 48.9]
              {result}`dann-svhn:dann:mean`   46.5 %      (or low, high, n, unit, values)
+- role       {report}`guided`              99.5 %, of the report being reproduced (data/report.json)
 - directive  {results-table} NAME ...        rows = metrics, columns = files, with this machine's
              options: rows, labels, columns  values (build/results) beside the recorded ones
 - directive  {scores-table} NAME        metrics called "row: score" as a table of rows by scores
@@ -171,6 +172,21 @@ class ResultRole(SphinxRole):
             raise Mistake(f"no metric {parts[1]!r} in {parts[0]}.json; it has {known}")
         text = formatted(entry, parts[2] if len(parts) == 3 else None)
         return [nodes.inline("", text, classes=["hw2-number"])]
+
+
+class ReportRole(SphinxRole):
+    """{report}`NAME`: an accuracy that the report being reproduced gives."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        path = root(self.env) / "data" / "report.json"
+        self.env.note_dependency(str(path))
+        values = json.loads(path.read_text(encoding="utf-8"))["values"]
+        if self.text not in values:
+            logger.warning("report %r: unknown; choose one of %s", self.text, ", ".join(values),
+                           location=self.get_location())  # fmt: skip
+            return [nodes.literal("", self.text)], []
+        text = with_unit(number(values[self.text], "accuracy"), "accuracy")
+        return [nodes.inline("", text, classes=["hw2-number"])], []
 
 
 # --- tables ---------------------------------------------------------------------------------
@@ -376,6 +392,7 @@ def check_notebooks(app: Sphinx) -> None:
 
 def setup(app: Sphinx) -> dict:
     app.add_role("result", ResultRole())
+    app.add_role("report", ReportRole())
     app.add_directive("results-table", ResultsTable)
     app.add_directive("scores-table", ScoresTable)
     app.add_directive("provenance", Provenance)
