@@ -1,6 +1,6 @@
 """A fair account of guidance: labels dropped in training against guidance in sampling.
 
-    cells = study("quick", seeds=[0], source="auto")
+    cells = study("quick", {0.0: [0], 0.1: [0]})  # seeds of each p_drop
     cells[0.1, "w = 2"]["accuracy"]         # one value a seed
 
 Published comparisons "with and without guidance" often change two things at once: whether labels
@@ -15,7 +15,7 @@ training images; what is recorded is scored against test images, which no choice
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,6 @@ from hw2lib.metrics import accuracy_metric, background_spread, metric
 from hw2lib.paths import atomic_write
 from hw2lib.yardstick import Reference, Yardstick, compare, load_yardstick
 
-P_DROPS = (0.0, 0.1)
 STRENGTHS = {
     **{f"w = {w:g}": {"w": w} for w in (0.0, 0.5, 1.0, 2.0, 4.0)},
     "w = 1 at t = 300 to 900": {"w": 1.0, "interval": (300, 900)},
@@ -87,7 +86,7 @@ def ceiling(domain: DigitDomain, scorer: Scorer, n: int, seeds: Sequence[int]) -
 
 def study(
     preset: str | Preset,
-    seeds: Sequence[int],
+    seeds: Mapping[float, Sequence[int]],
     *,
     source: str = "auto",
     n: int | None = None,
@@ -95,8 +94,9 @@ def study(
     solver: dict | None = None,
     out: str | Path | None = None,
 ) -> Cells:
-    """Train one model for each p_drop and seed, sample and score it at each strength.
+    """Train one model for each p_drop and each of its seeds, sample and score it at each strength.
 
+    seeds: p_drop -> training seeds, which are the seeds of the samples too.
     `n` samples a cell, by default as many as the preset's name asks for; `strengths` are named
     `w` and `interval` of sample_digits (by default STRENGTHS), `solver` holds its other settings.
     Each model lies in `out/p{100 p_drop}-s{seed}` with its scores beside it: what is finished
@@ -110,8 +110,8 @@ def study(
     labels = torch.arange(10).repeat_interleave(n // 10)
     base = Path(out) if out else run_folder("guidance", preset, domain)
     cells: Cells = {}
-    for p_drop in P_DROPS:
-        for seed in seeds:
+    for p_drop, its_seeds in seeds.items():
+        for seed in its_seeds:
             folder = base / f"p{100 * p_drop:g}-s{seed}"
             this = replace(preset, p_drop=p_drop, train=replace(preset.train, seed=seed))
             train_digits(this, source=source, out=folder, resume=True)

@@ -171,6 +171,7 @@ def test_scores_stand_in_a_table_of_rows_by_scores(project):
     table = "```{scores-table} dann-svhn\n"
     page = project.build(table + ":titles: read rightly, length\n:corner: strength\n```\n")
     assert "strength read rightly length" in page.text
+    assert "is 0.707 of 1" in project.build("is {result}`dann-svhn:w = 2: norm` of 1").text
     assert "w = 0, all 46.5 % [44.1, 48.9] 0.707 w = 2 – 0.707" in page.text
     assert not page.warnings
     page = project.build(table + ":rows: w = 2; w = 0, all\n:scores: norm\n```\n")

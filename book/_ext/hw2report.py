@@ -43,6 +43,8 @@ NOTEBOOKS = {
 }
 RESULTS = {
     "digits": NOTEBOOKS["cfdg"],
+    "digits-guidance": NOTEBOOKS["cfdg"],
+    "digits-steps": NOTEBOOKS["cfdg"],
     "faces": NOTEBOOKS["ddim"],
     "dann-svhn": NOTEBOOKS["dann-svhn"],
     "dann-usps": NOTEBOOKS["dann-usps"],
@@ -160,7 +162,7 @@ class ResultRole(SphinxRole):
             return [nodes.literal("", self.text)], []
 
     def number(self) -> list[nodes.Node]:
-        parts = self.text.split(":")
+        parts = re.split(":(?! )", self.text)  # ": " is part of a metric's name
         if len(parts) not in (2, 3):
             raise Mistake("write NAME:METRIC or NAME:METRIC:FIELD")
         result = read(self.env, parts[0])
