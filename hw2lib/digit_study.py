@@ -7,6 +7,8 @@ looks for the nearest training image of each sample.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ from torch import Tensor
 from hw2lib.diffusion import time_steps
 from hw2lib.digits import DigitDomain, to_float
 from hw2lib.experiments import DigitNet
-from hw2lib.guidance import Scorer, Scores, sampled_scores
+from hw2lib.guidance import Scorer, Scores, kept, sampled_scores
 from hw2lib.metrics import nearest_distances
 from hw2lib.yardstick import Yardstick
 
@@ -41,19 +43,25 @@ def solver_study(
     n: int,
     *,
     guidance: dict,
+    out: str | Path,
     cases: dict[str, tuple[str, int]] = SOLVER_CASES,
     seed: int = 0,
 ) -> dict[str, Scores]:
     """case -> scores of n samples from the same noises, with the evaluations each one took.
 
-    guidance: `w` and `interval` of sample_digits.
+    guidance: `w` and `interval` of sample_digits. Scores are kept in the folder `out`: what is
+    there is not made anew.
     """
     labels = torch.arange(10).repeat_interleave(n // 10)
     rows = {}
     for name, (solver, n_steps) in cases.items():
         options = {**guidance, "n_steps": n_steps, "solver": solver, "seed": seed}
         taken = evaluations(header["n_train_steps"], n_steps, **guidance)
-        scores = sampled_scores(model, header, labels, scorer, **options)
+        scores = kept(
+            Path(out) / f"{solver}-{n_steps}.json",
+            {"n": n, "trained": header["train"], "images_seen": header["images_seen"], **options},
+            partial(sampled_scores, model, header, labels, scorer, **options),
+        )
         rows[name] = {score: [value] for score, value in {"evaluations": taken, **scores}.items()}
     return rows
 

@@ -13,7 +13,9 @@ from hw2lib.judge import Judge
 from hw2lib.unet import DigitConfig, DigitUNet
 from hw2lib.yardstick import Reference, Yardstick
 
-HEADER = {"schedule": "cosine", "n_train_steps": 1000, "prediction": "v"}
+HEADER = {
+    "schedule": "cosine", "n_train_steps": 1000, "prediction": "v", "train": {}, "images_seen": 0,
+}  # fmt: skip
 
 
 class Counted(DigitUNet):
@@ -56,14 +58,17 @@ def test_time_steps_of_the_evaluations_are_the_samplers():
     assert evaluations(1000, 20, 1.0, (300, 800)) == 20 + inside
 
 
-def test_every_solver_is_scored_on_the_same_noises(scorer):
+def test_every_solver_is_scored_on_the_same_noises(scorer, tmp_path, monkeypatch):
     torch.manual_seed(0)
     model = DigitUNet(DigitConfig((8, 16), c_condition=8))
     cases = {"one": ("ddim", 2), "same": ("dpmpp", 1), "again": ("ddim", 1)}
-    rows = solver_study(model, HEADER, scorer, 20, guidance={"w": 1.0}, cases=cases)
+    options = {"guidance": {"w": 1.0}, "cases": cases, "out": tmp_path}
+    rows = solver_study(model, HEADER, scorer, 20, **options)
     assert list(rows) == list(cases)
     assert rows["same"] == rows["again"]  # a single step is the same step for both
     assert {"evaluations", "accuracy", "frechet", "recall"} <= rows["one"].keys()
+    monkeypatch.setattr(digit_study, "sampled_scores", dict)  # would score nothing: all is kept
+    assert solver_study(model, HEADER, scorer, 20, **options) == rows
 
 
 def test_copies_are_found(scorer, domain):
