@@ -10,9 +10,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 from bookcopy import EXTENSIONS, ROOT, built_copy, toc_files
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
+
+from hw2lib.training import save_weights
 
 sys.path.insert(0, str(EXTENSIONS))
 
@@ -114,6 +117,18 @@ def test_the_report_role_reads_what_the_report_gives(project):
     assert "'adan': unknown; choose one of usps dann" in project.build("{report}`adan`").warnings
 
 
+def test_the_weights_role_reads_the_header(project):
+    config = {"kind": "judge", "steps": 2200, "test_accuracy": ACCURACY}
+    folder = project.top / "data" / "weights"
+    save_weights(folder / "judge.safetensors", {"w": torch.zeros(1)}, config)
+    page = project.build("A {weights}`judge:steps` B {weights}`judge:test_accuracy` C")
+    assert "A 2,200 B 46.5 % [44.1, 48.9] C" in page.text and not page.warnings
+    assert "no 'step' in the header" in project.build("{weights}`judge:step`").warnings
+    assert "No such file" in project.build("{weights}`jury:steps`").warnings
+    (folder / "judge.safetensors").write_bytes(b"12345678 no JSON")
+    assert "no safetensors file" in project.build("{weights}`judge:steps`").warnings
+
+
 def test_a_result_not_recorded_yet_says_so_and_how_to_make_it(project):
     page = project.build("{result}`digits:guided`\n\n```{results-table} digits\n```\n")
     command = hw2report.RESULTS["digits"]
@@ -171,11 +186,11 @@ def test_scores_stand_in_a_table_of_rows_by_scores(project):
     table = "```{scores-table} dann-svhn\n"
     page = project.build(table + ":titles: read rightly, length\n:corner: strength\n```\n")
     assert "strength read rightly length" in page.text
-    assert "is 0.707 of 1" in project.build("is {result}`dann-svhn:w = 2: norm` of 1").text
     assert "w = 0, all 46.5 % [44.1, 48.9] 0.707 w = 2 – 0.707" in page.text
     assert not page.warnings
     page = project.build(table + ":rows: w = 2; w = 0, all\n:scores: norm\n```\n")
     assert "w = 2 0.707 w = 0, all 0.707" in page.text
+    assert "is 0.707 of 1" in project.build("is {result}`dann-svhn:w = 2: norm` of 1").text
     for option, warning in ((":rows: w = 3", "no row 'w = 3'"), (":scores: n", "no score 'n'"),
                             (":titles: a", "1 titles for 2 scores")):  # fmt: skip
         assert warning in project.build(f"{table}{option}\n```").warnings

@@ -3,6 +3,7 @@
 - role       {result}`dann-svhn:dann`        46.5 % [44.1, 48.9]
              {result}`dann-svhn:dann:mean`   46.5 %      (or low, high, n, unit, values)
 - role       {report}`guided`              99.5 %, of the report being reproduced (data/report.json)
+- role       {weights}`digits:images_seen`  300,800      (of data/weights/digits.safetensors)
 - directive  {results-table} NAME ...        rows = metrics, columns = files, with this machine's
              options: rows, labels, columns  values (build/results) beside the recorded ones
 - directive  {scores-table} NAME        metrics called "row: score" as a table of rows by scores
@@ -191,6 +192,37 @@ class ReportRole(SphinxRole):
         return [nodes.inline("", text, classes=["hw2-number"])], []
 
 
+class WeightsRole(SphinxRole):
+    """{weights}`NAME:KEY`: what the header of data/weights/NAME.safetensors says, a number or an
+    entry of a result file."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        name, _, key = self.text.partition(":")
+        path = root(self.env) / "data" / "weights" / f"{name}.safetensors"
+        self.env.note_dependency(str(path))
+        try:
+            config = weights_config(path)
+            if key not in config:
+                raise Mistake(f"no {key!r} in the header; it has {', '.join(config)}")
+        except (Mistake, OSError) as error:
+            logger.warning("weights %r: %s", self.text, error, location=self.get_location())
+            return [nodes.literal("", self.text)], []
+        value = config[key]
+        text = formatted(value) if isinstance(value, dict) else f"{value:,}"
+        return [nodes.inline("", text, classes=["hw2-number"])], []
+
+
+def weights_config(path: Path) -> dict:
+    """The configuration in a weights file's header; Mistake for no safetensors file."""
+    with open(path, "rb") as stream:
+        try:  # 8 bytes length, then a JSON header; ours keeps the configuration in it
+            length = min(int.from_bytes(stream.read(8), "little"), path.stat().st_size)
+            header = json.loads(stream.read(length))
+            return json.loads(header.get("__metadata__", {}).get("config", "{}"))
+        except (ValueError, AttributeError, TypeError):
+            raise Mistake(f"weights file {path.name} is no safetensors file") from None
+
+
 # --- tables ---------------------------------------------------------------------------------
 
 
@@ -365,13 +397,8 @@ class Provenance(Reported):
         rows = []
         for path in sorted((root(self.env) / "data" / "weights").glob("*.safetensors")):
             self.env.note_dependency(str(path))
-            blob = path.read_bytes()
-            try:  # 8 bytes length, then a JSON header; ours keeps the configuration in it
-                header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
-                config = json.loads(header.get("__metadata__", {}).get("config", "{}"))
-                shown = {key: config[key] for key in WEIGHTS_SHOWN if key in config}
-            except (ValueError, AttributeError, TypeError):
-                raise Mistake(f"weights file {path.name} is no safetensors file") from None
+            blob, config = path.read_bytes(), weights_config(path)
+            shown = {key: config[key] for key in WEIGHTS_SHOWN if key in config}
             digest = hashlib.sha256(blob).hexdigest()[:12]
             size = f"{len(blob) / 2**20:.1f}"
             rows.append([path.name, size, [nodes.literal("", digest)], readable(shown)])
@@ -395,6 +422,7 @@ def check_notebooks(app: Sphinx) -> None:
 def setup(app: Sphinx) -> dict:
     app.add_role("result", ResultRole())
     app.add_role("report", ReportRole())
+    app.add_role("weights", WeightsRole())
     app.add_directive("results-table", ResultsTable)
     app.add_directive("scores-table", ScoresTable)
     app.add_directive("provenance", Provenance)
