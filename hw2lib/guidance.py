@@ -41,7 +41,7 @@ from hw2lib.paths import atomic_write
 from hw2lib.yardstick import Reference, Yardstick, compare, load_yardstick
 
 STRENGTHS = {
-    **{f"w = {w:g}": {"w": w} for w in (0.0, 0.5, 1.0, 2.0, 4.0)},
+    **{f"w = {w:g}": {"w": w} for w in (0.0, 0.5, 1.0, 1.5, 2.0, 4.0)},
     "w = 1 at t = 300 to 900": {"w": 1.0, "interval": (300, 900)},
 }
 SAMPLES = {"quick": 100, "full": 1000}  # a cell and seed
