@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hw2lib import faces
-from hw2lib.digits import augment, to_float
+from hw2lib.digits import augment, to_float, to_uint8
 from hw2lib.paths import WEIGHTS, UserError
 from hw2lib.training import TrainConfig, device, fit, load_state, load_weights, save_weights
 
@@ -66,19 +66,20 @@ class FaceFeatures(nn.Module):
 
     @torch.inference_mode()
     def embed(self, images: Tensor, batch: int = 250) -> Tensor:
-        """Features (N, 64) on the CPU of uint8 images or floats in [-1, 1], (N, 3, 64, 64).
+        """Features (N, 64) on the CPU of uint8 images or floats in [-1, 1] (cut to it).
 
-        Raises ValueError for another shape or no image.
+        images (N, 3, 64, 64), or larger by a whole factor and averaged down; ValueError for
+        another shape or no image. What a PNG file would hold is compared: 256 values.
         """
-        if images.shape[1:] != (3, faces.SIDE, faces.SIDE) or not len(images):
+        factor = max(1, images.shape[-1] // faces.SIDE)
+        if images.shape[1:] != (3, *(2 * [factor * faces.SIDE])) or not len(images):
             raise ValueError(f"images {tuple(images.shape)}; (N > 0, 3, 64, 64) is right")
         self.eval()
-        where = self.picture.weight.device
-        return torch.cat([self.features(_floats(x).to(where)).cpu() for x in images.split(batch)])
-
-
-def _floats(x: Tensor) -> Tensor:
-    return to_float(x) if x.dtype == torch.uint8 else x.float()
+        where, parts = self.picture.weight.device, []
+        for x in images.split(batch):
+            x = to_float(x if x.dtype == torch.uint8 else to_uint8(x)).to(where)
+            parts.append(self.features(F.avg_pool2d(x, factor)).cpu())
+        return torch.cat(parts)
 
 
 def texture(x: Tensor) -> Tensor:

@@ -25,13 +25,15 @@ from torch.nn import functional as F
 
 from hw2lib import experiments, faces
 from hw2lib.diffusion import Schedule, individual_noise, sample_generators, time_steps
+from hw2lib.face_features import FaceFeatures
 from hw2lib.face_unet import FaceUNet
 from hw2lib.metrics import frechet_distance, kernel_distance, metric
 from hw2lib.paths import atomic_write, build_dir
-from hw2lib.training import mixed_precision
+from hw2lib.training import device, mixed_precision, training_layout
 
 START_SEED = 1000  # of x_T; far from the seeds of the noise that eta > 0 adds
 ETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+BLOCK = 256  # faces that are kept in one file
 GROUPS = 8  # of the jackknife
 
 
@@ -51,7 +53,7 @@ class Plan:
 
 PLANS = {
     "quick": Plan(16, (5, 10), 24, 3, 2, 2, 2, (5, 10)),
-    "full": Plan(256, (10, 20, 50, 100), 1000, 32, 8, 32, 16, (10, 20, 50, 100, 200)),
+    "full": Plan(256, (10, 20, 50, 100), 1000, 32, 8, 16, 16, (10, 20, 50, 100, 200)),
 }
 
 
@@ -59,15 +61,19 @@ PLANS = {
 
 
 class _Mixed(nn.Module):
-    """A network in mixed precision: half the time where the processor multiplies in bfloat16."""
+    """A network in mixed precision: half the time where the processor multiplies in bfloat16.
+
+    It is no sub-module, so that `sample_faces` leaves its memory format alone: the one that it
+    chooses is best in float32.
+    """
 
     def __init__(self, network: nn.Module):
         super().__init__()
-        self.network = network
+        self.network = [training_layout(network.to(device())).eval()]
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         with mixed_precision(x.device):
-            return self.network(x, t).float()
+            return self.network[0](x, t).float()
 
 
 class Sampler:
@@ -79,6 +85,7 @@ class Sampler:
 
     def __init__(self, model: FaceUNet, header: dict, batch: int = 64):
         self.model, self.header, self.batch, self.seconds = _Mixed(model), header, batch, 0.0
+        self.side = header.get("size", faces.SIDE)  # 256 for the course's network
         digest = hashlib.sha256()
         for value in model.state_dict().values():
             digest.update(value.cpu().numpy().tobytes())
@@ -89,17 +96,28 @@ class Sampler:
         return experiments.make_schedule(self.header["schedule"], self.header["n_train_steps"])
 
     def __call__(
-        self, noise: Tensor, *, n_steps: int = 50, eta: float = 0.0, seed: int = 0
+        self, noise: Tensor, *, n_steps: int = 50, eta: float = 0.0, seed: int = 0, first: int = 0
     ) -> Tensor:
-        """Faces float (N, 3, H, W) of noises (N, 3, H, W), see `experiments.sample_faces`."""
+        """Faces float (N, 3, H, W) of noises (N, 3, H, W), see `experiments.sample_faces`; their
+        numbers there are first, first + 1, .."""
 
         def sample() -> Tensor:
             batch = min(self.batch, len(noise))
             return experiments.sample_faces(
-                self.model, self.header, noise, n_steps=n_steps, eta=eta, seed=seed, batch=batch
-            )
+                self.model, self.header, noise, n_steps=n_steps, eta=eta, seed=seed, batch=batch,
+                numbers=range(first, first + len(noise)),
+            )  # fmt: skip
 
-        return self.kept(("sample", n_steps, eta, seed), noise, sample)
+        return self.kept(("sample", n_steps, eta, seed, first), noise, sample)
+
+    def many(self, n: int, **options: float) -> Tensor:
+        """Faces (n, 3, side, side) of the starting noises 0 to n - 1, drawn and kept in blocks."""
+        blocks = [range(a, min(a + BLOCK, n)) for a in range(0, n, BLOCK)]
+        return torch.cat([self(self.starts(b), first=b.start, **options) for b in blocks])
+
+    def starts(self, numbers: Sequence[int]) -> Tensor:
+        """Starting noises (N, 3, side, side) of this model."""
+        return starts(numbers, self.side)
 
     def kept(self, what: tuple, x: Tensor, make: Callable[[], Tensor]) -> Tensor:
         """`make()`, or what it gave before for the same model, `what` and input `x`."""
@@ -125,10 +143,9 @@ class Sampler:
         return torch.from_numpy(images).float()
 
 
-def starts(numbers: Sequence[int]) -> Tensor:
-    """Starting noises (N, 3, 64, 64); each depends on its number alone."""
-    shape = (3, faces.SIDE, faces.SIDE)
-    return individual_noise(shape, sample_generators(START_SEED, list(numbers)))
+def starts(numbers: Sequence[int], side: int = faces.SIDE) -> Tensor:
+    """Starting noises (N, 3, side, side); each depends on its number alone."""
+    return individual_noise((3, side, side), sample_generators(START_SEED, list(numbers)))
 
 
 def blurred(images: Tensor, sigma: float = 1.0) -> Tensor:
@@ -205,6 +222,15 @@ def copies(samples: Tensor, held_out: Tensor) -> dict[str, dict]:
 # --- eta ------------------------------------------------------------------------------------
 
 
+def eta_features(draw: Sampler, eye: FaceFeatures, plan: Plan) -> dict[tuple[int, float], Tensor]:
+    """{(steps, eta): features (plan.cell, 64)} of faces from the same noises in every cell."""
+    return {
+        (n, eta): eye.embed(draw.many(plan.cell, n_steps=n, eta=eta))
+        for n in plan.steps
+        for eta in ETAS
+    }
+
+
 def noise_share(schedule: Schedule, n_steps: int, eta: float) -> np.ndarray:
     """Share (n_steps,) of the noise in x_n that a step has drawn anew, in the order of sampling.
 
@@ -234,7 +260,7 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
 def movement(draw: Sampler, noises: int, draws: int, etas: Sequence[float] = ETAS) -> dict:
     """{eta: (noises, draws) distances of each face from that of eta = 0} and {"other": (noises,)},
     the distance between faces of two noises, both at eta = 0."""
-    start = starts(range(noises))
+    start = draw.starts(range(noises))
     still = draw(start)
     moved: dict = {"other": distance(still, still.roll(1, 0))}
     for eta in etas:

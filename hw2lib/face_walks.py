@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hw2lib.diffusion import to_x0_and_eps
-from hw2lib.face_study import Sampler, distance, starts
+from hw2lib.face_study import Sampler, distance
 from hw2lib.interpolation import WAYS, path
 from hw2lib.inversion import encode
 from hw2lib.metrics import detail, metric
@@ -79,9 +79,9 @@ def walk_metrics(found: dict[str, Walk]) -> dict[str, dict]:
     return entries
 
 
-def pair_noises(pairs: int) -> Tensor:
-    """Noises (2 pairs, 3, 64, 64) that no other study starts from."""
-    return starts(range(FIRST_PAIR, FIRST_PAIR + 2 * pairs))
+def pair_noises(draw: Sampler, pairs: int) -> Tensor:
+    """Noises (2 pairs, 3, side, side) that no other study starts from."""
+    return draw.starts(range(FIRST_PAIR, FIRST_PAIR + 2 * pairs))
 
 
 @torch.no_grad()
@@ -113,7 +113,7 @@ def inversion(draw: Sampler, n: int, steps: Sequence[int]) -> dict[int, tuple[Te
 
     The faces are those of 50 steps from `n` noises; they are encoded and decoded with `steps`.
     """
-    start = starts(range(n))
+    start = draw.starts(range(n))
     images = draw(start)
     found = {}
     for n_steps in steps:

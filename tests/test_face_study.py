@@ -27,7 +27,9 @@ def normal(*shape, seed=0):
 
 def test_a_sampler_draws_what_sample_faces_draws(draw):
     x = normal(3, 3, 16, 16)
-    expected = experiments.sample_faces(draw.model.network, HEADER, x, n_steps=3, eta=0.5, seed=2)
+    expected = experiments.sample_faces(
+        draw.model.network[0], HEADER, x, n_steps=3, eta=0.5, seed=2
+    )
     found = draw(x, n_steps=3, eta=0.5, seed=2)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.05)  # bfloat16 where it is fast
 
@@ -42,7 +44,7 @@ def test_a_sampler_keeps_its_faces_and_the_time_they_took(draw, monkeypatch):
 
     original = experiments.sample_faces
     monkeypatch.setattr(experiments, "sample_faces", never)
-    again = Sampler(draw.model.network, HEADER)
+    again = Sampler(draw.model.network[0], HEADER)
     assert torch.equal(again(x, n_steps=2), first) and again.seconds == pytest.approx(seconds)
     for other in ({"n_steps": 3}, {"n_steps": 2, "eta": 0.5}, {"n_steps": 2, "seed": 1}):
         with pytest.raises(AssertionError, match="drawn again"):

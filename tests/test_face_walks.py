@@ -51,11 +51,8 @@ def test_metrics_of_a_walk_that_is_known():
     assert len(entries["length_lerp"]["values"]) == 2
 
 
-def test_pairs_are_of_noises_that_differ_from_the_other_studies():
-    from hw2lib.face_study import starts
-
-    noises = face_walks.pair_noises(2)
-    others = starts(range(4))
+def test_pairs_are_of_noises_that_differ_from_the_other_studies(draw):
+    noises, others = face_walks.pair_noises(draw, 2), draw.starts(range(4))
     assert noises.shape == (4, 3, 64, 64)
     likeness = torch.corrcoef(torch.cat([noises, others]).flatten(1))
     assert (likeness - torch.eye(8)).abs().max() < 0.05
