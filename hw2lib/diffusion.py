@@ -262,10 +262,10 @@ def ddim_step(
     sigma = eta sqrt((1 - ab_n) / (1 - ab_t)) sqrt(1 - ab_t / ab_n)
     x_n   = sqrt(ab_n) x_0 + sqrt(1 - ab_n - sigma^2) eps + sigma z
     """
-    sigma = eta * ((1 - ab_next) / (1 - ab_t) * (1 - ab_t / ab_next)).sqrt()
+    sigma = eta * ((1 - ab_next) / (1 - ab_t) * (1 - ab_t / ab_next)).sqrt() if eta else 0.0
     direction = (1 - ab_next - sigma**2).clamp(min=0).sqrt()
     x = ab_next.sqrt().item() * x_0 + direction.item() * eps
-    return x if z is None else x + sigma.item() * z
+    return x if z is None else x + float(sigma) * z
 
 
 @torch.no_grad()

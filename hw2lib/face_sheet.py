@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from hw2lib import experiments, faces
+from hw2lib.digits import to_uint8
 from hw2lib.face_unet import FaceUNet
 from hw2lib.interpolation import WAYS, path
 from hw2lib.paths import NOISE, ROOT, UserError, atomic_write
@@ -47,7 +48,7 @@ def draw(
                 model, header, noise, n_steps=n_steps, eta=eta, batch=len(alphas),
                 numbers=[0] * len(alphas),
             )  # fmt: skip
-            sheet.append(torch.stack([experiments.to_picture(face) for face in drawn]))
+            sheet.append(to_uint8(drawn))  # one scale of colours for all
     return torch.stack(sheet).unflatten(0, (len(WAYS), len(etas)))
 
 
