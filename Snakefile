@@ -2,6 +2,10 @@
 # `snakemake --cores 1` on one machine; with an executor plugin (slurm, kubernetes) elsewhere.
 from glob import glob
 
+from hw2lib.fetch import data_status
+from hw2lib.paths import build_dir
+
+BUILD = build_dir()  # HW2_BUILD, else build/
 LIBRARY = sorted(glob("hw2lib/*.py"))
 NOTEBOOKS = {
     "cfdg": "notebooks/cfdg.ipynb",
@@ -11,20 +15,33 @@ NOTEBOOKS = {
 }
 PARAMETERS = {"dann-svhn": "-p target svhn", "dann-usps": "-p target usps"}
 
+# An input of every notebook, written anew only where other data are at hand than the last time.
+DATA = BUILD / "data.txt"
+status = data_status()
+if not DATA.is_file() or DATA.read_text() != status:
+    DATA.parent.mkdir(parents=True, exist_ok=True)
+    DATA.write_text(status)
+
 
 rule report:
     input:
-        "build/book.done",
+        "_build/html/index.html",
+
+
+rule adaptation:
+    input:
+        expand("{build}/papermill/{name}.ipynb", build=BUILD, name=PARAMETERS),
 
 
 rule book:
     input:
-        expand("build/papermill/{name}.ipynb", name=NOTEBOOKS),
+        expand("{build}/papermill/{name}.ipynb", build=BUILD, name=NOTEBOOKS),
         glob("book/**/*.*", recursive=True),
         "_config.yml",
         glob("data/results/*.json"),
+        glob("data/report.json"),
     output:
-        touch("build/book.done"),
+        "_build/html/index.html",
     shell:
         "jupyter-book build book/"
 
@@ -34,10 +51,12 @@ rule notebook:
     input:
         lambda wildcards: NOTEBOOKS[wildcards.name],
         LIBRARY,
+        DATA,
     output:
-        "build/papermill/{name}.ipynb",
+        f"{BUILD}/papermill/{{name}}.ipynb",
     params:
+        part=lambda wildcards: BUILD / "papermill" / f".{wildcards.name}.part.ipynb",
         options=lambda wildcards: PARAMETERS.get(wildcards.name, ""),
     shell:
-        "papermill {input[0]} {output}.part {params.options} --progress-bar"
-        " && mv {output}.part {output}"
+        "papermill {input[0]:q} {params.part:q} {params.options} --progress-bar"
+        " --stderr-file >(cat >&2) && mv {params.part:q} {output:q}"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 
 from hw2lib import __version__
@@ -23,14 +26,24 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
+def _number(kind: type, low: float, high: float, right: str) -> Callable[[str], float]:
+    """A parser of numbers from `low` to `high`, whose complaint says what is right."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (low <= value <= high and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(f"{text} is not allowed; {right} is right")
+        return value
+
+    return parse
 
 
-_positive.__name__ = "whole number from 1"
+_positive = _number(int, 1, math.inf, "a whole number from 1")
+_seed = _number(int, 0, 2**32 - 1, "a whole number from 0 to 2^32 - 1")
+_finite = _number(float, -math.inf, math.inf, "a number")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--preset", default="quick", help="quick | full")
     train.add_argument("--set", dest="settings", nargs="+", action="extend", default=[],
                        metavar="key=value", help="change settings of the preset")  # fmt: skip
-    train.add_argument("--target", default="svhn", help="svhn | usps | mnistm; for dann")
+    train.add_argument("--target", help="svhn (default) | usps | mnistm; for dann")
     train.add_argument("--data", default="auto", help="auto | course | public | embedded")
     train.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     train.add_argument("--warm-start", type=Path, metavar="FILE",
@@ -63,8 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
     digits = commands.add_parser("sample-digits", help="write {digit}_{001..}.png, 28x28 RGB")
     digits.add_argument("out", type=Path)
     digits.add_argument("--per-digit", type=_positive, default=100)
-    digits.add_argument("--seed", type=int, default=0)
-    digits.add_argument("--guidance", type=float, default=2.0, help="w of (1+w) cond - w uncond")
+    digits.add_argument("--seed", type=_seed, default=0)
+    digits.add_argument("--guidance", type=_finite, default=1.0, help="w of (1+w) cond - w uncond")
     digits.add_argument("--steps", type=_positive, default=20)
     digits.add_argument("--weights", type=Path)
     digits.set_defaults(run=sample_digits_command)
@@ -76,14 +89,14 @@ def build_parser() -> argparse.ArgumentParser:
                        " default: UNet.pt beside the noise folder, else the shipped")  # fmt: skip
     faces.add_argument("--eta", type=float, default=0.0)
     faces.add_argument("--steps", type=_positive, default=50)
-    faces.add_argument("--seed", type=int, default=0, help="of the noise added where eta > 0")
+    faces.add_argument("--seed", type=_seed, default=0, help="of the noise added where eta > 0")
     faces.add_argument("--batch", type=_positive, default=1, help="faces at a time: more memory")
     faces.set_defaults(run=sample_faces_command)
 
     compare = commands.add_parser("compare-faces", help="mean squared errors to reference faces")
     compare.add_argument("faces", type=Path)
     compare.add_argument("references", type=Path, help="folder with 00.png ..; `course`: its GT")
-    compare.add_argument("--limit", type=float, default=20.0, help="of the mean error, on 0..255")
+    compare.add_argument("--limit", type=_finite, default=20.0, help="of the mean error, on 0..255")
     compare.set_defaults(run=compare_faces_command)
 
     classify = commands.add_parser("classify", help="label a folder of images")
@@ -128,29 +141,28 @@ def train_command(args: argparse.Namespace) -> None:
     out = args.out or runs_dir() / f"{args.what}-{name}"
     if args.warm_start and args.what != "faces":
         raise UserError(f"--warm-start is for faces; `hw2 train {args.what}` starts anew")
+    if args.what == "dann":
+        return train_dann(args, settings)
+    if args.target:
+        raise UserError(f"--target is for dann alone; `hw2 train {args.what}` is right")
+    presets, train = {
+        "digits": (experiments.DIGIT_PRESETS, experiments.train_digits),
+        "faces": (experiments.FACE_PRESETS, experiments.train_faces),
+        "judge": (judge.PRESETS, judge.train_judge),
+        "yardstick": (yardstick.PRESETS, yardstick.train_yardstick),
+    }[args.what]
+    preset = experiments.choose_preset(presets, args.preset)
     if args.what in ("digits", "faces"):
-        presets, train = {
-            "digits": (experiments.DIGIT_PRESETS, experiments.train_digits),
-            "faces": (experiments.FACE_PRESETS, experiments.train_faces),
-        }[args.what]
-        preset = experiments.choose_preset(presets, args.preset)
         changed = experiments.with_settings(preset, settings) if settings else args.preset
         start = {"start": args.warm_start} if args.what == "faces" else {}
         train(changed, source=args.data, out=out, resume=args.resume, **start)
         print(f"weights: {out / 'weights.safetensors'}")
-    elif args.what in ("judge", "yardstick"):
-        presets, train = {
-            "judge": (judge.PRESETS, judge.train_judge),
-            "yardstick": (yardstick.PRESETS, yardstick.train_yardstick),
-        }[args.what]
-        preset = experiments.choose_preset(presets, args.preset)
+    else:
         config = replace(preset, **experiments.parse_settings(asdict(preset), settings))
         domain = digits.load("mnistm", args.data)
         print(domain.describe(), flush=True)
         file = train(domain, out, preset=args.preset, config=config, resume=args.resume)
         print(f"weights: {file}")
-    else:
-        train_dann(args, settings)
 
 
 def train_dann(args: argparse.Namespace, settings: dict[str, str]) -> None:
@@ -160,10 +172,11 @@ def train_dann(args: argparse.Namespace, settings: dict[str, str]) -> None:
     of_seed = {"seed": changes.pop("seed")} if "seed" in changes else {}
     seed = experiments.parse_settings({"seed": 0}, of_seed).get("seed", 0)
     dann.settings_for(args.preset, **changes)  # complains before any data are read
-    domains = dann.load_pair(args.target, args.data)
+    target = args.target or "svhn"
+    domains = dann.load_pair(target, args.data)
     for domain in domains:
         print(domain.describe(), flush=True)
-    result = dann.run(args.target, args.preset, [seed], args.out, args.resume, args.data, **changes)
+    result = dann.run(target, args.preset, [seed], args.out, args.resume, args.data, **changes)
     for name, rows in result["rows"].items():
         n = len(domains[1].test)
         print(f"{name:<12} {rows[0].accuracy:.4f} of {n} test images, seed {seed}")
@@ -175,11 +188,13 @@ def new_folder(out: Path) -> Iterator[Path]:
     """A temporary folder that becomes `out` at the end; `out` must be new or empty."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"output folder {out} is not empty; name a new folder")
-    parent = writable_dir(out.absolute().parent)
-    part = Path(tempfile.mkdtemp(dir=parent, prefix=f".{out.name}."))
+    parent = out.absolute().parent
+    found = next(path for path in (parent, *parent.parents) if path.exists())
+    part = Path(tempfile.mkdtemp(dir=writable_dir(found), prefix=f".{out.name}."))
     try:
         yield part
         part.chmod(0o755)
+        parent.mkdir(parents=True, exist_ok=True)  # not before: an interrupted run leaves nothing
         os.replace(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -192,14 +207,15 @@ def sample_digits_command(args: argparse.Namespace) -> None:
     from hw2lib import experiments
 
     model, config = experiments.load_digit_unet(args.weights)
-    labels = torch.arange(10).repeat_interleave(args.per_digit)
+    files = list(product(range(10), range(args.per_digit)))  # (digit, which of its samples)
     with new_folder(args.out) as folder:
         images = experiments.sample_digits(
-            model, config, labels, range(len(labels)), w=args.guidance, n_steps=args.steps,
-            seed=args.seed, progress=True,
+            model, config, torch.tensor([digit for digit, _ in files]),
+            [10 * k + digit for digit, k in files],  # whatever --per-digit is
+            w=args.guidance, n_steps=args.steps, seed=args.seed, progress=True,
         )  # fmt: skip
-        for k, image in enumerate(images):
-            name = f"{labels[k]}_{k % args.per_digit + 1:03d}.png"
+        for (digit, k), image in zip(files, images, strict=True):
+            name = f"{digit}_{k + 1:03d}.png"
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / name)
     print(f"{len(images)} images in {args.out}")
 
@@ -221,12 +237,15 @@ def sample_faces_command(args: argparse.Namespace) -> None:
     weights = args.weights or course.unet_beside(folder)
     model, config = experiments.load_face_unet(weights)
     with new_folder(args.out) as out:
-        for start in tqdm(range(0, len(files), args.batch), "faces", delay=2):
+        starts = range(0, len(files), args.batch)
+        bar = tqdm(total=len(starts) * args.steps, desc="faces", unit="step", delay=2)
+        for start in starts:
             some = files[start : start + args.batch]
             sampled = experiments.sample_faces(
                 model, config, torch.cat([faces.load_noise(file) for file in some]),
                 n_steps=args.steps, eta=args.eta, seed=args.seed, batch=args.batch,
                 numbers=range(start, start + len(some)),
+                on_step=lambda *_: bar.update(),
             )  # fmt: skip
             for file, face in zip(some, sampled, strict=True):
                 picture = experiments.to_picture(face).permute(1, 2, 0).numpy()
@@ -279,7 +298,8 @@ def judge_command(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command; returns the exit status. SIGTERM ends it as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         args = build_parser().parse_args(argv)
         return args.run(args) or 0
@@ -287,8 +307,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"hw2: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("hw2: error: interrupted; nothing was written", file=sys.stderr)
+        print("hw2: error: interrupted", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

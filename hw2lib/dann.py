@@ -21,8 +21,6 @@ result. The table's number is the last iterate's: no target label chooses a step
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -49,7 +47,7 @@ from hw2lib.dann_net import (
 )
 from hw2lib.dann_net import classify as classify  # for callers of this module
 from hw2lib.digits import DigitDomain, DigitSet
-from hw2lib.paths import UserError, atomic_write, runs_dir, writable_dir
+from hw2lib.paths import UserError, runs_dir, writable_dir
 from hw2lib.training import TrainConfig, device, fit, update_ema
 
 ROWS = ("source_only", "dann", "target_only")
@@ -75,6 +73,27 @@ class Settings:
     decay: float = 0.99  # of the teacher's average
     entropy: float = 0.1  # weight of the target's entropy, ramped; 0: off
     balance: float = 0.1  # weight of the class balance on the target, ramped; 0: off
+
+    def __post_init__(self) -> None:
+        for name, right, fits in (
+            ("steps", "a whole number from 1", self.steps >= 1),
+            ("batch_size", "a whole number from 2", self.batch_size >= 2),
+            ("form", "ramp or report", self.form in ("ramp", "report")),
+            ("threshold", "a number from 0 to 1", 0 <= self.threshold <= 1),
+            ("decay", "a number from 0 to below 1", 0 <= self.decay < 1),
+            *((name, "a number from 0", 0 <= getattr(self, name) < math.inf)
+              for name in ("lam", "teacher", "entropy", "balance")),
+        ):  # fmt: skip
+            if not fits:
+                raise UserError(f"{name}={getattr(self, name)} is out of range; {right} is right")
+        self.train()  # has its say on lr
+
+    def train(self, seed: int = 0) -> TrainConfig:
+        """The settings of the training loop."""
+        return TrainConfig(
+            self.steps, self.batch_size, self.lr, "cosine", 1e-4, min(50, self.steps // 5), 5.0,
+            seed=seed,
+        )  # fmt: skip
 
     def extras(self) -> str:
         """What is on in the `dann` row beside label loss and input handling, in words."""
@@ -109,12 +128,7 @@ def settings_for(preset: str, **changes) -> Settings:
             values[key] = truth[str(value).lower()] if kind is bool else kind(value)
         except (ValueError, KeyError):
             raise UserError(f"setting {key}={value!r} is no {kind.__name__}") from None
-    settings = replace(base, **values)
-    if settings.form not in ("ramp", "report"):
-        raise UserError(f"setting form={settings.form!r} is unknown; choose ramp or report")
-    if settings.steps < 1 or settings.batch_size < 2:
-        raise UserError("settings steps and batch_size must be at least 1 and 2")
-    return settings
+    return replace(base, **values)
 
 
 def ramp(progress: float) -> float:
@@ -245,8 +259,8 @@ def train_row(
 ) -> Row:
     """Train one of ROWS and measure its last iterate on the target's test images.
 
-    Keeps checkpoint.pt, settings.json and, for `dann`, the weights dann.safetensors in `out`
-    (default: a folder below `runs_dir()`).
+    Keeps checkpoint.pt and, for `dann`, the weights dann.safetensors in `out` (default: a folder
+    below `runs_dir()`).
     Errors: UserError for an unknown row, preset or setting, and when `out` holds another run.
     """
     if row not in ROWS:
@@ -254,7 +268,6 @@ def train_row(
     cfg = settings_for(preset, **changes)
     default = runs_dir() / run_name(target.name, preset, target.source) / f"seed-{seed}"
     out = writable_dir(Path(out) if out else default / row)
-    _same_settings(out, row, cfg, source, target)
     channels = channels_for(target.name)
     handling = HANDLING[target.name]
     from_source = Batches(source.train, handling[0], channels, cfg.masks)
@@ -275,11 +288,11 @@ def train_row(
     torch.manual_seed(seed)
     model = Adaptation(cfg, channels) if row == "dann" else Plain(domain, channels)
     model = model.to(memory_format=torch.channels_last)
-    train = TrainConfig(
-        cfg.steps, cfg.batch_size, cfg.lr, "cosine", 1e-4, min(50, cfg.steps // 5), 5.0,
-        seed=seed,
+    fitted = fit(
+        model, loss, cfg.train(seed), out, resume=resume, label=f"{row}, seed {seed}",
+        identity={"row": row, **asdict(cfg), "handling": [asdict(h) for h in handling],
+                  "data": _data_of(source, target)},
     )  # fmt: skip
-    fitted = fit(model, loss, train, out, resume=resume, label=f"{row}, seed {seed}")
     network = fitted.model.student.eval()
     if row == "dann":
         save(network, out / "dann.safetensors", target=target.name, source=target.source,
@@ -362,25 +375,5 @@ def channels_for(target: str) -> int:
     return 3 if target == "mnistm" else 1
 
 
-def _same_settings(out: Path, row: str, cfg: Settings, *domains: DigitDomain) -> None:
-    """Write settings.json; UserError if `out` holds a row with other settings or data."""
-    file = out / "settings.json"
-    data = {
-        d.name: [d.source, len(d.train), hashlib.sha256(repr(d.sha256).encode()).hexdigest()[:16]]
-        for d in domains
-    }
-    handled = [asdict(h) for h in HANDLING[domains[1].name]]
-    new = {"row": row, "settings": asdict(cfg), "handling": handled, "data": data}
-    new = json.loads(json.dumps(new))
-    if file.is_file():
-        try:
-            old = json.loads(file.read_text())
-        except ValueError:
-            old = None
-        if old != new:
-            raise UserError(
-                f"{out} holds a run with other settings or data; delete it or name another folder"
-            )
-        return
-    with atomic_write(file) as part:
-        part.write_text(json.dumps(new, indent=1))
+def _data_of(*domains: DigitDomain) -> dict:
+    return {d.name: {"source": d.source, "train": len(d.train), **d.sha256} for d in domains}

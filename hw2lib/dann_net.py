@@ -15,6 +15,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from hw2lib.dann_inputs import prepare
 from hw2lib.paths import WEIGHTS, UserError, atomic_write
@@ -189,7 +190,7 @@ def read_images(folder: str | Path) -> tuple[list[str], Tensor]:
     if not paths:
         raise UserError(f"image folder {folder} is empty; it should hold 28x28 images")
     arrays = []
-    for path in paths:
+    for path in tqdm(paths, "reading images", delay=2):
         try:
             with Image.open(path) as picture:
                 size, array = picture.size, np.asarray(picture.convert("RGB"))

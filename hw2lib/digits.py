@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from hw2lib import course, embedded, readers
 from hw2lib.mnistm import blend
@@ -223,7 +224,8 @@ def _mnistm(files: list[Path], *photos: list[Path]) -> list[DigitSet]:
     for seed, ((glyphs, labels), names) in enumerate(
         zip(_mnist_arrays(files), photos, strict=True)
     ):
-        pictures = [readers.read_photo(file, SIDE) for file in names]
+        bar = tqdm(names, "reading photographs", delay=2)
+        pictures = [readers.read_photo(file, SIDE) for file in bar]
         images, masks = blend(glyphs, pictures, seed)
         sets.append(_digit_set(images, labels, masks))
     return sets

@@ -5,6 +5,8 @@ DANN's are in `dann`, the judge's in `judge`.
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -54,6 +56,8 @@ from hw2lib.unet import (
 
 N_TRAIN_STEPS = 1000  # T, the diffusion's time steps
 SOLVERS = ("ddim", "dpmpp", "ddpm")
+GUIDANCE = 1.0  # w of the report's digits; the chapter tells why
+DigitNet = DigitUNet | ReportUNet
 
 
 @dataclass(frozen=True)
@@ -89,10 +93,19 @@ class Preset:
         return diffusion_loss(predict, x_0, schedule, g, self.prediction, self.min_snr, log_snr)
 
 
+# Weight one on v; time steps by a normal log SNR: the logit-normal times of rectified flows.
+LOGIT_NORMAL = {"min_snr": 0.0, "log_snr_mean": 0.0, "log_snr_std": 2.0}
 DIGIT_PRESETS = {
-    "quick": Preset(TrainConfig(steps=120, batch_size=32), DigitConfig(widths=(32, 64)), "cosine"),
-    "full": Preset(TrainConfig(steps=6200), DigitConfig(), "cosine"),  # 396,800 images
-}
+    "quick": Preset(
+        TrainConfig(steps=120, batch_size=32), DigitConfig((32, 64), (1, 1)), "cosine",
+        **LOGIT_NORMAL,
+    ),
+    "full": Preset(TrainConfig(steps=4700, lr=2e-3), DigitConfig(), "cosine", **LOGIT_NORMAL),
+    "report": Preset(  # the recipe of the report being reproduced
+        TrainConfig(steps=9400, lr=1e-4, ema=0.0), ReportConfig(), "linear",
+        prediction="eps", min_snr=0.0, zero_one=True,
+    ),
+}  # fmt: skip
 # Weight one on v, and more of the less noisy times. min-SNR gives the sampler's first steps a
 # weight near 0 and its last ones 5 / SNR: faces came out speckled, the first estimates were noise.
 EDM_TIMES = {"min_snr": 0.0, "log_snr_mean": 1.0, "log_snr_std": 2.4}
@@ -163,6 +176,15 @@ def epochs(n: int, batch_size: int) -> Callable[[int, torch.Generator], Tensor]:
     return indices
 
 
+def run_folder(label: str, preset: str | Preset, data: digits.DigitDomain | faces.FaceSet) -> Path:
+    """`runs_dir()/LABEL-KEY`, KEY following from the preset's settings and the data: where either
+    changes, a notebook's run starts in another folder and is not refused as a resumed one."""
+    kind = FACE_PRESETS if isinstance(data, faces.FaceSet) else DIGIT_PRESETS
+    p = choose_preset(kind, preset) if isinstance(preset, str) else preset
+    identity = repr((p, data.source, sorted(data.sha256.items())))
+    return runs_dir() / f"{label}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+
 # --- digits --------------------------------------------------------------------------------------
 
 
@@ -182,7 +204,7 @@ def train_digits(
     domain = digits.load("mnistm", source)
     print(domain.describe(), flush=True)
     torch.manual_seed(p.train.seed)
-    model = training_layout(make_digit_unet(p.model))
+    model = make_digit_unet(p.model).to(memory_format=torch.channels_last)
     schedule, where = make_schedule(p.schedule, N_TRAIN_STEPS), device()
     pick = epochs(len(domain.train), p.train.batch_size)
     if p.exchange and domain.train.masks is None:
@@ -210,7 +232,7 @@ def train_digits(
 
 
 def _train(
-    model: DigitUNet | ReportUNet | FaceUNet,
+    model: DigitNet | FaceUNet,
     loss: Loss,
     p: Preset,
     name: str,
@@ -225,59 +247,79 @@ def _train(
 
     `images_seen` and `seconds` are those of all runs since random weights, see `warm_start`.
     """
-    fitted = fit(model, loss, p.train, out, resume=resume, label=label)
-    header = {
+    identity = {
         **header,
         "architecture": asdict(model.config),
-        "preset": name,
         "schedule": p.schedule,
         "n_train_steps": N_TRAIN_STEPS,
         "prediction": p.prediction,
         "min_snr": p.min_snr,
         "log_snr": [p.log_snr_mean, p.log_snr_std],
+        "data": {"source": data.source, "sha256": data.sha256},
+    }
+    fitted = fit(model, loss, p.train, out, resume=resume, label=label, identity=identity)
+    header = {
+        **identity,
+        "preset": name,
         "train": asdict(p.train),
         "images_seen": origin["images_seen"] + len(fitted.losses) * p.train.batch_size,
         "seconds": round(origin["seconds"] + fitted.seconds, 1),
         "warm_start": origin.get("file"),
         "device": str(device()),
-        "data": {"source": data.source, "sha256": data.sha256},
     }
     save_weights(out / "weights.safetensors", fitted.ema.state_dict(), header)
     return fitted, header
 
 
-def _architecture(
-    make: type[DigitConfig | ReportConfig | FaceConfig], config: dict, path: Path
-) -> DigitConfig | ReportConfig | FaceConfig:
-    """The architecture of a header, whose lists are the dataclass's tuples."""
+def _model(
+    net: Callable[[DigitConfig | ReportConfig | FaceConfig], DigitNet | FaceUNet],
+    make: type[DigitConfig | ReportConfig | FaceConfig],
+    header: dict,
+    path: Path,
+) -> DigitNet | FaceUNet:
+    """An empty network of the header's architecture; UserError if none can have it."""
     try:
-        fields = config["architecture"].items()
-        architecture = make(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields})
+        fields = header["architecture"].items()
+        config = make(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields})
     except (KeyError, TypeError, AttributeError):
-        architecture = None
-    if architecture is None or not {"schedule", "n_train_steps", "prediction"} <= config.keys():
+        config = None
+    if config is None or not {"schedule", "n_train_steps", "prediction"} <= header.keys():
         raise UserError(
             f"weights file {path} has an incomplete header; use a file that `hw2 train` wrote"
         )
-    return architecture
+    try:
+        numbers = torch.tensor([int(n) for v in asdict(config).values() for n in _as_tuple(v)])
+        if numbers.min() < 0 or numbers.max() > 4096:
+            raise ValueError
+        # On "meta" no memory is taken; torch warns of widths of 0, which no file's tensors have.
+        with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+            return net(config)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError, AttributeError):
+        raise UserError(
+            f"weights file {path} asks for an architecture that cannot be built ({config}); "
+            "use a file that `hw2 train` wrote"
+        ) from None
 
 
-def load_digit_unet(weights: str | Path | None = None) -> tuple[DigitUNet | ReportUNet, dict]:
+def _as_tuple(value: object) -> tuple:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def load_digit_unet(weights: str | Path | None = None) -> tuple[DigitNet, dict]:
     """(model, header) from a weights file; the shipped `digits.safetensors` by default."""
     path = Path(weights) if weights else WEIGHTS / "digits.safetensors"
     state, config = load_weights(path, "digit_unet")
     make = ReportConfig if "width" in config.get("architecture", ()) else DigitConfig
-    model = make_digit_unet(_architecture(make, config, path))
-    return load_state(model, state, path), config
+    return load_state(_model(make_digit_unet, make, config, path), state, path), config
 
 
 def sample_digits(
-    model: DigitUNet | ReportUNet,
+    model: DigitNet,
     config: dict,
     labels: Tensor,
     noises: Tensor | list[int],
     *,
-    w: float = 2.0,
+    w: float = GUIDANCE,
     interval: tuple[int, int] | None = None,
     n_steps: int = 20,
     solver: str = "ddim",
@@ -372,7 +414,7 @@ def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:
     path = Path(weights) if weights else WEIGHTS / "faces.safetensors"
     if path.suffix == ".safetensors":
         state, config = load_weights(path, "face_unet")
-        return load_state(FaceUNet(_architecture(FaceConfig, config, path)), state, path), config
+        return load_state(_model(FaceUNet, FaceConfig, config, path), state, path), config
     if not path.is_file():
         raise UserError(f"weights file {path} does not exist; name UNet.pt or a .safetensors file")
     try:
@@ -387,8 +429,7 @@ def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:
     config = {"kind": "face_unet", "prediction": "eps", "schedule": "linear", "size": 256}
     with torch.device("meta"):  # 455 MB of initial values would be thrown away
         model = FaceUNet()
-    model = load_state(model.to_empty(device="cpu"), state, path)
-    return model, {**config, "n_train_steps": N_TRAIN_STEPS}
+    return load_state(model, state, path), {**config, "n_train_steps": N_TRAIN_STEPS}
 
 
 def sample_faces(

@@ -13,6 +13,7 @@ import hashlib
 import io
 import pickle
 import tarfile
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
 from hw2lib import embedded, readers
 from hw2lib.paths import UserError, atomic_write, build_dir, data_dir
@@ -91,13 +93,16 @@ def _from_tar(path: Path, digest: str) -> Tensor:
             members = [m for m in tar if m.isfile() and Path(m.name).suffix.lower() in
                        (".jpg", ".jpeg", ".png")]  # fmt: skip
             members.sort(key=lambda member: member.name)
-            files = [(member.name, tar.extractfile(member).read()) for member in members]
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise UserError(f"{path} is damaged ({error}); copy or download it again") from None
+            bar = tqdm(members, "opening the tar", delay=2)
+            files = [(member.name, tar.extractfile(member).read()) for member in bar]
+    except (tarfile.TarError, OSError, EOFError) as error:  # tarfile lists each format it tried
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} is damaged ({reason}); copy or download it again") from None
     if not files:
         raise UserError(f"{path} holds no images; {SIDE}x{SIDE} JPEG files would be right")
     with ThreadPoolExecutor(4) as pool:  # Pillow decodes without the interpreter's lock
-        images = np.stack(list(pool.map(lambda file: _decode(path, *file), files)))
+        decoded = pool.map(lambda file: _decode(path, *file), files)
+        images = np.stack(list(tqdm(decoded, "reading faces", len(files), delay=2)))
     with atomic_write(cache) as temporary, open(temporary, "wb") as stream:
         np.save(stream, images)
     return torch.from_numpy(images)
@@ -108,7 +113,8 @@ def _decode(tar: Path, name: str, raw: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(raw)) as image:
             size, pixels = image.size, np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{tar}: {name} is damaged ({error}); copy the tar again") from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{tar}: {name} is damaged ({reason}); copy the tar again") from None
     if size != (SIDE, SIDE):
         raise UserError(
             f"{tar}: {name} is {size[0]}x{size[1]} pixels; {SIDE}x{SIDE} would be right"
@@ -140,13 +146,17 @@ def load_noise(path: str | Path) -> Tensor:
     if not path.is_file():
         raise UserError(f"noise file {path} is missing; {right}")
     try:
-        noise = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of a sparse tensor, refused below
+            noise = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(f"noise file {path} holds other things than a tensor; {right}") from None
     except DAMAGED:
         raise UserError(f"noise file {path} is damaged or no PyTorch file; {right}") from None
     if not isinstance(noise, Tensor):
         raise UserError(f"noise file {path} holds a {type(noise).__name__}; {right}")
+    if noise.layout is not torch.strided or noise.is_meta:
+        kind = "meta" if noise.is_meta else "sparse"
+        raise UserError(f"noise file {path} holds a {kind} tensor; {right}")
     shape = tuple(noise.shape)
     if noise.ndim != 4 or shape[:2] != (1, 3) or 0 in shape or not noise.is_floating_point():
         raise UserError(f"noise file {path} holds {noise.dtype} of shape {shape}; {right}")

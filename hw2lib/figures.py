@@ -136,12 +136,12 @@ def confusion(matrix) -> Figure:
 
 
 def guidance_curve(
-    curves: Mapping[str, Mapping[float, tuple[dict, dict]]], real: tuple[float, float], x: str
+    curves: Mapping[str, Mapping[str, tuple[dict, dict]]], real: tuple[float, float], x: str
 ) -> Figure:
-    """Accuracy against variety: one curve for each model, one point for each strength w.
+    """Accuracy against variety: one curve for each model, one point for each strength.
 
-    curves: name -> w -> (entry of the measure `x`, entry of accuracy), entries as in result files,
-    their intervals drawn as crosses; real: the same two numbers of real images, drawn as a star.
+    curves: name -> strength -> (entry of the measure `x`, entry of accuracy), entries as in result
+    files, their intervals drawn as crosses; real: the same two numbers of real images, a star.
     """
     with rc_context(_STYLE):
         fig = _figure(4.6)
@@ -152,13 +152,46 @@ def guidance_curve(
                 [e["mean"] for e in across], [e["mean"] for e in up], marker="o", capsize=0,
                 xerr=_bars(across), yerr=_bars(up), color=colour, label=name, elinewidth=1,
             )  # fmt: skip
-            for w, (a, b) in points.items():
+            for strength, (a, b) in points.items():
                 ax.annotate(
-                    f"w = {w:g}", (a["mean"], b["mean"]), (6, 6), textcoords="offset points",
+                    strength, (a["mean"], b["mean"]), (6, 6), textcoords="offset points",
                     fontsize=10, color=colour,
                 )  # fmt: skip
         ax.plot(*real, "*", color="#222222", markersize=13, linestyle="none", label="real images")
         ax.set(xlabel=x, ylabel="read as asked")
+        ax.legend(frameon=False)
+    return fig
+
+
+def solver_curve(families: Mapping[str, Mapping[int, float]], real: float, y: str) -> Figure:
+    """Quality against network evaluations, both on logarithmic axes, a line for each solver.
+
+    families: solver -> evaluations of one sample -> the score named `y`; real: that of real images.
+    """
+    with rc_context(_STYLE):
+        fig = _figure(4.2)
+        ax = fig.add_subplot()
+        for (name, points), colour, mark in zip(families.items(), COLOURS, "os^v", strict=False):
+            ax.plot(list(points), list(points.values()), marker=mark, color=colour, label=name)
+        ax.axhline(real, color="#222222", lw=1, ls="--", label="real images")
+        ax.set(xscale="log", yscale="log", xlabel="network evaluations for one sample", ylabel=y)
+        ax.legend(frameon=False)
+    return fig
+
+
+def distance_histogram(distances: Mapping[str, Tensor], x: str) -> Figure:
+    """Outlined histograms (shares) of several sets of distances over common bins."""
+    values = {name: np.asarray(d, float) for name, d in distances.items()}
+    bins = np.linspace(0, max(d.max() for d in values.values()), 41)
+    with rc_context(_STYLE):
+        fig = _figure(3.6)
+        ax = fig.add_subplot()
+        for (name, d), colour in zip(values.items(), COLOURS, strict=False):
+            ax.hist(d, bins, weights=np.full(len(d), 1 / len(d)), histtype="stepfilled",
+                    alpha=0.35, color=colour)  # fmt: skip
+            ax.hist(d, bins, weights=np.full(len(d), 1 / len(d)), histtype="step",
+                    color=colour, lw=1.5, label=name)  # fmt: skip
+        ax.set(xlabel=x, ylabel="share of images")
         ax.legend(frameon=False)
     return fig
 

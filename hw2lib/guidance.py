@@ -1,19 +1,23 @@
 """A fair account of guidance: labels dropped in training against guidance in sampling.
 
-    cells = study("quick", seeds=[0], source="auto")
-    cells[0.1, 2.0]["accuracy"]             # one value a seed
+    cells = study("quick", {0.0: [0], 0.1: [0]})  # seeds of each p_drop
+    cells[0.1, "w = 2"]["accuracy"]         # one value a seed
 
 Published comparisons "with and without guidance" often change two things at once: whether labels
 were dropped in training (p_drop), and whether guidance is used in sampling (w). Here every p_drop
 meets every w, and every cell is scored in the same way: accuracy by the judge, and distances,
-precision and recall in the features of the yardstick, which no choice was ever made by.
+precision and recall in the features of the yardstick.
+
+Choices (of the model, of the strength and its interval) were made by samples' scores against real
+training images; what is recorded is scored against test images, which no choice has seen.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,21 +27,26 @@ from hw2lib import digits
 from hw2lib.digits import DigitDomain
 from hw2lib.experiments import (
     DIGIT_PRESETS,
+    DigitNet,
     Preset,
     choose_preset,
     load_digit_unet,
+    run_folder,
     sample_digits,
     train_digits,
 )
 from hw2lib.judge import Judge, load_judge
-from hw2lib.metrics import background_spread
-from hw2lib.paths import atomic_write, runs_dir
+from hw2lib.metrics import accuracy_metric, background_spread, metric
+from hw2lib.paths import atomic_write
 from hw2lib.yardstick import Reference, Yardstick, compare, load_yardstick
 
-P_DROPS = (0.0, 0.1)
-STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0)  # w
+STRENGTHS = {
+    **{f"w = {w:g}": {"w": w} for w in (0.0, 0.5, 1.0, 2.0, 4.0)},
+    "w = 1 at t = 300 to 900": {"w": 1.0, "interval": (300, 900)},
+}
 SAMPLES = {"quick": 100, "full": 1000}  # a cell and seed
-Cells = dict[tuple[float, float], dict[str, list[float]]]  # (p_drop, w) -> score -> one a seed
+Scores = dict[str, list[float]]  # score -> one value a seed
+Cells = dict[tuple[float, str], Scores]  # by p_drop and the strength's name
 
 
 @dataclass(frozen=True)
@@ -49,10 +58,10 @@ class Scorer:
     real: Reference
 
     @classmethod
-    def load(cls, domain: DigitDomain, n: int) -> Scorer:
-        """With the shipped networks; test images of `domain` are the real ones."""
+    def load(cls, real: Tensor, n: int) -> Scorer:
+        """With the shipped networks, against real images (N, 3, 28, 28), n of them held."""
         yardstick = load_yardstick()
-        return cls(load_judge(), yardstick, Reference.of(yardstick.embed(domain.test.images), n))
+        return cls(load_judge(), yardstick, Reference.of(yardstick.embed(real), n))
 
     def __call__(self, images: Tensor, labels: Tensor) -> dict[str, float]:
         """images (N, 3, 28, 28) uint8 that should show labels (N,)."""
@@ -64,65 +73,100 @@ class Scorer:
         }
 
 
-def ceiling(domain: DigitDomain, scorer: Scorer, n: int, seed: int = 0) -> dict[str, float]:
-    """The scores of n real training images: what no model can be expected to beat."""
-    g = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(domain.train), generator=g)[:n]
-    return scorer(domain.train.images[chosen], domain.train.labels[chosen])
+def ceiling(domain: DigitDomain, scorer: Scorer, n: int, seeds: Sequence[int]) -> Scores:
+    """The scores of n real training images, drawn by each seed: no model can be expected to do
+    better."""
+    rows = []
+    for seed in seeds:
+        g = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(len(domain.train), generator=g)[:n]
+        rows.append(scorer(domain.train.images[chosen], domain.train.labels[chosen]))
+    return {score: [row[score] for row in rows] for score in rows[0]}
 
 
 def study(
     preset: str | Preset,
-    seeds: Sequence[int],
+    seeds: Mapping[float, Sequence[int]],
     *,
     source: str = "auto",
     n: int | None = None,
-    strengths: Sequence[float] = STRENGTHS,
+    strengths: dict[str, dict] | None = None,
     solver: dict | None = None,
     out: str | Path | None = None,
 ) -> Cells:
-    """Train one model for each p_drop and seed, sample and score it at each strength.
+    """Train one model for each p_drop and each of its seeds, sample and score it at each strength.
 
-    `n` samples a cell, by default as many as the preset's name asks for; `solver` holds
-    sample_digits' settings. Each model lies in `out/p{100 p_drop}-s{seed}` with its scores beside
-    it: what is finished there is taken up again, not made anew.
+    seeds: p_drop -> training seeds, which are the seeds of the samples too.
+    `n` samples a cell, by default as many as the preset's name asks for; `strengths` are named
+    `w` and `interval` of sample_digits (by default STRENGTHS), `solver` holds its other settings.
+    Each model lies in `out/p{100 p_drop}-s{seed}` with its scores beside it: what is finished
+    there is taken up again, not made anew.
     """
     name = preset if isinstance(preset, str) else "quick"
     preset = choose_preset(DIGIT_PRESETS, preset) if isinstance(preset, str) else preset
-    n, solver = n or SAMPLES[name], solver or {}
+    n, solver, strengths = n or SAMPLES[name], solver or {}, strengths or STRENGTHS
     domain = digits.load("mnistm", source)
-    scorer = Scorer.load(domain, n)
+    scorer = Scorer.load(domain.test.images, n)
     labels = torch.arange(10).repeat_interleave(n // 10)
+    base = Path(out) if out else run_folder("guidance", preset, domain)
     cells: Cells = {}
-    for p_drop in P_DROPS:
-        for seed in seeds:
-            folder = Path(out or runs_dir() / f"guidance-{name}") / f"p{100 * p_drop:g}-s{seed}"
+    for p_drop, its_seeds in seeds.items():
+        for seed in its_seeds:
+            folder = base / f"p{100 * p_drop:g}-s{seed}"
             this = replace(preset, p_drop=p_drop, train=replace(preset.train, seed=seed))
             train_digits(this, source=source, out=folder, resume=True)
             model, header = load_digit_unet(folder / "weights.safetensors")
-            for w in strengths:
-                asked = {"n": n, "images_seen": header["images_seen"], **solver}
-                scores = _kept(folder / f"w{w:g}.json", asked)
-                if scores is None:
-                    images = sample_digits(
-                        model, header, labels, range(n), w=w, seed=seed, progress=True, **solver
-                    )
-                    scores = scorer(images, labels)
-                    _keep(folder / f"w{w:g}.json", asked, scores)
-                cell = cells.setdefault((p_drop, w), {})
+            for strength, guidance in strengths.items():
+                options = {**guidance, **solver, "seed": seed}
+                scores = kept(
+                    folder / f"{strength.replace(' ', '')}.json",
+                    {"n": n, "images_seen": header["images_seen"], **options},
+                    partial(sampled_scores, model, header, labels, scorer, **options),
+                )
+                cell = cells.setdefault((p_drop, strength), {})
                 for key, value in scores.items():
                     cell.setdefault(key, []).append(value)
     return cells
 
 
-def _kept(file: Path, asked: dict) -> dict[str, float] | None:
-    """Scores of an earlier run that asked for the same, if there are any."""
-    if not file.is_file():
-        return None
-    kept = json.loads(file.read_text())
-    return kept["scores"] if kept["asked"] == asked else None
+def means(rows: dict[str, Scores]) -> dict[str, dict[str, float]]:
+    """row -> score -> mean over seeds."""
+    return {
+        row: {score: sum(values) / len(values) for score, values in scores.items()}
+        for row, scores in rows.items()
+    }
 
 
-def _keep(file: Path, asked: dict, scores: dict[str, float]) -> None:
+def as_metrics(rows: dict[str, Scores], n: int) -> dict[str, dict]:
+    """Entries "row: score" of a result file, each value of n samples."""
+    units = {"accuracy": "accuracy", "frechet": "distance", "kernel": "distance",
+             "evaluations": "number"}  # fmt: skip
+    entries = {}
+    for row, scores in rows.items():
+        for score, values in scores.items():
+            unit = units.get(score, "share")
+            counts = [value * n for value in values]
+            entry = accuracy_metric(counts, n) if unit == "accuracy" else metric(values, n, unit)
+            entries[f"{row}: {score}"] = entry
+    return entries
+
+
+def sampled_scores(
+    model: DigitNet, header: dict, labels: Tensor, scorer: Scorer, **options
+) -> dict[str, float]:
+    """Scores of one sample for each label (N,), drawn with sample_digits' `options`."""
+    images = sample_digits(model, header, labels, range(len(labels)), progress=True, **options)
+    return scorer(images, labels)
+
+
+def kept(file: Path, asked: dict, make: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """The scores in `file` if an earlier run asked for the same, else those of `make`, kept."""
+    asked = json.loads(json.dumps(asked))  # tuples become lists, as in the file
+    if file.is_file():
+        found = json.loads(file.read_text())
+        if found["asked"] == asked:
+            return found["scores"]
+    scores = make()
     with atomic_write(file) as part:
         part.write_text(json.dumps({"asked": asked, "scores": scores}, indent=1))
+    return scores

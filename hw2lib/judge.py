@@ -16,7 +16,7 @@ recorded accuracy is not quite blind; nothing else was chosen by test labels.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,6 +113,13 @@ class Judge(nn.Module):
         return torch.cat([self(x).argmax(1).cpu() for x in batches(images, batch, where)])
 
 
+def fresh(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A network whose first weights follow from the seed, whatever was drawn before."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return make().to(memory_format=torch.channels_last)
+
+
 def batches(images: Tensor, size: int, where: torch.device) -> Iterator[Tensor]:
     """Floats in [-1, 1], (up to `size`, 3, 28, 28), on the device `where`; images uint8 or float.
 
@@ -142,9 +149,7 @@ def train_judge(
     if preset not in PRESETS:
         raise UserError(f"preset {preset!r} is unknown; choose {' or '.join(PRESETS)}")
     cfg = config or TrainConfig(**{**vars(PRESETS[preset]), "seed": seed})
-    with torch.random.fork_rng():
-        torch.manual_seed(cfg.seed)
-        model = Judge().to(memory_format=torch.channels_last)
+    model = fresh(Judge, cfg.seed)
     where, digits = device(), domain.train
     images = digits.images.to(where)
 
@@ -158,7 +163,7 @@ def train_judge(
         x = x[:, order] * sign.to(where)
         return F.cross_entropy(net(x), digits.labels[index].to(where), label_smoothing=0.05)
 
-    fitted = fit(model, loss, cfg, out, resume=resume, label="judge")
+    fitted = fit(model, loss, cfg, out, resume=resume, label=KIND, identity=data_of(domain))
     judge, test = fitted.ema, domain.test
     accuracy = accuracy_metric([judge.predict(test.images) == test.labels])
     one_view = accuracy_metric([judge.predict_once(test.images) == test.labels])
@@ -174,14 +179,17 @@ def train_judge(
 def made_by(domain: DigitDomain, cfg: TrainConfig, fitted: Fitted) -> dict:
     """What a weights file's header says of its training: data, steps, seed, seconds."""
     return {
-        "domain": domain.name,
-        "source": domain.source,
-        "sha256": domain.sha256,
+        **data_of(domain),
         "steps": cfg.steps,
         "batch_size": cfg.batch_size,
         "seeds": [cfg.seed],
         "seconds": round(fitted.seconds, 1),
     }
+
+
+def data_of(domain: DigitDomain) -> dict:
+    """Which data: kept in the header, and in the checkpoint, which no other data may resume."""
+    return {"domain": domain.name, "source": domain.source, "sha256": domain.sha256}
 
 
 def load_judge(weights: str | Path | None = None) -> Judge:

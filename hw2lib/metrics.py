@@ -122,6 +122,11 @@ def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return ((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T).clip(0)
 
 
+def nearest_distances(x: torch.Tensor, others: torch.Tensor, chunk: int = 250) -> torch.Tensor:
+    """Euclidean distance (N,) of each row of x (N, D) to the nearest row of `others` (M, D)."""
+    return torch.cat([torch.cdist(part, others).amin(1) for part in x.split(chunk)])
+
+
 def _radii(x: np.ndarray, k: int) -> np.ndarray:
     """Squared distance (N,) of each row to its k-th nearest other row."""
     distances = _squared_distances(x, x)

@@ -9,6 +9,7 @@ with p a 28x28 crop of a photograph. As |p - 255 * ink| that is the published di
 from __future__ import annotations
 
 import numpy as np
+from tqdm import tqdm
 
 SIDE = 28
 
@@ -29,7 +30,9 @@ def blend(glyphs: np.ndarray, photos: list[np.ndarray], seed: int) -> tuple[np.n
     corner = begin + top * width + left  # index of each crop's upper left pixel
     row, column = np.arange(SIDE)[None, :, None], np.arange(SIDE)[None, None, :]
     images = np.empty((len(glyphs), 3, SIDE, SIDE), np.uint8)
-    for i in range(0, len(glyphs), 5000):  # in parts: the index array is large
+    for i in tqdm(
+        range(0, len(glyphs), 5000), "building MNIST-M", delay=2
+    ):  # in parts: the index array is large
         part = slice(i, i + 5000)
         index = corner[part, None, None] + row * width[part, None, None] + column
         images[part] = pixels[index].transpose(0, 3, 1, 2)

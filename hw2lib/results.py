@@ -14,6 +14,7 @@ import math
 import platform
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy
@@ -21,7 +22,9 @@ import torch
 import torchvision
 
 import hw2lib
-from hw2lib.paths import RESULTS, ROOT, UserError, atomic_write, build_dir
+from hw2lib.paths import RESULTS, ROOT, WEIGHTS, UserError, atomic_write, build_dir
+from hw2lib.readers import sha256
+from hw2lib.training import weights_header
 
 FIELDS = (
     "name", "preset", "data", "seeds", "device", "versions", "commit", "seconds", "metrics",
@@ -42,15 +45,20 @@ def record(
     seeds: list[int],
     seconds: float,
     metrics: dict[str, dict],
+    weights: Sequence[str | Path] = (),
     directory: str | Path | None = None,
 ) -> Path:
     """Write DIRECTORY/NAME.json (default: `local_dir()`) and return its path.
 
     data: {"source": ..., "sha256": {file: digest}}; metrics: entries of `metrics.accuracy_metric`
-    or `metrics.metric`. Device, versions and commit are added here. Raises UserError, before
-    anything is written, for a missing field or a number that is not finite; and for real data's
-    place in the report taken by the embedded stand-in (`directory=RESULTS`).
+    or `metrics.metric`; weights: the files of all networks that were loaded, whose digests join
+    those of the data. Device, versions and commit are added here. Raises UserError, before
+    anything is written, for a missing field or a number that is not finite; and in the report's
+    own folder (`directory=RESULTS`) for another preset than full, and for the embedded stand-in,
+    be it of this run or of the training of one of the weights files.
     """
+    if isinstance(data, dict) and "sha256" in data:
+        data = {**data, "sha256": {**data["sha256"], **weights_digests(weights)}}
     result = {
         "name": name,
         "preset": preset,
@@ -64,14 +72,34 @@ def record(
     }
     check(result, f"result {name}")
     directory = Path(directory) if directory else local_dir()
-    if directory.resolve() == RESULTS.resolve() and data["source"] == "embedded":
-        raise UserError(
-            f"result {name} was made from the embedded stand-in data; "
-            "the report's tables take course or public data only"
-        )
+    if directory.resolve() == RESULTS.resolve():
+        _fit_for_the_report(f"result {name}", preset, data["source"])
+        for file in weights:
+            header = weights_header(file)
+            source = header.get("data", header).get("source")
+            _fit_for_the_report(f"weights file {file}", header.get("preset"), source)
     with atomic_write(directory / f"{name}.json") as part:
         part.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return directory / f"{name}.json"
+
+
+def _fit_for_the_report(what: str, preset: str | None, source: str | None) -> None:
+    """UserError for another preset than full and for embedded data; None: its maker did not say."""
+    if preset not in ("full", None) or source == "embedded":
+        made = ", ".join(filter(None, [preset and f"preset {preset}", source and f"{source} data"]))
+        raise UserError(
+            f"{what} was made with {made}; the report takes preset full on course or public data"
+        )
+
+
+def weights_digests(files: Sequence[str | Path]) -> dict[str, str]:
+    """{name: sha256} of weights files, as result files have it: the shipped ones are named
+    weights/NAME, others by the file's own name."""
+    digests = {}
+    for file in map(Path, files):
+        shipped = file.resolve().parent == WEIGHTS.resolve()
+        digests[f"weights/{file.name}" if shipped else file.name] = sha256(file)
+    return digests
 
 
 def load(name: str, directory: str | Path | None = None) -> dict:

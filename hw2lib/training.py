@@ -25,7 +25,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hw2lib.paths import UserError, atomic_write, writable_dir
+from hw2lib.paths import WEIGHTS, UserError, atomic_write, writable_dir
 
 Loss = Callable[[nn.Module, int, torch.Generator], Tensor]
 
@@ -80,23 +80,20 @@ def device() -> torch.device:
 
 
 def mixed_precision(where: torch.device) -> torch.autocast:
-    """Autocast to bfloat16 on a GPU and on a processor whose AMX units multiply in it.
-
-    Elsewhere it does nothing: without such units bfloat16 is slower than float32.
-    """
-    fast = where.type == "cuda" or _has_amx()
-    return torch.autocast(where.type, torch.bfloat16, enabled=fast)
+    """Autocast to bfloat16 where that is fast; elsewhere it does nothing."""
+    return torch.autocast(where.type, torch.bfloat16, enabled=fast_bfloat16(where))
 
 
-def _has_amx() -> bool:
+def fast_bfloat16(where: torch.device) -> bool:
+    """Whether bfloat16 beats float32: on a GPU, and on a processor with AMX units for it."""
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch has none
-    return bool(capabilities.get("amx_bf16", False))
+    return where.type == "cuda" or bool(capabilities.get("amx_bf16", False))
 
 
 def training_layout(model: nn.Module) -> nn.Module:
     """`model` in the memory format that trains fastest: channels_last, but not under AMX, where
     the backward pass of convolutions is a fifth faster without it."""
-    amx = device().type == "cpu" and _has_amx()
+    amx = device().type == "cpu" and fast_bfloat16(device())
     return model.to(memory_format=torch.contiguous_format if amx else torch.channels_last)
 
 
@@ -132,12 +129,17 @@ def fit(
     *,
     resume: bool = False,
     label: str = "training",
+    identity: dict | None = None,
 ) -> Fitted:
     """Train `model` in place and keep `out/checkpoint.pt`; a finished run returns at once.
 
+    `identity` holds what makes the run what it is beside `cfg`, in JSON's types: digests of the
+    data, the architecture, settings of the loss. It is kept in the checkpoint.
+
     Errors: UserError when `out` already holds a run and `resume` is false, when its settings
-    differ from `cfg` (a constant run may go on for more steps), when the loss is no longer finite,
-    and, after saving, when the run is interrupted (SIGINT or SIGTERM).
+    differ from `cfg` (a constant run may go on for more steps) or its identity from `identity`,
+    when the loss is no longer finite, and, after saving, when the run is interrupted (SIGINT or
+    SIGTERM).
 
     Under torchrun or `accelerate launch` the first process keeps the checkpoint; after a resume
     the others draw anew, so only a run of one process is resumed exactly.
@@ -152,13 +154,18 @@ def fit(
     model.to(where).train()
     ema = copy.deepcopy(model).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay, betas=(0.9, 0.99)
+        model.parameters(),
+        lr=cfg.lr,
+        weight_decay=cfg.weight_decay,
+        betas=(0.9, 0.99),
+        fused=True,
     )
     # Each process draws its own batches.
     generator = torch.Generator().manual_seed(cfg.seed + 1_000_003 * rank)
     start, losses, before = 0, [], 0.0
+    identity = json.loads(json.dumps(identity or {}))  # tuples become lists, as in a file
     if file.exists():
-        start, losses, before = _restore(file, cfg, model, ema, optimizer, generator)
+        start, losses, before = _restore(file, cfg, identity, model, ema, optimizer, generator)
         if rank > 0:  # the checkpoint's generator is the first process's
             generator.manual_seed(cfg.seed + 1_000_003 * rank + 7_919 * start)
     net: nn.Module = model
@@ -172,6 +179,7 @@ def fit(
         if rank == 0:
             state = {
                 "config": asdict(cfg),
+                "identity": identity,
                 "step": step,
                 "model": model.state_dict(),
                 "ema": ema.state_dict(),
@@ -240,10 +248,13 @@ class _Stop:
             signal.signal(name, handler)
 
 
-def _restore(file, cfg, model, ema, optimizer, generator) -> tuple[int, list[float], float]:
+def _restore(
+    file, cfg, identity, model, ema, optimizer, generator
+) -> tuple[int, list[float], float]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
         old, new = dict(state["config"]), asdict(cfg)
+        old_identity = dict(state.get("identity", identity))  # older checkpoints have none
         done, losses, seconds = state["step"], state["losses"], state["seconds"]
     except Exception as error:
         raise UserError(
@@ -251,12 +262,8 @@ def _restore(file, cfg, model, ema, optimizer, generator) -> tuple[int, list[flo
             "delete it to start again"
         ) from None
     free = {"save_every_s"} | ({"steps"} if cfg.schedule == "constant" else set())
-    for key in old.keys() | new.keys():
-        if key not in free and old.get(key) != new.get(key):
-            raise UserError(
-                f"{file} was made with {key}={old.get(key)}, not {new.get(key)}; "
-                "resume with the same settings or name another folder"
-            )
+    _check_same(file, old | {key: new[key] for key in free}, new)
+    _check_same(file, old_identity, identity)
     if done > cfg.steps:
         raise UserError(f"{file} is at step {done} already, past steps={cfg.steps}; ask for more")
     try:
@@ -269,6 +276,17 @@ def _restore(file, cfg, model, ema, optimizer, generator) -> tuple[int, list[flo
     optimizer.load_state_dict(state["optimizer"])
     generator.set_state(state["generator"])
     return done, losses, seconds
+
+
+def _check_same(file: Path, old: dict, new: dict) -> None:
+    """UserError that names the first setting whose value is not that of the checkpoint."""
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            values = f"{key}={old.get(key)}, not {new.get(key)}"
+            raise UserError(
+                f"{file} was made with {values if len(values) < 120 else 'other ' + key}; "
+                "resume with the same settings or name another folder"
+            )
 
 
 # --- weights files -----------------------------------------------------------------------------
@@ -295,31 +313,52 @@ def save_weights(path: str | Path, state: dict[str, Tensor], config: dict) -> Pa
     return Path(path)
 
 
+def weights_header(path: str | Path) -> dict:
+    """What a weights file says of itself; {} for a file of another format, as UNet.pt."""
+    if Path(path).suffix != ".safetensors":
+        return {}
+    return _read_weights(path)[1]
+
+
 def load_weights(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict]:
     """Read (state dict in fp32, config) of a weights file made for the architecture `kind`."""
+    state, config = _read_weights(path)
+    if config.get("kind") != kind:
+        found = config.get("kind") or "an unknown architecture"
+        raise UserError(f"weights file {path} is for {found}; this command needs {kind}")
+    state = {key: v.float() if v.is_floating_point() else v for key, v in state.items()}
+    return state, config
+
+
+def _read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     path = Path(path)
+    if path.parent == WEIGHTS and not WEIGHTS.is_dir():
+        raise UserError(
+            f"{WEIGHTS} is missing; hw2lib works from a clone, `pip install -e .` there"
+        )
     if not path.is_file():
         raise UserError(f"weights file {path} does not exist; name a .safetensors file")
     try:
         with safe_open(path, "pt") as file:
             config = json.loads((file.metadata() or {}).get("config", "{}"))
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        kind_found = config.get("kind")
-    except (SafetensorError, struct.error, ValueError, OSError, AttributeError):
+        if not isinstance(config, dict):
+            raise ValueError
+    except (SafetensorError, struct.error, ValueError, OSError):
         raise UserError(
             f"weights file {path} is truncated or no safetensors file; copy it again"
         ) from None
-    if kind_found != kind:
-        found = kind_found or "an unknown architecture"
-        raise UserError(f"weights file {path} is for {found}; this command needs {kind}")
-    state = {key: v.float() if v.is_floating_point() else v for key, v in state.items()}
     return state, config
 
 
 def load_state(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> nn.Module:
-    """`load_state_dict(strict=True)` whose failure is one line that names the file."""
+    """`load_state_dict(strict=True)` whose failure is one line that names the file.
+
+    A model on the meta device takes the tensors of `state` as its own.
+    """
     try:
-        model.load_state_dict(state, strict=True)
+        empty = any(parameter.is_meta for parameter in model.parameters())
+        model.load_state_dict(state, strict=True, assign=empty)
     except (RuntimeError, AttributeError, TypeError):  # the latter two: keys that are no names
         raise UserError(
             f"weights file {path} is for another architecture than {type(model).__name__}; "

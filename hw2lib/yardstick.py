@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hw2lib.digits import DigitDomain, to_float
-from hw2lib.judge import batches, made_by
+from hw2lib.judge import batches, data_of, fresh, made_by
 from hw2lib.metrics import accuracy_metric, frechet_distance, kernel_distance, precision_recall
 from hw2lib.paths import WEIGHTS, UserError
 from hw2lib.training import TrainConfig, device, fit, load_state, load_weights, save_weights
@@ -81,9 +81,7 @@ def train_yardstick(
     if preset not in PRESETS:
         raise UserError(f"preset {preset!r} is unknown; choose {' or '.join(PRESETS)}")
     cfg = config or PRESETS[preset]
-    with torch.random.fork_rng():
-        torch.manual_seed(cfg.seed)
-        model = Yardstick().to(memory_format=torch.channels_last)
+    model = fresh(Yardstick, cfg.seed)
     where, digits = device(), domain.train
     images = digits.images.to(where)
 
@@ -94,7 +92,7 @@ def train_yardstick(
         error = F.mse_loss(painted, F.avg_pool2d(x, 4))
         return F.cross_entropy(logits, digits.labels[index].to(where)) + PAINTING * error
 
-    fitted = fit(model, loss, cfg, out, resume=resume, label=KIND)
+    fitted = fit(model, loss, cfg, out, resume=resume, label=KIND, identity=data_of(domain))
     net, test = fitted.ema.eval(), domain.test
     with torch.inference_mode():
         answers = [net(x) for x in batches(test.images, 500, where)]

@@ -55,6 +55,7 @@ def copy_book(to: Path, *, results: Path | None = None, stand_ins: bool = True) 
     shutil.copytree(ROOT / "book", to / "book", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "_config.yml", to)
     (to / "data").mkdir()
+    shutil.copy(ROOT / "data" / "report.json", to / "data")
     results = results or ROOT / "data" / "results"
     if results.is_dir():
         shutil.copytree(results, to / "data" / "results")

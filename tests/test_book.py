@@ -106,6 +106,14 @@ def test_the_role_reads_the_recorded_result(project):
     assert not page.warnings
 
 
+def test_the_report_role_reads_what_the_report_gives(project):
+    (project.top / "data").mkdir()
+    (project.top / "data" / "report.json").write_text('{"values": {"usps dann": 0.8272}}')
+    page = project.build("A {report}`usps dann` B")
+    assert "A 82.7 % B" in page.text and not page.warnings
+    assert "'adan': unknown; choose one of usps dann" in project.build("{report}`adan`").warnings
+
+
 def test_a_result_not_recorded_yet_says_so_and_how_to_make_it(project):
     page = project.build("{result}`digits:guided`\n\n```{results-table} digits\n```\n")
     command = hw2report.RESULTS["digits"]
@@ -155,6 +163,22 @@ def test_the_table_puts_this_machine_beside_the_recorded(project):
     assert "dann 46.5 % [44.1, 48.9] 33.3 % [44.1, 48.9] –" in page.text
     assert "to USPS: not recorded yet" in page.text
     assert not page.warnings
+
+
+def test_scores_stand_in_a_table_of_rows_by_scores(project):
+    scores = {"w = 0, all: accuracy": ACCURACY, "w = 0, all: norm": NORM, "w = 2: norm": NORM}
+    result_file(project.recorded, **scores, other=NORM)
+    table = "```{scores-table} dann-svhn\n"
+    page = project.build(table + ":titles: read rightly, length\n:corner: strength\n```\n")
+    assert "strength read rightly length" in page.text
+    assert "is 0.707 of 1" in project.build("is {result}`dann-svhn:w = 2: norm` of 1").text
+    assert "w = 0, all 46.5 % [44.1, 48.9] 0.707 w = 2 – 0.707" in page.text
+    assert not page.warnings
+    page = project.build(table + ":rows: w = 2; w = 0, all\n:scores: norm\n```\n")
+    assert "w = 2 0.707 w = 0, all 0.707" in page.text
+    for option, warning in ((":rows: w = 3", "no row 'w = 3'"), (":scores: n", "no score 'n'"),
+                            (":titles: a", "1 titles for 2 scores")):  # fmt: skip
+        assert warning in project.build(f"{table}{option}\n```").warnings
 
 
 def test_provenance_tells_all(project):

@@ -4,10 +4,13 @@ A new recording that contradicts a sentence fails here, and the sentence is what
 """
 
 import json
+import re
+from dataclasses import fields
 
 import pytest
 
-from hw2lib.paths import RESULTS
+from hw2lib.dann_inputs import Handling
+from hw2lib.paths import RESULTS, ROOT
 
 
 def recorded(name):
@@ -52,3 +55,32 @@ def test_a_face_moves_the_further_the_larger_eta_is():
 def test_adaptation_lies_between_source_and_target(target):
     of = recorded(f"dann-{target}")
     assert of["source_only"] < of["dann"] < of["target_only"]
+
+
+HANDLED = {
+    "zoom": "zoom", "aspect": "stretch", "rotation": "rotation", "shear": "shear",
+    "shift": "shift", "blur": "blur", "flip": "inverted|sign", "scale": "contrast",
+    "offset": "offset", "noise": "noise", "thickness": "thicker or thinner",
+    "neighbours": "neighbouring digits", "repaint": "repainted",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", ["book/dann.md", "notebooks/dann.ipynb"])
+def test_all_input_handling_is_named(file):
+    assert set(HANDLED) == {field.name for field in fields(Handling)}
+    text = (ROOT / file).read_text().replace("\\n", " ")
+    text = re.sub(r'[\s",]+', " ", text)
+    for name, word in HANDLED.items():
+        assert re.search(word, text), name
+
+
+def test_the_chapter_says_how_the_judge_reads_and_when_that_was_decided():
+    text = re.sub(r"\s+", " ", (ROOT / "book" / "cfdg.md").read_text())
+    assert "each picture and its negative" in text
+    assert "decided after its accuracy on test digits had been seen" in text
+
+
+@pytest.mark.parametrize("page", ["dann", "ddim", "index"])
+def test_no_accuracy_is_typed_by_hand(page):
+    """They come from data/results and data/report.json."""
+    assert not re.findall(r"\d+\.\d+ ?%", (ROOT / "book" / f"{page}.md").read_text())

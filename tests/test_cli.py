@@ -1,19 +1,23 @@
 """The console command: each command on tiny weights, and one clear line for each mistake."""
 
 import csv
+import signal
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
+import tqdm
 from PIL import Image
 
-from hw2lib import cli, dann, faces, judge
+from hw2lib import cli, dann, experiments, faces, judge, training
 from hw2lib.experiments import N_TRAIN_STEPS
 from hw2lib.face_unet import TINY, FaceUNet
+from hw2lib.paths import NOISE
 from hw2lib.training import save_weights
 from hw2lib.unet import DigitConfig, DigitUNet
 
+KINDS = {"digits": "digit_unet", "faces": "face_unet"}
 DIFFUSION = {"n_train_steps": N_TRAIN_STEPS, "prediction": "v"}
 
 
@@ -103,9 +107,86 @@ def test_weights_of_another_kind(capsys, weights, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
-@pytest.mark.parametrize("option, value", [("--per-digit", 0), ("--steps", -1), ("--seed", "x")])
-def test_values_out_of_range(capsys, tmp_path, option, value):
-    assert option in fails(capsys, "sample-digits", tmp_path / "o", option, value)
+@pytest.mark.parametrize(
+    "option, value, right",
+    [
+        ("--per-digit", 0, "a whole number from 1"), ("--steps", 0, "a whole number from 1"),
+        ("--steps", "x", "a whole number from 1"),
+        ("--seed", -1, "a whole number from 0 to 2^32 - 1"),
+        ("--seed", 2**32, "a whole number from 0 to 2^32 - 1"), ("--guidance", "nan", "a number"),
+        ("--guidance", "inf", "a number"),
+    ],
+)  # fmt: skip
+def test_values_out_of_range(capsys, tmp_path, option, value, right):
+    line = fails(capsys, "sample-digits", tmp_path / "o", f"{option}={value}")
+    assert f"{option}: {value} is not allowed; {right}" in line
+
+
+def test_a_sample_does_not_depend_on_how_many_are_asked_for(capsys, weights, tmp_path):
+    for count in (1, 2):
+        assert sample(capsys, weights, tmp_path / str(count), "--per-digit", count)[0] == 0
+    for digit in range(10):
+        one, two = (tmp_path / n / f"{digit}_001.png" for n in "12")
+        assert one.read_bytes() == two.read_bytes()
+    seconds = {f.read_bytes() for f in (tmp_path / "2").iterdir()}
+    assert len(seconds) == 20  # no noise comes twice
+
+
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("command", ["sample-digits", "sample-faces"])
+def test_an_interrupted_sampling_leaves_nothing(
+    capsys, weights, tmp_path, monkeypatch, command, name
+):
+    monkeypatch.setattr(experiments, command.replace("-", "_"), lambda *a, **k: raise_signal(name))
+    before = signal.getsignal(name)
+    out = tmp_path / "new" / "out"
+    file = weights / f"{command.split('-')[1]}.safetensors"
+    first = [NOISE, out] if command == "sample-faces" else [out]
+    status, _, err = run(capsys, command, *first, "--weights", file)
+    assert (status, err) == (130, "hw2: error: interrupted\n")
+    assert list(tmp_path.iterdir()) == [] and signal.getsignal(name) == before
+
+
+def raise_signal(name):
+    signal.raise_signal(name)
+    pytest.fail("the signal was lost")
+
+
+@pytest.mark.parametrize("kind", ["digits", "faces"])
+@pytest.mark.parametrize(
+    "architecture",
+    [{"widths": [7, 9]}, {"widths": [0, 0]}, {"widths": [-8, 16]}, {"widths": [10**9, 10**9]},
+     {"widths": "wide"}, {"widths": [16, 8.5]}, {"blocks": -1}, {"blocks": "x"},
+     {"blocks": [1] * 3}],
+)  # fmt: skip
+def test_weights_of_an_impossible_architecture(capsys, weights, tmp_path, kind, architecture):
+    state, header = training.load_weights(weights / f"{kind}.safetensors", KINDS[kind])
+    header["architecture"] |= architecture
+    file = save_weights(tmp_path / "w.safetensors", state, header)
+    first = [NOISE, tmp_path / "o"] if kind == "faces" else [tmp_path / "o"]
+    line = fails(capsys, f"sample-{kind}", *first, "--weights", file)
+    assert str(file) in line and "architecture" in line
+
+
+def test_a_library_without_its_clone_says_so(capsys, tmp_path, monkeypatch):
+    for module in (training, experiments):
+        monkeypatch.setattr(module, "WEIGHTS", tmp_path / "data" / "weights")
+    line = fails(capsys, "sample-digits", tmp_path / "o")
+    assert "hw2lib works from a clone, `pip install -e .` there" in line
+
+
+def test_the_bar_of_sampled_faces_moves_with_each_step(capsys, weights, tmp_path, monkeypatch):
+    bars = []
+
+    class Bar(tqdm.tqdm):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **{**options, "delay": 0})
+            bars.append(self)
+
+    monkeypatch.setattr(tqdm, "tqdm", Bar)
+    more = ("--weights", weights / "faces.safetensors", "--steps", 3)
+    assert run(capsys, "sample-faces", NOISE, tmp_path / "o", *more)[0] == 0
+    assert (bars[0].n, bars[0].total) == (12, 12)
 
 
 def test_steps_above_T(capsys, weights, tmp_path):
@@ -282,6 +363,8 @@ def test_judge_empty_folder(capsys, weights, tmp_path):
         (["train", "digits", "--set", "steps"], "key=value"),
         (["train", "dann", "--set", "stepz=4"], "steps"),
         (["train", "digits", "--data", "imagenet"], "embedded"),
+        (["train", "digits", "--target", "mars"], "--target is for dann alone"),
+        (["train", "dann", "--data", "embedded", "--set", "lr=-1"], "lr=-1.0 is out of range"),
         (["train", "planes"], "digits"),
         (["data", "fetch", "faces"], "CelebA"),
         (["nonsense"], "judge"),

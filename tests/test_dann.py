@@ -1,7 +1,9 @@
 """DANN: gradients' signs, input handling, exact resume, the three rows, `classify`."""
 
 import csv
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,10 +160,34 @@ def test_three_rows_are_picked_up_again_and_reported(small, tmp_path, monkeypatc
     assert "averaged teacher" in dann_report.describe(result)
     x, labels, names = dann_report.embedding_input(result, each=20)
     assert x.shape == (40, 256) and len(labels) == 40 and names[0] == "mnistm"
-    with pytest.raises(UserError, match="full and real data"):
+    with pytest.raises(UserError, match="takes preset full on course or public data"):
         dann_report.record(result, publish=True)
-    with pytest.raises(UserError, match="other settings"):
-        dann.run("usps", "quick", [0], tmp_path, steps=5, batch_size=8)
+    recorded = json.loads(dann_report.record(result).read_text())
+    assert recorded["preset"] == "quick, changed"
+    assert recorded["data"]["handling"]["source"]["zoom"] == [0.95, 1.5]
+    assert len(recorded["data"]["sha256"]["weights/dann-usps.safetensors"]) == 64
+    for change, words in (({"steps": 5}, "steps=4, not 5"), ({"lam": 0.2}, "lam=0.3, not 0.2")):
+        with pytest.raises(UserError, match=f"made with {words}"):
+            dann.run("usps", "quick", [0], tmp_path, **{**changes, **change})
+
+
+def test_a_row_is_not_resumed_on_other_data(small, tmp_path):
+    settings = {"steps": 2, "batch_size": 8}
+    dann.train_row("dann", *small, "quick", 0, tmp_path, **settings)
+    other = replace(small[1], sha256={"usps.bz2": "0" * 64})
+    with pytest.raises(UserError, match="made with other data") as error:
+        dann.train_row("dann", small[0], other, "quick", 0, tmp_path, resume=True, **settings)
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_that_never_began_is_not_in_the_way(small, tmp_path):
+    """Neither a setting that is refused nor a loss that runs away blocks the corrected command."""
+    with pytest.raises(UserError, match="lr=-1"):
+        dann.train_row("dann", *small, "quick", 0, tmp_path, steps=2, batch_size=8, lr=-1)
+    with pytest.raises(UserError, match="lower lr"):
+        dann.train_row("dann", *small, "quick", 0, tmp_path, steps=9, batch_size=8, lr=1e30)
+    assert list(tmp_path.iterdir()) == []
+    dann.train_row("dann", *small, "quick", 0, tmp_path, steps=2, batch_size=8)
 
 
 @pytest.mark.parametrize("row", dann.ROWS)
@@ -217,7 +243,11 @@ def test_source_row_learns(small, tmp_path):
         (lambda: dann.settings_for("quick", stesp=1), "setting 'stesp' is unknown"),
         (lambda: dann.settings_for("quick", steps="x"), "steps='x' is no int"),
         (lambda: dann.settings_for("quick", masks="maybe"), "masks='maybe' is no bool"),
-        (lambda: dann.settings_for("quick", form="other"), "form='other' is unknown"),
+        (lambda: dann.settings_for("quick", form="other"), "form=other is out of range"),
+        (lambda: dann.settings_for("quick", lr="-1"), "lr=-1.0 is out of range; a number above 0"),
+        (lambda: dann.settings_for("quick", lam="nan"), "lam=nan is out of range; a number from 0"),
+        (lambda: dann.settings_for("quick", decay="1"), "decay=1.0 is out of range"),
+        (lambda: dann.settings_for("quick", steps="0"), "steps=0 is out of range"),
         (lambda: dann.train_row("both", None, None), "row 'both' is unknown"),
         (lambda: dann_net.classify("x", "y", "mars"), "target 'mars' is unknown"),
     ],

@@ -367,6 +367,15 @@ def test_full_negative_guidance_is_the_unconditional_model():
     torch.testing.assert_close(d.guided(Label(), labels, -1.0, 10)(x, t), expected)
 
 
+@pytest.mark.parametrize(("t", "inside"), [(2, False), (3, True), (5, True), (6, False)])
+def test_guidance_acts_in_its_interval_alone(t, inside):
+    x, labels = normal(2, 3, 4, 4), torch.tensor([1, 2])
+    times = torch.full((2,), t)
+    found = d.guided(Label(), labels, 2.0, 10, (3, 5))(x, times)
+    everywhere = d.guided(Label(), labels, 2.0, 10)(x, times)
+    assert torch.equal(found, everywhere if inside else Label()(x, times, labels))
+
+
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
 def test_labels_are_dropped_one_by_one_at_the_rate_asked_for(p):
     labels = torch.arange(20_000) % 10

@@ -80,6 +80,17 @@ def test_augment_shifts_and_follows_the_generator(kind):
     assert torch.equal(digits.augment(images, torch.Generator(), shift=0), images)
 
 
+def test_exchanged_backgrounds_keep_the_digits_and_obey_the_recipe():
+    domain = digits.load("mnistm", "embedded").train
+    images, masks = domain.images[:40], domain.masks[:40]
+    mixed = digits.exchange_backgrounds(images, masks, torch.Generator().manual_seed(0))
+    again = digits.exchange_backgrounds(images, masks, torch.Generator().manual_seed(0))
+    assert torch.equal(mixed, again) and not torch.equal(mixed, images)
+    under = images ^ (masks * 255), mixed ^ (masks * 255)  # the backgrounds, digits taken off
+    rows = [sorted(map(bytes, x.flatten(1).numpy())) for x in under]
+    assert rows[0] == rows[1]  # the same backgrounds, each once, in another order
+
+
 def test_augment_moves_by_at_most_the_shift():
     images = torch.zeros(200, 1, 28, 28)
     images[:, :, 14, 14] = 1

@@ -156,7 +156,8 @@ def test_training_digits_on_embedded_data(tmp_path, capsys):
     assert "embedded stand-in, not the real data set" in capsys.readouterr().out.splitlines()[0]
     assert len(fitted.losses) == 3 and all(math.isfinite(v) for v in fitted.losses)
     model, found = load_digit_unet(tmp_path / "weights.safetensors")
-    architecture = {"widths": [8, 16], "blocks": 1, "c_condition": 16, "unfold": 2}
+    architecture = {"widths": [8, 16], "blocks": [1, 1], "c_condition": 16, "unfold": 2}
+    architecture["scaled"] = True
     assert found == header | {"architecture": architecture}
     assert (found["kind"], found["preset"], found["data"]["source"]) == (
         "digit_unet", "custom", "embedded",
@@ -228,6 +229,38 @@ def test_an_interrupted_training_resumes_to_the_same_bytes(tmp_path, monkeypatch
     whole, _ = train(preset, source="embedded", out=tmp_path / "whole", resume=True)
     assert len(calls) == 3 and fitted.losses == whole.losses
     assert same(fitted.ema, whole.ema) and same(fitted.model, whole.model)
+
+
+@pytest.mark.parametrize(("train", "preset"), [(train_digits, DIGITS), (train_faces, FACES)])
+def test_only_the_same_run_is_resumed(tmp_path, monkeypatch, train, preset):
+    """Another loss, architecture or data are refused though the training's settings agree."""
+    train(preset, source="embedded", out=tmp_path)
+    wider = replace(preset.model, widths=tuple(2 * w for w in preset.model.widths))
+    for other, words in ((replace(preset, min_snr=0.0), "min_snr=5.0, not 0.0"),
+                         (replace(preset, prediction="eps"), "prediction=v, not eps"),
+                         (replace(preset, model=wider), "other architecture")):  # fmt: skip
+        with pytest.raises(UserError, match=f"made with {words}") as caught:
+            train(other, source="embedded", out=tmp_path, resume=True)
+        one_line(caught)
+    module = experiments.digits if train is train_digits else experiments.faces
+    load = module.load
+    monkeypatch.setattr(module, "load", lambda *a: replace(load(*a), sha256={"x": "0" * 64}))
+    with pytest.raises(UserError, match="made with other data"):
+        train(preset, source="embedded", out=tmp_path, resume=True)
+
+
+def test_a_notebooks_run_folder_follows_from_preset_and_data():
+    """So that a changed preset or other data start a run in place of stopping the notebook."""
+    domain = experiments.digits.load("mnistm", "embedded")
+    first = experiments.run_folder("cfdg", "quick", domain)
+    assert first == experiments.run_folder("cfdg", DIGIT_PRESETS["quick"], domain)
+    others = [
+        experiments.run_folder("cfdg", replace(DIGIT_PRESETS["quick"], shift=1), domain),
+        experiments.run_folder("cfdg", "quick", replace(domain, sha256={"x": "0"})),
+        experiments.run_folder("cfdg", "quick", experiments.faces.load("embedded")),
+    ]
+    assert len({first, *others}) == 4
+    assert first.parent == experiments.runs_dir() and first.name.startswith("cfdg-")
 
 
 def test_images_are_shifted_in_training_where_that_is_asked_for(tmp_path, monkeypatch):

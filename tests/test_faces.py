@@ -101,8 +101,17 @@ def test_truncated_tar(folder, keep):
     make_tar(folder, {"0.png": os.urandom(5000)})
     path = folder / "faces/celeba64.tar"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=r"celeba64.tar"):
+    with pytest.raises(UserError, match=r"celeba64.tar") as error:
         faces.load()
+    one_line(error)
+
+
+def test_what_is_no_tar_is_one_line(folder):
+    """tarfile's own message has a line for each compression that it tried."""
+    (folder / "faces/celeba64.tar").write_bytes(b"no tar, and long enough to be one" * 100)
+    with pytest.raises(UserError, match=r"celeba64.tar is damaged \(") as error:
+        faces.load()
+    one_line(error)
 
 
 # --- noise ----------------------------------------------------------------------------------
@@ -145,6 +154,8 @@ BAD = {
     "flat": torch.zeros(1, 3, 0, 64),
     "integers": torch.zeros(1, 3, 64, 64, dtype=torch.int64),
     "infinite": torch.full((1, 3, 8, 8), torch.inf),
+    "sparse": torch.zeros(1, 3, 8, 8).to_sparse(),
+    "meta": torch.zeros(1, 3, 8, 8, device="meta"),
     "dictionary": {"noise": torch.zeros(1, 3, 64, 64)},
     "code": Code(),
 }

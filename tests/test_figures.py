@@ -79,8 +79,8 @@ def test_guidance_curve_shows_each_strength_and_the_real_images(seeds):
         )
 
     curves = {
-        "labels dropped": {0.0: pair(0.8, 0.6), 2.0: pair(0.6, 0.95)},
-        "labels kept": {0.0: pair(0.7, 0.7)},
+        "labels dropped": {"w = 0": pair(0.8, 0.6), "w = 2": pair(0.6, 0.95)},
+        "labels kept": {"w = 0": pair(0.7, 0.7)},
     }
     fig = figures.guidance_curve(curves, (0.85, 0.985), "recall")
     render(fig)
@@ -205,3 +205,23 @@ def test_architecture(monkeypatch, capsys):
     monkeypatch.setattr(figures.shutil, "which", lambda program: None)
     assert figures.architecture(model, torch.zeros(2, 4)) is None
     assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_solver_curve_has_a_line_for_each_solver_and_the_real_images():
+    families = {"DDIM": {10: 4.0, 20: 2.0}, "DDPM": {1000: 1.5}}
+    fig = figures.solver_curve(families, 0.5, "Fréchet distance")
+    render(fig)
+    ax = fig.axes[0]
+    assert [line.get_label() for line in ax.lines] == ["DDIM", "DDPM", "real images"]
+    assert ax.lines[0].get_xydata().tolist() == [[10, 4], [20, 2]]
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+
+
+def test_distance_histogram_shows_shares_over_common_bins():
+    distances = {"samples": torch.rand(50), "held out": 2 * torch.rand(200)}
+    fig = figures.distance_histogram(distances, "distance")
+    render(fig)
+    _, labels = fig.axes[0].get_legend_handles_labels()
+    assert labels == list(distances)
+    tops = [patch.get_xy()[:, 1].max() for patch in fig.axes[0].patches]
+    assert max(tops) < 1

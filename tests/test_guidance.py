@@ -5,12 +5,15 @@ import torch
 
 from hw2lib import digits, guidance
 from hw2lib.experiments import Preset
+from hw2lib.metrics import accuracy_metric, metric
 from hw2lib.paths import UserError
 from hw2lib.training import TrainConfig, load_weights
 from hw2lib.unet import DigitConfig
 from hw2lib.yardstick import Reference, Yardstick
 
-TINY = Preset(TrainConfig(steps=2, batch_size=4), DigitConfig((16, 16), 1, 16), "cosine")
+TINY = Preset(TrainConfig(steps=2, batch_size=4), DigitConfig((16, 16), (1, 1), 16), "cosine")
+P_DROPS = (0.0, 0.1)
+TWO = {"w = 0": {"w": 0.0}, "w = 1": {"w": 1.0, "interval": (100, 900)}}
 SCORES = {"accuracy", "frechet", "kernel", "precision", "recall", "spread"}
 
 
@@ -28,17 +31,17 @@ def domain():
 
 
 def study(out, seeds=(0, 1), **more):
-    options = {"source": "embedded", "n": 20, "strengths": (0.0, 1.0), "solver": {"n_steps": 2}}
-    return guidance.study(TINY, seeds, out=out, **{**options, **more})
+    options = {"source": "embedded", "n": 20, "strengths": TWO, "solver": {"n_steps": 2}}
+    return guidance.study(TINY, dict.fromkeys(P_DROPS, seeds), out=out, **{**options, **more})
 
 
 def test_every_cell_has_one_value_a_seed(tmp_path):
     cells = study(tmp_path)
-    assert cells.keys() == {(p, w) for p in guidance.P_DROPS for w in (0.0, 1.0)}
+    assert cells.keys() == {(p, w) for p in P_DROPS for w in TWO}
     for cell in cells.values():
         assert cell.keys() == SCORES
         assert all(len(values) == 2 for values in cell.values())
-    for p_drop in guidance.P_DROPS:
+    for p_drop in P_DROPS:
         for seed in (0, 1):
             _, header = load_weights(
                 tmp_path / f"p{100 * p_drop:g}-s{seed}" / "weights.safetensors", "digit_unet"
@@ -57,11 +60,13 @@ def test_what_is_finished_is_taken_up_and_other_settings_are_not_mixed_in(tmp_pa
         assert study(tmp_path, seeds=[0]) == first
         with pytest.raises(AssertionError, match="sampled again"):
             study(tmp_path, seeds=[0], solver={"n_steps": 3})
-    assert study(tmp_path, seeds=[0, 1])[0.1, 1.0]["recall"][0] == first[0.1, 1.0]["recall"][0]
+    assert (
+        study(tmp_path, seeds=[0, 1])[0.1, "w = 1"]["recall"][0] == first[0.1, "w = 1"]["recall"][0]
+    )
 
 
 def test_accuracy_counts_what_the_judge_reads(domain):
-    scorer = guidance.Scorer.load(domain, 50)
+    scorer = guidance.Scorer.load(domain.test.images, 50)
     images, labels = domain.test.images[:60], domain.test.labels[:60]
     right = scorer(images, labels)["accuracy"]
     wrong = scorer(images, (labels + 1) % 10)["accuracy"]
@@ -79,13 +84,24 @@ def test_real_images_against_themselves_are_a_perfect_model(domain, yardstick):
 
 
 def test_the_ceiling_draws_from_training_images(domain):
-    scorer = guidance.Scorer.load(domain, 50)
-    a, b = (guidance.ceiling(domain, scorer, 50, seed) for seed in (0, 0))
+    scorer = guidance.Scorer.load(domain.test.images, 50)
+    a, b = (guidance.ceiling(domain, scorer, 50, [seed]) for seed in (0, 0))
     assert a == b
     assert a.keys() == SCORES
-    assert a != guidance.ceiling(domain, scorer, 50, 1)
+    both = guidance.ceiling(domain, scorer, 50, [0, 1])
+    assert all(values[0] == a[score][0] and len(values) == 2 for score, values in both.items())
+    assert any(values[0] != values[1] for values in both.values())
+
+
+def test_scores_become_entries_of_a_result_file():
+    rows = {"w = 1, all": {"accuracy": [0.5, 0.75], "recall": [0.5, 0.75], "kernel": [1.0, 1.0]}}
+    entries = guidance.as_metrics(rows, 20)
+    assert list(entries) == [f"w = 1, all: {key}" for key in ("accuracy", "recall", "kernel")]
+    assert entries["w = 1, all: accuracy"] == accuracy_metric([10, 15], 20)
+    assert entries["w = 1, all: recall"] == metric([0.5, 0.75], 20, "share")
+    assert entries["w = 1, all: kernel"]["unit"] == "distance"
 
 
 def test_unknown_names_are_one_line(tmp_path):
     with pytest.raises(UserError, match="preset 'slow' is unknown"):
-        guidance.study("slow", [0], out=tmp_path)
+        guidance.study("slow", {0.1: [0]}, out=tmp_path)

@@ -93,6 +93,13 @@ def test_same_seed_same_weights_and_test_labels_choose_nothing(trained, domain, 
     assert b.config["test_accuracy"]["mean"] < 0.1 < a.config["test_accuracy"]["mean"]
 
 
+def test_a_run_is_not_resumed_on_other_data(trained, domain):
+    other = dataclasses.replace(domain, sha256={"x": "0" * 64})
+    with pytest.raises(UserError, match="made with (other )?sha256") as error:
+        judge.train_judge(other, trained.parent, config=SHORT, resume=True)
+    assert "\n" not in str(error.value)
+
+
 def test_bad_preset_and_weights(domain, tmp_path):
     with pytest.raises(UserError, match="quick or full"):
         judge.train_judge(domain, tmp_path, preset="ful")

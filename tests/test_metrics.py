@@ -146,6 +146,17 @@ def test_precision_and_recall_against_scikit_learn(k):
     assert recall == pytest.approx(reference_precision(fake, real, k))
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_nearest_distances_are_scikit_learns(chunk):
+    g = torch.Generator().manual_seed(0)
+    x, others = (torch.randn(n, 5, generator=g) for n in (20, 31))
+    x[3] = others[8]
+    expected, _ = NearestNeighbors(n_neighbors=1).fit(others.numpy()).kneighbors(x.numpy())
+    found = metrics.nearest_distances(x, others, chunk)
+    np.testing.assert_allclose(found.numpy(), expected[:, 0], atol=2e-3)
+    assert found.shape == (20,)
+
+
 def test_precision_sees_quality_and_recall_variety():
     rng = np.random.default_rng(4)
     real = rng.normal(size=(500, 2))

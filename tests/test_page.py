@@ -43,9 +43,10 @@ def chromium(tmp_path_factory):
     window.close()
 
 
+@pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("page", PAGES)
-def test_page_asks_only_this_server_and_has_no_errors(site, chromium, page):
-    chromium.view(1280)
+def test_page_asks_only_this_server_and_has_no_errors(site, chromium, page, dark):
+    chromium.view(1280, dark=dark)
     chromium.open(f"{site.url}{page}.html")
     asked = chromium.requests()
     assert any(address.endswith("custom.css") for address in map(_bare, asked))
@@ -57,7 +58,7 @@ def _bare(address: str) -> str:
     return address.split("?")[0]
 
 
-@pytest.mark.parametrize("page", ["cfdg", "ddim", "dann", "provenance"])
+@pytest.mark.parametrize("page", ["cfdg", "ddim", "dann", "provenance", "executed/cfdg"])
 def test_formulas_are_drawn(site, chromium, page):
     chromium.view(1280)
     chromium.open(f"{site.url}{page}.html")

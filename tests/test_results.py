@@ -1,5 +1,6 @@
 """Result files are whole, complete and finite, or they are not written."""
 
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from hw2lib import paths, results
 from hw2lib.metrics import accuracy_metric, metric
 from hw2lib.paths import UserError
+from hw2lib.training import save_weights
 
 
 def arguments(**changes):
@@ -104,12 +106,46 @@ def test_one_seed_of_a_distance_has_no_interval(tmp_path):
     assert results.load("digits", tmp_path)["metrics"]["frechet"]["low"] is None
 
 
-def test_embedded_data_never_enter_the_report(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
-    embedded = arguments(data={"source": "embedded", "sha256": {}})
-    with pytest.raises(UserError, match="embedded"):
-        results.record("digits", **embedded, directory=tmp_path)
-    assert results.record("digits", **embedded, directory=tmp_path / "own").is_file()
+EMBEDDED = {"source": "embedded", "sha256": {}}
+UNFIT = {
+    "quick preset": ({"preset": "quick"}, {}),
+    "another preset": ({"preset": "full, changed"}, {}),
+    "embedded data": ({"preset": "full", "data": EMBEDDED}, {}),
+    "quick weights": ({"preset": "full"}, {"preset": "quick", "data": {"source": "public"}}),
+    "changed weights": ({"preset": "full"}, {"preset": "custom"}),
+    "embedded weights": ({"preset": "full"}, {"preset": "full", "data": EMBEDDED}),
+    "embedded judge": ({"preset": "full"}, {"source": "embedded"}),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_only_the_full_preset_on_real_data_enters_the_report(case, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "report")
+    changes, header = UNFIT[case]
+    file = save_weights(tmp_path / "w.safetensors", {}, {"kind": "digit_unet", **header})
+    unfit = arguments(**changes, weights=[file])
+    with pytest.raises(UserError, match="takes preset full on course or public data") as error:
+        results.record("digits", **unfit, directory=results.RESULTS)
+    assert "\n" not in str(error.value)
+    assert not results.RESULTS.exists()
+    assert results.record("digits", **unfit, directory=tmp_path / "own").is_file()
+
+
+def test_a_result_names_the_weights_it_was_made_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "report")
+    monkeypatch.setattr(results, "WEIGHTS", tmp_path / "weights")
+    header = {"kind": "digit_unet", "preset": "full", "data": {"source": "public"}}
+    ours = save_weights(tmp_path / "weights" / "digits.safetensors", {}, header)
+    theirs = tmp_path / "UNet.pt"
+    theirs.write_bytes(b"not ours, so without a header")
+    good = arguments(preset="full", weights=[ours, theirs])
+    results.record("digits", **good, directory=results.RESULTS)
+    digests = results.load("digits", results.RESULTS)["data"]["sha256"]
+    assert digests == {
+        "usps.bz2": "00",
+        "weights/digits.safetensors": hashlib.sha256(ours.read_bytes()).hexdigest(),
+        "UNet.pt": hashlib.sha256(theirs.read_bytes()).hexdigest(),
+    }
 
 
 def test_load_missing_truncated_and_incomplete(tmp_path):

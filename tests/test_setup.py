@@ -1,5 +1,6 @@
 """The set-up: the lock, environment.yml, versions, and what must never be committed."""
 
+import ast
 import json
 import re
 import subprocess
@@ -78,3 +79,34 @@ def test_notebooks_are_stripped_and_narrow(name):
             assert len(line) <= 78, line
     tags = [cell["metadata"].get("tags", []) for cell in code]
     assert sum("parameters" in t for t in tags) == 1
+
+
+def code_of(name: str) -> list:
+    """(tags, source) of each code cell."""
+    book = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())
+    return [(cell["metadata"].get("tags", []), "".join(cell["source"]))
+            for cell in book["cells"] if cell["cell_type"] == "code"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["cfdg", "ddim", "dann"])
+def test_notebooks_parameters_are_typed_and_commented_and_their_cells_short(name):
+    for tags, source in code_of(name):
+        lines = source.splitlines()
+        assert len(lines) < 25, source
+        if "parameters" in tags:
+            for line in lines:
+                assert re.fullmatch(r"[a-z_]+: (str|int|float|bool) = .+  # .+", line), line
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 10, node.name
+
+
+@pytest.mark.parametrize("name", ["cfdg", "ddim"])
+def test_notebooks_record_with_the_weights_they_loaded(name):
+    """Else a quick or embedded model's numbers could enter the report: see results.record."""
+    nodes = [node for _, source in code_of(name) for node in ast.walk(ast.parse(source))]
+    calls = [node for node in nodes if isinstance(node, ast.Call)
+             and ast.unparse(node.func) == "results.record"]  # fmt: skip
+    assert calls
+    for call in calls:
+        assert "weights" in {keyword.arg for keyword in call.keywords}

@@ -53,6 +53,22 @@ def one_line(caught) -> str:
     return text
 
 
+# --- precision -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("units", [False, True])
+def test_bfloat16_only_where_the_processor_has_units_for_it(monkeypatch, units):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units}, raising=False)
+    cpu, net = torch.device("cpu"), network()
+    with training.mixed_precision(cpu):
+        y = net[0](torch.zeros(1, 1, 8, 8))
+    assert y.dtype == (torch.bfloat16 if units else torch.float32)
+    weight = training.training_layout(net)[0].weight
+    assert weight.dtype == torch.float32
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # torch 2.11
+    assert not training.fast_bfloat16(cpu) and training.fast_bfloat16(torch.device("cuda"))
+
+
 # --- resuming ------------------------------------------------------------------------------------
 
 
@@ -201,6 +217,27 @@ def test_resuming_another_architecture_is_one_line(tmp_path):
     fit(network(), loss, CFG, tmp_path)
     with pytest.raises(UserError, match="another architecture") as caught:
         fit(nn.Conv2d(1, 1, 3), loss, CFG, tmp_path, resume=True)
+    assert "checkpoint.pt" in one_line(caught)
+
+
+IDENTITY = {"data": {"a.npz": "0" * 64}, "widths": (8, 16), "min_snr": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"data": {"a.npz": "1" * 64, "b.npz": "2" * 64}}, "other data"),
+        ({"widths": (8, 32)}, r"widths=\[8, 16\], not \[8, 32\]"),
+        ({"min_snr": 0.0}, "min_snr=5.0, not 0.0"),
+        ({"shift": 2}, "shift=None, not 2"),
+    ],
+)
+def test_resuming_what_is_another_run_is_one_line(tmp_path, changed, words):
+    """Other data, another architecture, another loss: none of them shows in `cfg`."""
+    fit(network(), loss, CFG, tmp_path, identity=IDENTITY)
+    fit(network(), loss, CFG, tmp_path, identity=IDENTITY, resume=True)
+    with pytest.raises(UserError, match=f"made with {words}; resume with the same") as caught:
+        fit(network(), loss, CFG, tmp_path, identity=IDENTITY | changed, resume=True)
     assert "checkpoint.pt" in one_line(caught)
 
 

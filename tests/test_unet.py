@@ -16,8 +16,8 @@ from hw2lib.unet import (
 
 CONFIGS = [
     DigitConfig(widths=(8, 16), c_condition=16),
-    DigitConfig(widths=(8, 24), blocks=2, c_condition=8),
-    DigitConfig(widths=(16, 16), blocks=3, c_condition=32),
+    DigitConfig(widths=(8, 24), blocks=(2, 1), c_condition=8),
+    DigitConfig(widths=(16, 16), blocks=(1, 3), c_condition=32),
     DigitConfig(widths=(8, 16), c_condition=8, unfold=1),
 ]
 

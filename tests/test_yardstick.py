@@ -113,6 +113,13 @@ def test_the_held_images_follow_from_the_seed():
 # --- weights --------------------------------------------------------------------------------
 
 
+def test_a_run_is_not_resumed_on_other_data(trained, domain):
+    other = dataclasses.replace(domain, sha256={"x": "0" * 64})
+    with pytest.raises(UserError, match="made with (other )?sha256") as error:
+        yardstick.train_yardstick(other, trained.parent, config=SHORT, resume=True)
+    assert "\n" not in str(error.value)
+
+
 def test_bad_preset_and_weights(domain, tmp_path):
     with pytest.raises(UserError, match="quick or full"):
         yardstick.train_yardstick(domain, tmp_path, preset="ful")

@@ -2,8 +2,11 @@
 
 - role       {result}`dann-svhn:dann`        46.5 % [44.1, 48.9]
              {result}`dann-svhn:dann:mean`   46.5 %      (or low, high, n, unit, values)
+- role       {report}`guided`              99.5 %, of the report being reproduced (data/report.json)
 - directive  {results-table} NAME ...        rows = metrics, columns = files, with this machine's
              options: rows, labels, columns  values (build/results) beside the recorded ones
+- directive  {scores-table} NAME        metrics called "row: score" as a table of rows by scores
+             options: rows (between them ;), scores, titles, corner
 - directive  {provenance}                    what made each result file and each weights file
 
 Recorded results lie in data/results, this machine's in HW2_BUILD/results or build/results. A result
@@ -40,6 +43,8 @@ NOTEBOOKS = {
 }
 RESULTS = {
     "digits": NOTEBOOKS["cfdg"],
+    "digits-guidance": NOTEBOOKS["cfdg"],
+    "digits-steps": NOTEBOOKS["cfdg"],
     "faces": NOTEBOOKS["ddim"],
     "dann-svhn": NOTEBOOKS["dann-svhn"],
     "dann-usps": NOTEBOOKS["dann-usps"],
@@ -157,7 +162,7 @@ class ResultRole(SphinxRole):
             return [nodes.literal("", self.text)], []
 
     def number(self) -> list[nodes.Node]:
-        parts = self.text.split(":")
+        parts = re.split(":(?! )", self.text)  # ": " is part of a metric's name
         if len(parts) not in (2, 3):
             raise Mistake("write NAME:METRIC or NAME:METRIC:FIELD")
         result = read(self.env, parts[0])
@@ -169,6 +174,21 @@ class ResultRole(SphinxRole):
             raise Mistake(f"no metric {parts[1]!r} in {parts[0]}.json; it has {known}")
         text = formatted(entry, parts[2] if len(parts) == 3 else None)
         return [nodes.inline("", text, classes=["hw2-number"])]
+
+
+class ReportRole(SphinxRole):
+    """{report}`NAME`: an accuracy that the report being reproduced gives."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        path = root(self.env) / "data" / "report.json"
+        self.env.note_dependency(str(path))
+        values = json.loads(path.read_text(encoding="utf-8"))["values"]
+        if self.text not in values:
+            logger.warning("report %r: unknown; choose one of %s", self.text, ", ".join(values),
+                           location=self.get_location())  # fmt: skip
+            return [nodes.literal("", self.text)], []
+        text = with_unit(number(values[self.text], "accuracy"), "accuracy")
+        return [nodes.inline("", text, classes=["hw2-number"])], []
 
 
 # --- tables ---------------------------------------------------------------------------------
@@ -264,6 +284,37 @@ class ResultsTable(Reported):
         return [nodes.inline("", formatted(entry), classes=["hw2-number"])]
 
 
+class ScoresTable(Reported):
+    """{scores-table} NAME : recorded metrics called "row: score", a row for each row."""
+
+    required_arguments = 1
+    option_spec: ClassVar = {
+        "rows": lambda text: [part.strip() for part in text.split(";") if part.strip()],
+        "scores": _list,
+        "titles": _list,
+        "corner": str,
+    }
+
+    def content_nodes(self) -> list[nodes.Node]:
+        name = self.arguments[0]
+        result = read(self.env, name)
+        if result is None:
+            return [nodes.paragraph("", "", *missing(name))]
+        pairs = [key.rsplit(": ", 1) for key in result["metrics"] if ": " in key]
+        rows = self.options.get("rows") or list(dict.fromkeys(row for row, _ in pairs))
+        scores = self.options.get("scores") or list(dict.fromkeys(score for _, score in pairs))
+        titles = self.options.get("titles") or scores
+        if len(titles) != len(scores):
+            raise Mistake(f"{len(titles)} titles for {len(scores)} scores")
+        for known, asked in ((0, rows), (1, scores)):
+            for one in asked:
+                if one not in {pair[known] for pair in pairs}:
+                    raise Mistake(f"{name}.json has no {('row', 'score')[known]} {one!r}")
+        body = [[row, *[ResultsTable.cell(result, f"{row}: {score}") for score in scores]]
+                for row in rows]  # fmt: skip
+        return [table([self.options.get("corner", ""), *titles], body)]
+
+
 class Provenance(Reported):
     """{provenance}: what made each result file, and each weights file in data/weights."""
 
@@ -343,7 +394,9 @@ def check_notebooks(app: Sphinx) -> None:
 
 def setup(app: Sphinx) -> dict:
     app.add_role("result", ResultRole())
+    app.add_role("report", ReportRole())
     app.add_directive("results-table", ResultsTable)
+    app.add_directive("scores-table", ScoresTable)
     app.add_directive("provenance", Provenance)
     app.connect("builder-inited", check_notebooks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,98 @@
+"""Two questions to a digit model: how few steps will do, and does it copy?
+
+`solver_study` scores samples of three solvers against the network evaluations they took, `copies`
+looks for the nearest training image of each sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hw2lib.diffusion import time_steps
+from hw2lib.digits import DigitDomain, to_float
+from hw2lib.experiments import DigitNet
+from hw2lib.guidance import Scorer, Scores, sampled_scores
+from hw2lib.metrics import nearest_distances
+from hw2lib.yardstick import Yardstick
+
+SOLVER_CASES = {  # name -> (solver, steps); DDPM takes all T whatever is asked for
+    **{f"DDIM, {n} steps": ("ddim", n) for n in (5, 10, 20, 50, 100)},
+    **{f"DPM-Solver++(2M), {n} steps": ("dpmpp", n) for n in (5, 10, 20, 50)},
+    "DDPM, all 1000 steps": ("ddpm", 1000),
+}
+
+
+def evaluations(
+    n_train: int, n_steps: int, w: float, interval: tuple[int, int] | None = None
+) -> int:
+    """Passes of the network for one sample: two at each guided time step, one at the others."""
+    first, last = interval or (0, n_train)
+    times = time_steps(n_train, n_steps)
+    return len(times) + sum(first <= t <= last for t in times) * (w != 0)
+
+
+def solver_study(
+    model: DigitNet,
+    header: dict,
+    scorer: Scorer,
+    n: int,
+    *,
+    guidance: dict,
+    cases: dict[str, tuple[str, int]] = SOLVER_CASES,
+    seed: int = 0,
+) -> dict[str, Scores]:
+    """case -> scores of n samples from the same noises, with the evaluations each one took.
+
+    guidance: `w` and `interval` of sample_digits.
+    """
+    labels = torch.arange(10).repeat_interleave(n // 10)
+    rows = {}
+    for name, (solver, n_steps) in cases.items():
+        options = {**guidance, "n_steps": n_steps, "solver": solver, "seed": seed}
+        taken = evaluations(header["n_train_steps"], n_steps, **guidance)
+        scores = sampled_scores(model, header, labels, scorer, **options)
+        rows[name] = {score: [value] for score, value in {"evaluations": taken, **scores}.items()}
+    return rows
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Distances to the nearest training image, root mean square over pixels in [-1, 1], and how
+    often a sample lies nearer to training images than to as many held-out ones."""
+
+    samples: Tensor  # (N,)
+    held_out: Tensor  # (M,), of real test images, which no model has seen
+    nearer_in_pixels: float  # share of samples; .5: training images are no nearer than others
+    nearer_in_features: float  # the same in the yardstick's features
+
+
+def copies(samples: Tensor, domain: DigitDomain, yardstick: Yardstick, seed: int = 0) -> Copies:
+    """Do `samples` (N, 3, 28, 28) uint8 repeat training images? (After Meehan et al. 2020.)
+
+    The nearest of all training images is always nearer than the nearest of fewer test images, so
+    the shares compare with a random choice of the training images, as many as there are held out.
+    """
+    train, test = domain.train.images, domain.test.images
+    g = torch.Generator().manual_seed(seed)
+    held = torch.randperm(len(test), generator=g)[: len(samples)]
+    few = torch.randperm(len(train), generator=g)[: len(test)]
+    n_pixels = samples[0].numel()
+
+    def pixels(images: Tensor) -> Tensor:
+        return to_float(images).flatten(1) / n_pixels**0.5
+
+    def nearer(embed) -> float:
+        x = embed(samples)
+        to_train, to_test = (nearest_distances(x, embed(y)) for y in (train[few], test))
+        return (to_train < to_test).double().mean().item()
+
+    every = pixels(train)
+    return Copies(
+        nearest_distances(pixels(samples), every),
+        nearest_distances(pixels(test[held]), every),
+        nearer(pixels),
+        nearer(yardstick.embed),
+    )

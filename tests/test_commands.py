@@ -1,0 +1,105 @@
+"""Commands as real processes: papermill with wrong parameters, a training that is interrupted."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from hw2lib import cli
+from hw2lib.paths import ROOT
+from hw2lib.training import load_weights
+
+
+def environment(folder):
+    return {**os.environ, "HW2_BUILD": str(folder / "build"), "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("notebook", "name", "value", "line"),
+    [
+        ("dann", "target", "mars", "parameter target='mars' is not allowed; choose 'svhn' or"),
+        ("dann", "targte", "usps", "parameter 'targte' is unknown; there are target, preset"),
+        ("cfdg", "preset", "fast", "parameter preset='fast' is not allowed; choose 'quick' or"),
+    ],
+)
+def test_papermill_stops_at_a_wrong_parameter_in_any_folder(tmp_path, notebook, name, value, line):
+    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / f"{notebook}.ipynb"),
+               "out.ipynb", "-p", name, value]  # fmt: skip
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"UserError: {line}")
+    assert "hw2lib/parameters.py" not in done.stderr  # no traceback into the library
+
+
+def test_a_terminated_training_goes_on_to_the_same_bytes(tmp_path):
+    """`hw2 train digits` as a process that gets SIGTERM; the whole run and the rest run here."""
+    few = ["train", "digits", "--data", "embedded", "--set", "steps=60", "batch_size=4"]
+    cut = tmp_path / "cut"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hw2lib.cli", *few, "save_every_s=0", "--out", str(cut)],
+        env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        while not (cut / "checkpoint.pt").exists() and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 2
+    assert "of 60; the checkpoint is" in err.splitlines()[-1] and "--resume" in err
+    assert not (cut / "weights.safetensors").exists()
+    assert cli.main([*few, "--out", str(tmp_path / "whole")]) == 0
+    assert cli.main([*few, "--out", str(cut), "--resume"]) == 0
+    a, b = (load_weights(tmp_path / n / "weights.safetensors", "digit_unet")[0]
+            for n in ("whole", "cut"))  # fmt: skip
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_the_report_follows_hw2_build_and_the_data_at_hand(tmp_path):
+    """A dry run names outputs in HW2_BUILD; data.txt is written anew for other data only."""
+    (tmp_path / "data").mkdir()
+    variables = {**environment(tmp_path), "HW2_DATA": str(tmp_path / "data")}
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "-n", "--directory", str(ROOT),
+               "-s", str(ROOT / "Snakefile"), "--", "report"]  # fmt: skip
+
+    def dry_run():
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    assert f"{tmp_path}/build/papermill/dann-svhn.ipynb" in dry_run()
+    status = tmp_path / "build" / "data.txt"
+    assert "mnistm   embedded" in status.read_text()
+    first = status.stat().st_mtime_ns
+    dry_run()
+    assert status.stat().st_mtime_ns == first
+    (tmp_path / "data" / "faces").mkdir()
+    (tmp_path / "data" / "faces" / "celeba64.tar").touch()
+    dry_run()
+    assert status.stat().st_mtime_ns > first
+
+
+def test_make_clean_removes_what_is_made_and_no_more(tmp_path):
+    for name in ("results/a.json", "cache/b", "mine.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    variables = {**os.environ, "HW2_BUILD": str(tmp_path)}
+    done = subprocess.run(["make", "clean"], cwd=tmp_path, env=variables, capture_output=True)
+    assert done.returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", "Makefile"}
