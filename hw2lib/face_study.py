@@ -128,13 +128,7 @@ class Sampler:
             with np.load(file, allow_pickle=False) as kept:
                 images = kept["images"]
                 self.spared += float(kept["seconds"])
-        except (
-            OSError,
-            EOFError,
-            ValueError,
-            KeyError,
-            BadZipFile,
-        ):  # not there, or damaged: make it
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile):  # not there, or damaged
             began = time.perf_counter()
             images = make().half().numpy()
             seconds = time.perf_counter() - began

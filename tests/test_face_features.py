@@ -8,7 +8,6 @@ import torch
 from hw2lib import embedded, face_features, faces
 from hw2lib.digits import to_float
 from hw2lib.face_study import blurred
-from hw2lib.metrics import frechet_distance
 from hw2lib.paths import WEIGHTS, UserError
 from hw2lib.training import TrainConfig, save_weights
 
@@ -98,13 +97,14 @@ def test_an_unknown_preset_is_one_line(drawn, tmp_path):
 
 
 def test_the_shipped_weights_see_blur():
-    """Drawn faces and the same a little softer are farther apart than two halves of them."""
+    """From the features of a face blurred by one pixel less texture is read, for every face."""
     eye = face_features.load_features()
     assert eye.config["texture_explained"] > 0.3 and eye.config["found_again"] > 0.5
     assert eye.config["source"] == "public" and SHIPPED.stat().st_size < 2 * 2**20
-    sharp = torch.from_numpy(embedded.faces(128))
-    real, soft = eye.embed(sharp), eye.embed(blurred(sharp))
-    assert frechet_distance(real, soft) > 2 * frechet_distance(real[::2], real[1::2])
+    sharp = torch.from_numpy(embedded.faces(40))
+    with torch.inference_mode():
+        strength = [eye.texture(eye.embed(x)).mean(1) for x in (sharp, blurred(sharp))]
+    assert (strength[0] > strength[1]).all()
 
 
 def test_the_shipped_weights_never_saw_the_held_out_faces():
