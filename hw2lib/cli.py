@@ -68,6 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--target", help="svhn (default) | usps | mnistm; for dann")
     train.add_argument("--data", default="auto", help="auto | course | public | embedded")
     train.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    train.add_argument("--warm-start", type=Path, metavar="FILE",
+                       help="weights to begin with; for faces")  # fmt: skip
     train.add_argument("--out", type=Path, help="folder of the run; default build/runs/...")
     train.set_defaults(run=train_command)
 
@@ -81,9 +83,10 @@ def build_parser() -> argparse.ArgumentParser:
     digits.set_defaults(run=sample_digits_command)
 
     faces = commands.add_parser("sample-faces", help="write 00.png for 00.pt, ...")
-    faces.add_argument("noise_dir", type=Path)
+    faces.add_argument("noise_dir", type=Path, help="folder with 00.pt ..; `course`: HW2_DATA's")
     faces.add_argument("out", type=Path)
-    faces.add_argument("--weights", type=Path, help="the course's UNet.pt or a .safetensors")
+    faces.add_argument("--weights", type=Path, help="the course's UNet.pt or a .safetensors;"
+                       " default: UNet.pt beside the noise folder, else the shipped")  # fmt: skip
     faces.add_argument("--eta", type=float, default=0.0)
     faces.add_argument("--steps", type=_positive, default=50)
     faces.add_argument("--seed", type=_seed, default=0, help="of the noise added where eta > 0")
@@ -92,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     compare = commands.add_parser("compare-faces", help="mean squared errors to reference faces")
     compare.add_argument("faces", type=Path)
-    compare.add_argument("references", type=Path)
+    compare.add_argument("references", type=Path, help="folder with 00.png ..; `course`: its GT")
     compare.add_argument("--limit", type=_finite, default=20.0, help="of the mean error, on 0..255")
     compare.set_defaults(run=compare_faces_command)
 
@@ -136,6 +139,8 @@ def train_command(args: argparse.Namespace) -> None:
     settings = _settings(args.settings)
     name = args.preset + ("-changed" if settings else "")
     out = args.out or runs_dir() / f"{args.what}-{name}"
+    if args.warm_start and args.what != "faces":
+        raise UserError(f"--warm-start is for faces; `hw2 train {args.what}` starts anew")
     if args.what == "dann":
         return train_dann(args, settings)
     if args.target:
@@ -149,7 +154,8 @@ def train_command(args: argparse.Namespace) -> None:
     preset = experiments.choose_preset(presets, args.preset)
     if args.what in ("digits", "faces"):
         changed = experiments.with_settings(preset, settings) if settings else args.preset
-        train(changed, source=args.data, out=out, resume=args.resume)
+        start = {"start": args.warm_start} if args.what == "faces" else {}
+        train(changed, source=args.data, out=out, resume=args.resume, **start)
         print(f"weights: {out / 'weights.safetensors'}")
     else:
         config = replace(preset, **experiments.parse_settings(asdict(preset), settings))
@@ -219,16 +225,18 @@ def sample_faces_command(args: argparse.Namespace) -> None:
     from PIL import Image
     from tqdm import tqdm
 
-    from hw2lib import experiments, faces
+    from hw2lib import course, experiments, faces
 
-    files = faces.noise_files(args.noise_dir)
+    folder = _course_folder(args.noise_dir, "noise")
+    files = faces.noise_files(folder)
     shapes = {file: faces.load_noise(file).shape for file in files}  # all are right, or none starts
     other = next((file for file in files if shapes[file] != shapes[files[0]]), None)
     if other and args.batch > 1:
         sizes = [f"{file.name} {shapes[file][-2]}x{shapes[file][-1]}" for file in (files[0], other)]
         raise UserError(f"--batch {args.batch}: {' but '.join(sizes)}; --batch 1 is right")
-    model, config = experiments.load_face_unet(args.weights)
-    with new_folder(args.out) as folder:
+    weights = args.weights or course.unet_beside(folder)
+    model, config = experiments.load_face_unet(weights)
+    with new_folder(args.out) as out:
         starts = range(0, len(files), args.batch)
         bar = tqdm(total=len(starts) * args.steps, desc="faces", unit="step", delay=2)
         for start in starts:
@@ -241,14 +249,21 @@ def sample_faces_command(args: argparse.Namespace) -> None:
             )  # fmt: skip
             for file, face in zip(some, sampled, strict=True):
                 picture = experiments.to_picture(face).permute(1, 2, 0).numpy()
-                Image.fromarray(picture).save(folder / f"{file.stem}.png")
-    print(f"{len(files)} faces in {args.out}")
+                Image.fromarray(picture).save(out / f"{file.stem}.png")
+    print(f"{len(files)} faces in {args.out}, by {weights or 'the shipped weights'}")
+
+
+def _course_folder(path: Path, name: str) -> Path:
+    """`path`, or the course's folder `name` if `path` is the word "course" and no folder."""
+    from hw2lib import course
+
+    return course.face_part(name) if str(path) == "course" and not path.exists() else path
 
 
 def compare_faces_command(args: argparse.Namespace) -> int:
     from hw2lib import faces
 
-    errors = faces.squared_errors(args.faces, args.references)
+    errors = faces.squared_errors(args.faces, _course_folder(args.references, "GT"))
     for name, error in errors.items():
         print(f"{name:<12} {error:10.4f}")
     mean = sum(errors.values()) / len(errors)

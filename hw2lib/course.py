@@ -37,6 +37,23 @@ def face_dir() -> Path | None:
     return folder / "face" if folder and (folder / "face").is_dir() else None
 
 
+def face_part(name: str) -> Path:
+    """`noise`, `GT` or `UNet.pt` of the course's face folder; UserError if it is missing."""
+    path = (face_dir() or data_dir() / "hw2_data" / "face") / name
+    if not path.exists():
+        raise UserError(
+            f"{path} is missing (the course's {name}); put hw2_data into the folder that HW2_DATA "
+            "names"
+        )
+    return path
+
+
+def unet_beside(noise: Path) -> Path | None:
+    """The UNet.pt that belongs to a noise folder in the course's layout, None if there is none."""
+    path = noise.resolve().parent / "UNet.pt"
+    return path if noise.resolve().name == "noise" and path.is_file() else None
+
+
 def digit_files(name: str) -> tuple[Path, Path, Path]:
     """train.csv, val.csv and the image folder of a domain; UserError if one is missing."""
     folder = (root() or data_dir() / "hw2_data") / "digits" / name

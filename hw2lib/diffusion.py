@@ -262,10 +262,10 @@ def ddim_step(
     sigma = eta sqrt((1 - ab_n) / (1 - ab_t)) sqrt(1 - ab_t / ab_n)
     x_n   = sqrt(ab_n) x_0 + sqrt(1 - ab_n - sigma^2) eps + sigma z
     """
-    sigma = eta * ((1 - ab_next) / (1 - ab_t) * (1 - ab_t / ab_next)).sqrt()
+    sigma = eta * ((1 - ab_next) / (1 - ab_t) * (1 - ab_t / ab_next)).sqrt() if eta else 0.0
     direction = (1 - ab_next - sigma**2).clamp(min=0).sqrt()
     x = ab_next.sqrt().item() * x_0 + direction.item() * eps
-    return x if z is None else x + sigma.item() * z
+    return x if z is None else x + float(sigma) * z
 
 
 @torch.no_grad()
@@ -288,6 +288,13 @@ def sample_ddim(
     `last_alpha_bar` is where the last step lands: 1, the image itself, or None for alpha_bar[0],
     as the reference does. `generators`, one a sample, are needed where eta > 0. `on_step(t, x_t,
     x_0)` sees every step before it is taken.
+
+    Each step is that of diffusers' DDIMScheduler (tests/test_samplers.py) set to
+    timestep_spacing="leading", steps_offset=1, set_alpha_to_one=False for the reference's recipe.
+    Where the two part: by its own defaults theirs steps over 980, .., 0 and lands on alpha_bar = 1;
+    it keeps alpha_bar in float32, here it is float64; its noise comes from one generator for the
+    batch, here from each sample's own; and 1000 steps with that offset are an error there, here
+    the first step is taken at t = 999.
     """
     _check_prediction(prediction)
     if not 0 <= eta <= 1:

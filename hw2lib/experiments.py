@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hw2lib import digits, faces
+from hw2lib import digits, faces, warm_start
 from hw2lib.diffusion import (
     PREDICTIONS,
     OnStep,
@@ -111,7 +111,12 @@ DIGIT_PRESETS = {
 EDM_TIMES = {"min_snr": 0.0, "log_snr_mean": 1.0, "log_snr_std": 2.4}
 FACE_PRESETS = {
     "quick": Preset(TrainConfig(steps=60, batch_size=32), TINY, "linear", **EDM_TIMES),
-    "full": Preset(TrainConfig(steps=10_600, batch_size=16), SMALL, "linear", **EDM_TIMES),
+    "full": Preset(
+        TrainConfig(steps=12_000, batch_size=16, schedule="cosine", ema=0.9995),
+        SMALL,
+        "linear",
+        **EDM_TIMES,
+    ),
 }
 
 
@@ -236,8 +241,12 @@ def _train(
     out: Path,
     resume: bool,
     label: str,
+    origin: dict = warm_start.COLD,
 ) -> tuple[Fitted, dict]:
-    """Fit, then write `out/weights.safetensors` with a header that says how they were made."""
+    """Fit, then write `out/weights.safetensors` with a header that says how they were made.
+
+    `images_seen` and `seconds` are those of all runs since random weights, see `warm_start`.
+    """
     identity = {
         **header,
         "architecture": asdict(model.config),
@@ -253,8 +262,9 @@ def _train(
         **identity,
         "preset": name,
         "train": asdict(p.train),
-        "images_seen": len(fitted.losses) * p.train.batch_size,
-        "seconds": round(fitted.seconds, 1),
+        "images_seen": origin["images_seen"] + len(fitted.losses) * p.train.batch_size,
+        "seconds": round(origin["seconds"] + fitted.seconds, 1),
+        "warm_start": origin.get("file"),
         "device": str(device()),
     }
     save_weights(out / "weights.safetensors", fitted.ema.state_dict(), header)
@@ -368,26 +378,32 @@ def train_faces(
     source: str = "auto",
     out: str | Path | None = None,
     resume: bool = False,
+    start: str | Path | None = None,
 ) -> tuple[Fitted, dict]:
-    """Train the small face UNet; half of the images are mirrored. Writes the EMA's weights."""
+    """Train the small face UNet on all but the held-out images, half of them mirrored.
+
+    Writes the EMA's weights. `start` names weights to begin with in place of random ones.
+    """
     name = preset if isinstance(preset, str) else "custom"
     p = choose_preset(FACE_PRESETS, preset) if isinstance(preset, str) else preset
     data = faces.load(source)
     print(data.describe(), flush=True)
     torch.manual_seed(p.train.seed)
     model = training_layout(FaceUNet(p.model))
+    out = Path(out or runs_dir() / f"faces-{name}")
+    origin = warm_start.begin(model, start, "face_unet", out)
+    images, held_out = faces.split(data)
     schedule, where = make_schedule(p.schedule, N_TRAIN_STEPS), device()
-    pick = epochs(len(data), p.train.batch_size)
+    pick = epochs(len(images), p.train.batch_size)
 
     def loss(net: nn.Module, step: int, generator: torch.Generator) -> Tensor:
-        x_0 = digits.to_float(data.images[pick(step, generator)])
+        x_0 = digits.to_float(images[pick(step, generator)])
         mirrored = torch.rand(len(x_0), 1, 1, 1, generator=generator) < 0.5
         x_0 = torch.where(mirrored, x_0.flip(3), x_0).to(where)
         return p.loss(net, x_0, schedule, generator)
 
-    header = {"kind": "face_unet", "size": faces.SIDE}
-    out = Path(out or runs_dir() / f"faces-{name}")
-    return _train(model, loss, p, name, data, header, out, resume, "faces")
+    header = {"kind": "face_unet", "size": faces.SIDE, "held_out": len(held_out)}
+    return _train(model, loss, p, name, data, header, out, resume, "faces", origin)
 
 
 def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:

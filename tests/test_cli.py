@@ -186,7 +186,7 @@ def test_the_bar_of_sampled_faces_moves_with_each_step(capsys, weights, tmp_path
     monkeypatch.setattr(tqdm, "tqdm", Bar)
     more = ("--weights", weights / "faces.safetensors", "--steps", 3)
     assert run(capsys, "sample-faces", NOISE, tmp_path / "o", *more)[0] == 0
-    assert (bars[0].n, bars[0].total) == (12, 12)
+    assert (bars[0].n, bars[0].total) == (30, 30)
 
 
 def test_steps_above_T(capsys, weights, tmp_path):

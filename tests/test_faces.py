@@ -117,7 +117,7 @@ def test_what_is_no_tar_is_one_line(folder):
 # --- noise ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(10))
 def test_shipped_noise(seed):
     noise = faces.load_noise(NOISE / f"{seed:02d}.pt")
     again = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
@@ -125,7 +125,7 @@ def test_shipped_noise(seed):
 
 
 def test_noise_files_are_sorted():
-    assert [file.name for file in faces.noise_files(NOISE)] == [f"0{i}.pt" for i in range(4)]
+    assert [file.name for file in faces.noise_files(NOISE)] == [f"0{i}.pt" for i in range(10)]
 
 
 def test_noise_folder_missing_or_empty(tmp_path):

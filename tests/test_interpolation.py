@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hw2lib.interpolation import angle, lerp, path, slerp
+from hw2lib.interpolation import angle, lerp, path, rescaled, slerp
 
 
 def noises(seed: int = 0, shape=(1, 3, 64, 64), dtype=torch.float32):
@@ -87,3 +87,17 @@ def test_path_and_bad_input():
         slerp(a, b, 1.1)
     with pytest.raises(ValueError, match="differ"):
         lerp(a, b[:1], 0.5)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.floats(0, 1))
+def test_rescaled_goes_where_lerp_goes_as_far_out_as_slerp(seed, alpha):
+    a, b = noises(seed, (12,), torch.float64)
+    point, straight, arc = rescaled(a, b, alpha), lerp(a, b, alpha), slerp(a, b, alpha)
+    assert float(point.norm()) == pytest.approx(float(arc.norm()))
+    assert angle(point, straight) == pytest.approx(0, abs=1e-7)
+
+
+def test_rescaled_between_opposites_is_finite():
+    a, _ = noises(1, (8,))
+    assert not rescaled(a, -a, 0.5).any() and torch.equal(rescaled(a, -a, 0.0), a)

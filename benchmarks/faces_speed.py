@@ -1,0 +1,134 @@
+"""Speed of the face sampler, and memory and speed of the course's 256x256 network.
+
+    python benchmarks/faces_speed.py [--threads 2] [--course-steps 3]
+
+Of the shipped model: faces a second at 50 steps and eta 0, and the share of the time that is not
+the network's own, measured around each of its calls. Of the course's network, with random weights
+in the format of UNet.pt (the file need not be there): the peak memory of a process that loads the
+file and samples one face, seconds a step, and the error of its picture to the recipe written out
+in float64 by numpy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from hw2lib import experiments
+from hw2lib.face_unet import FaceUNet
+
+STEPS = 50
+
+
+class Timed:
+    """Seconds spent inside a module's forward."""
+
+    def __init__(self, module: torch.nn.Module):
+        self.seconds, self.calls = 0.0, 0
+        module.register_forward_pre_hook(self._begin)
+        module.register_forward_hook(self._end)
+
+    def _begin(self, *_: object) -> None:
+        self.began = time.perf_counter()
+
+    def _end(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self.began
+        self.calls += 1
+
+
+def shipped(batch: int, repeats: int = 3) -> dict[str, float]:
+    """Fastest of several runs of `batch` faces, after one to warm up."""
+    model, header = experiments.load_face_unet()
+    inside = Timed(model)
+    noise = torch.randn(batch, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    runs = []
+    for _ in range(repeats + 1):
+        inside.seconds, began = 0.0, time.perf_counter()
+        experiments.sample_faces(model, header, noise, n_steps=STEPS, batch=batch)
+        total = time.perf_counter() - began
+        runs.append((total, 1 - inside.seconds / total))
+    total, share = (min(values) for values in zip(*runs[1:], strict=True))
+    return {"faces a second": batch / total, "sampler's share of the time / %": 100 * share}
+
+
+def write_course_weights(path: Path) -> None:
+    """Random weights of the course's network as a plain state dict. A tenth of the last layer:
+    at full strength random weights are chaotic, and rounding decides the picture."""
+    torch.manual_seed(0)
+    model = FaceUNet()
+    with torch.no_grad():
+        model.out[2].weight.mul_(0.1)
+    torch.save(model.state_dict(), path)
+
+
+def recipe(model: FaceUNet, noise: np.ndarray, steps: int) -> np.ndarray:
+    """The reference's loop in float64; noise (3, H, W) -> uint8 picture (3, H, W)."""
+    ab = np.cumprod(1 - np.linspace(1e-4, 2e-2, 1000))
+    x, stride = noise.astype(np.float64), 1000 // steps
+    for t in range(stride * (steps - 1) + 1, 0, -stride):
+        n = max(t - stride, 0)
+        with torch.no_grad():
+            eps = model(torch.from_numpy(x)[None].float(), torch.tensor([t]))[0].double().numpy()
+        x_0 = np.clip((x - np.sqrt(1 - ab[t]) * eps) / np.sqrt(ab[t]), -1, 1)
+        x = np.sqrt(ab[n]) * x_0 + np.sqrt(1 - ab[n]) * eps
+    scaled = (x - x.min()) / (x.max() - x.min())
+    return np.floor(scaled * 255 + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def course(weights: Path, steps: int) -> None:
+    """One 256x256 face; prints peak memory, seconds a step, sampler's share, error."""
+    model, header = experiments.load_face_unet(weights)
+    inside = Timed(model)
+    noise = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    experiments.sample_faces(model, header, noise, n_steps=1)  # the layout is settled once
+    inside.seconds, began = 0.0, time.perf_counter()
+    face = experiments.sample_faces(model, header, noise, n_steps=steps)[0]
+    total = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux: in KiB
+    share = 1 - inside.seconds / total
+    ours = experiments.to_picture(face).numpy().astype(np.float64)
+    error = ((ours - recipe(model, noise[0].numpy(), steps)) ** 2).mean()
+    print(f"{peak} {total / steps} {100 * share} {error}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--course-steps", type=int, default=3)
+    parser.add_argument("--course-weights", type=Path, help=argparse.SUPPRESS)  # the child's
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.course_weights:
+        course(args.course_weights, args.course_steps)
+        return
+    rows = {f"shipped, 64x64, batch {b}": shipped(b) for b in (1, 8)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "UNet.pt"
+        write_course_weights(path)
+        # a process of its own, whose peak holds nothing but loading and sampling
+        command = [sys.executable, __file__, "--course-weights", str(path)]
+        command += ["--threads", str(args.threads), "--course-steps", str(args.course_steps)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    peak, seconds, share, error = map(float, done.stdout.split())
+    rows["course's, 256x256, batch 1"] = {
+        "faces a second": 1 / (STEPS * seconds),
+        "sampler's share of the time / %": share,
+        "seconds a step": seconds,
+        "peak memory / GiB": peak,
+        "mean square error to the recipe, 0..255": error,
+    }
+    print(f"{args.threads} threads, {STEPS} steps, eta 0")
+    print(pd.DataFrame(rows).round(4).to_string(na_rep="-"))
+
+
+if __name__ == "__main__":
+    main()

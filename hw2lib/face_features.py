@@ -1,0 +1,195 @@
+"""The feature network in which faces are compared: trained here, without labels, on faces alone.
+
+    eye = load_features()                          # the shipped weights
+    frechet_distance(eye.embed(samples), eye.embed(held_out))
+
+64 numbers from one image, by three tasks that together ask for all that a viewer sees. Two heads
+are linear and read back from the features
+
+    the picture   the image at 16x16 pixels: colours, pose, light
+    the texture   in each cell of an 8x8 grid, the strength of the finest and of the next coarser
+                  detail: sharp or soft skin, hair, edges
+
+and a third tells which of a batch's views show the same photograph, moved, mirrored and tinted
+(instance discrimination, Chen et al. 2020, eq. 1): what makes a face this one. No network of this
+project is tuned against it, and it is trained on the images that the face model is trained on,
+never on the held-out ones.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hw2lib import faces
+from hw2lib.digits import augment, to_float, to_uint8
+from hw2lib.paths import WEIGHTS, UserError
+from hw2lib.training import TrainConfig, device, fit, load_state, load_weights, save_weights
+
+KIND = "face_features"
+FEATURES = 64
+SAME, TEMPERATURE = 0.1, 0.2  # weight of the third task beside the others; sharpness of its softmax
+PRESETS = {  # a step sees each image of its batch twice
+    "quick": TrainConfig(60, 32, lr=2e-3, schedule="cosine", warmup=10, ema=0.9, seed=1),
+    "full": TrainConfig(1200, 64, lr=2e-3, schedule="cosine", warmup=100, ema=0.99, seed=1),
+}
+
+
+class FaceFeatures(nn.Module):
+    """CNN on plain pixels, without normalisation of the image; 64 features of (B, 3, 64, 64)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config: dict = {}  # that of the weights file, see `train_features`
+        layers: list[nn.Module] = []
+        for c_in, c_out, kernel, stride in ((3, 64, 8, 4), (64, 128, 3, 2), (128, 192, 3, 2)):
+            layers += [nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 3)]
+            layers += [nn.GroupNorm(8, c_out), nn.SiLU()]  # 16x16, 8x8, 4x4
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(192 * 16, FEATURES))
+        self.picture = nn.Linear(FEATURES, 3 * 16 * 16)
+        self.texture = nn.Linear(FEATURES, 2 * 8 * 8)
+        self.identity = nn.Sequential(nn.Linear(FEATURES, 128), nn.SiLU(), nn.Linear(128, 64))
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 64) of images in [-1, 1]."""
+        return self.body(x)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Picture (B, 3, 16, 16), texture (B, 2, 8, 8), direction (B, 64) of length one."""
+        f = self.features(x)
+        picture = self.picture(f).unflatten(1, (3, 16, 16))
+        texture = self.texture(f).unflatten(1, (2, 8, 8))
+        return picture, texture, F.normalize(self.identity(f), dim=1)
+
+    @torch.inference_mode()
+    def embed(self, images: Tensor, batch: int = 250) -> Tensor:
+        """Features (N, 64) on the CPU of uint8 images or floats in [-1, 1] (cut to it).
+
+        images (N, 3, 64, 64), or larger by a whole factor and averaged down; ValueError for
+        another shape or no image. What a PNG file would hold is compared: 256 values.
+        """
+        factor = max(1, images.shape[-1] // faces.SIDE)
+        if images.shape[1:] != (3, *(2 * [factor * faces.SIDE])) or not len(images):
+            raise ValueError(f"images {tuple(images.shape)}; (N > 0, 3, 64, 64) is right")
+        self.eval()
+        where, parts = self.picture.weight.device, []
+        for x in images.split(batch):
+            x = to_float(x if x.dtype == torch.uint8 else to_uint8(x)).to(where)
+            parts.append(self.features(F.avg_pool2d(x, factor)).cpu())
+        return torch.cat(parts)
+
+
+def texture(x: Tensor) -> Tensor:
+    """Strength of detail (B, 2, 8, 8) of images (B, 3, 64, 64) in [-1, 1].
+
+    Of grey values: what is lost by halving the resolution, and by halving it again; the logarithm
+    of the root mean square in each cell.
+    """
+    grey, bands = x.mean(1, keepdim=True), []
+    for cell in (8, 4):
+        small = F.avg_pool2d(grey, 2)
+        lost = grey - F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
+        bands.append(F.avg_pool2d(lost.square(), cell).sqrt())
+        grey = small
+    return (torch.cat(bands, 1) + 0.01).log()
+
+
+def view(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Floats (B, 3, 64, 64): uint8 images moved by up to 4 pixels, half of them mirrored, each
+    colour made stronger or weaker and lighter or darker."""
+    x = to_float(augment(images, generator, 4))
+    mirrored = torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5
+    x = torch.where(mirrored, x.flip(3), x)
+    gain, offset = torch.rand(2, len(x), 3, 1, 1, generator=generator) - 0.5
+    return x * (1 + 0.4 * gain) + 0.4 * offset
+
+
+def same_loss(a: Tensor, b: Tensor) -> Tensor:
+    """-log softmax that row i of a (B, D) finds row i of b among all others, both ways.
+
+    -log(exp(a_i b_i / T) / sum_j exp(a_i b_j / T)), rows of length one, T the temperature.
+    """
+    likeness = a @ b.T / TEMPERATURE
+    right = torch.arange(len(a), device=a.device)
+    return (F.cross_entropy(likeness, right) + F.cross_entropy(likeness.T, right)) / 2
+
+
+def train_features(
+    data: faces.FaceSet,
+    out: str | Path,
+    *,
+    preset: str = "full",
+    resume: bool = False,
+    config: TrainConfig | None = None,
+) -> Path:
+    """Train on all but the held-out faces; returns out/face-features.safetensors.
+
+    The header records how it was made, and of the held-out faces: the shares of variance that the
+    features explain, and how often a changed view finds its own photograph among all.
+    """
+    if preset not in PRESETS:
+        raise UserError(f"preset {preset!r} is unknown; choose {' or '.join(PRESETS)}")
+    cfg = config or PRESETS[preset]
+    with torch.random.fork_rng():
+        torch.manual_seed(cfg.seed)
+        model = FaceFeatures()
+    where, (images, held_out) = device(), faces.split(data)
+
+    def loss(net: nn.Module, step: int, generator: torch.Generator) -> Tensor:
+        some = images[torch.randint(len(images), (cfg.batch_size,), generator=generator)]
+        x = torch.cat([view(some, generator), view(some, generator)]).to(where)
+        picture, details, directions = (answer.float() for answer in net(x))
+        error = F.mse_loss(picture, F.avg_pool2d(x, 4)) + F.mse_loss(details, texture(x))
+        return error + SAME * same_loss(*directions.chunk(2))
+
+    fitted = fit(model, loss, cfg, out, resume=resume, label="face features")
+    net = fitted.ema.eval()
+    record = {
+        "kind": KIND,
+        "preset": preset,
+        "seed": cfg.seed,
+        "steps": len(fitted.losses),
+        "batch_size": cfg.batch_size,
+        "seconds": round(fitted.seconds, 1),
+        "device": str(where),
+        "source": data.source,
+        "sha256": data.sha256,
+        "held_out": len(held_out),
+        **tested(net, held_out),
+    }
+    return save_weights(Path(out) / "face-features.safetensors", net.state_dict(), record)
+
+
+@torch.inference_mode()
+def tested(net: FaceFeatures, held_out: Tensor, seed: int = 0) -> dict[str, float]:
+    """On held-out uint8 faces (N, 3, 64, 64): variance explained, and views found again."""
+    where = net.picture.weight.device
+    x = to_float(held_out).to(where)
+    other = view(held_out, torch.Generator().manual_seed(seed)).to(where)
+    answers = [net(part) for part in x.split(250)]
+    picture, details, direction = (torch.cat(parts) for parts in zip(*answers, strict=True))
+    seen = torch.cat([net(part)[2] for part in other.split(250)])
+    found = (seen @ direction.T).argmax(1).cpu() == torch.arange(len(x))
+    return {
+        "picture_explained": _explained(picture, F.avg_pool2d(x, 4)),
+        "texture_explained": _explained(details, texture(x)),
+        "found_again": round(found.double().mean().item(), 4),
+    }
+
+
+def _explained(answer: Tensor, truth: Tensor) -> float:
+    """1 - squared error / variance."""
+    error = (answer - truth).square().mean() / (truth - truth.mean(0)).square().mean()
+    return round(1 - error.item(), 4)
+
+
+def load_features(weights: str | Path | None = None) -> FaceFeatures:
+    """The feature network of a weights file (default: the shipped one) on `device()`."""
+    path = Path(weights or WEIGHTS / "face-features.safetensors")
+    state, config = load_weights(path, KIND)
+    net = load_state(FaceFeatures(), state, path)
+    net.config = config
+    return net.to(device())

@@ -1,0 +1,137 @@
+"""`hw2 sample-faces` on the course's layout, against the recipe written out slowly in numpy.
+
+The recipe is that of the reference faces: float64 schedule, t = 981, 961, .., 1, each step's
+network output used as it is, x_0 clipped, the last step to alpha_bar[0], the picture scaled by its
+own minimum and maximum. Nothing of the library but the network is used to work it out.
+"""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from PIL import Image
+
+from hw2lib import cli, course, diffusion, experiments
+from hw2lib.face_unet import FaceConfig, FaceUNet
+from hw2lib.paths import UserError
+
+# the course's six resolutions, with few channels
+COURSE = FaceConfig(widths=(8, 8, 16, 16, 16, 16), blocks=1, attention=(4,), groups=4)
+SIZES = [(32, 32), (64, 32)]
+
+
+def slow_face(network, noise, eta=0.0, fresh=None):
+    """noise (3, H, W) float64 -> picture (H, W, 3) uint8; fresh(): the noise that eta > 0 adds."""
+    beta = np.array([1e-4 + (2e-2 - 1e-4) * k / 999 for k in range(1000)])
+    ab = np.array([np.prod(1 - beta[: k + 1]) for k in range(1000)])
+    x = noise
+    for t in range(981, 0, -20):
+        n = t - 20 if t > 1 else 0
+        eps = network(x, t)
+        x_0 = np.clip((x - np.sqrt(1 - ab[t]) * eps) / np.sqrt(ab[t]), -1, 1)
+        sigma = eta * np.sqrt((1 - ab[n]) / (1 - ab[t]) * (1 - ab[t] / ab[n]))
+        x = np.sqrt(ab[n]) * x_0 + np.sqrt(1 - ab[n] - sigma**2) * eps
+        if eta:
+            x = x + sigma * fresh()
+    scaled = (x - x.min()) / (x.max() - x.min())
+    return np.floor(np.clip(scaled * 255 + 0.5, 0, 255)).astype(np.uint8).transpose(1, 2, 0)
+
+
+@pytest.fixture
+def face(folder, monkeypatch):
+    """HW2_DATA with a course folder: random weights as a plain state dict, and its network.
+
+    At full strength a network of random weights is chaotic: a difference of 1e-6, which the order
+    of a sum makes, doubles with every step, whoever computes. At a tenth it is not.
+    """
+    network = FaceUNet(COURSE).eval()
+    with torch.no_grad():
+        network.out[2].weight.mul_(0.1)
+    monkeypatch.setattr(experiments, "FaceUNet", lambda: FaceUNet(COURSE))
+    path = folder / "hw2_data" / "face"
+    for part in ("noise", "GT"):
+        (path / part).mkdir(parents=True)
+    torch.save(network.state_dict(), path / "UNet.pt")
+    for k, size in enumerate(SIZES):
+        g = torch.Generator().manual_seed(k)
+        torch.save(torch.randn(1, 3, *size, generator=g), path / "noise" / f"{k:02d}.pt")
+    return path, network
+
+
+def as_numpy(network):
+    def predict(x, t):
+        with torch.no_grad():
+            output = network(torch.from_numpy(x)[None].float(), torch.tensor([t]))
+        return output[0].double().numpy()
+
+    return predict
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.6])
+def test_faces_are_those_of_the_recipe(face, tmp_path, capsys, eta):
+    """Every image within 0.01 (mean square, 0 to 255), found and compared as the course has it."""
+    path, network = face
+    for k in range(len(SIZES)):
+        noise = torch.load(path / "noise" / f"{k:02d}.pt", weights_only=True)[0].double().numpy()
+        (g,) = diffusion.sample_generators(4, [k])
+        picture = slow_face(
+            as_numpy(network), noise, eta,
+            lambda g=g, shape=noise.shape: torch.randn(*shape, generator=g).double().numpy(),
+        )  # fmt: skip
+        Image.fromarray(picture).save(path / "GT" / f"{k:02d}.png")
+    out = str(tmp_path / "out")
+    assert cli.main(["sample-faces", "course", out, "--eta", str(eta), "--seed", "4"]) == 0
+    assert "UNet.pt" in capsys.readouterr().out
+    assert cli.main(["compare-faces", out, "course", "--limit", "0.01"]) == 0
+    errors = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()]
+    assert len(errors) == len(SIZES) + 1 and max(errors) <= 0.01
+
+
+def test_the_limit_tells_another_sampler(face):
+    """Another choice of the 50 time steps, and where the last one lands, is far outside it."""
+    path, network = face
+    noise = torch.load(path / "noise" / "00.pt", weights_only=True)
+    right = slow_face(as_numpy(network), noise[0].double().numpy())
+    linear = diffusion.linear_schedule()
+    other = diffusion.sample_ddim(network, noise, linear, 50, prediction="eps")
+    picture = experiments.to_picture(other[0]).permute(1, 2, 0).numpy()
+    assert ((picture.astype(float) - right) ** 2).mean() > 1
+
+
+def test_unet_is_found_beside_the_noise_folder_alone(face, tmp_path):
+    path, _ = face
+    assert course.unet_beside(path / "noise") == path / "UNet.pt"
+    assert course.unet_beside(path / "GT") is None
+    (path / "UNet.pt").unlink()
+    assert course.unet_beside(path / "noise") is None
+
+
+@pytest.mark.parametrize(
+    "argv", [["sample-faces", "course", "x"], ["compare-faces", "x", "course"]]
+)
+def test_without_the_courses_folder_it_is_one_line(folder, tmp_path, capsys, argv):
+    """The folder x does not exist either: it must not come to be."""
+    assert cli.main([str(tmp_path / a) if a == "x" else a for a in argv]) == 2
+    assert "(the course's" in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+def test_diffusers_own_defaults_are_another_sampler():
+    """The differences that sample_ddim's docstring names."""
+    scheduler = DDIMScheduler(1000, beta_start=1e-4, beta_end=2e-2)
+    scheduler.set_timesteps(50)
+    ours = diffusion.time_steps(1000, 50, "leading")
+    assert scheduler.timesteps.tolist() == [t - 1 for t in ours]
+    assert scheduler.final_alpha_cumprod == 1 and diffusion.linear_schedule().alpha_bar[0] < 1
+    assert scheduler.alphas_cumprod.dtype == torch.float32
+    shifted = DDIMScheduler(1000, steps_offset=1)
+    shifted.set_timesteps(1000)
+    with pytest.raises(IndexError):
+        shifted.step(torch.zeros(1), shifted.timesteps[0], torch.zeros(1))
+    assert diffusion.time_steps(1000, 1000, "leading")[0] == 999
+
+
+def test_a_height_that_does_not_fit_is_one_line(face):
+    _, network = face
+    header = {"schedule": "linear", "n_train_steps": 1000, "prediction": "eps"}
+    with pytest.raises(UserError, match="multiples of 32"):
+        experiments.sample_faces(network, header, torch.zeros(1, 3, 48, 64))

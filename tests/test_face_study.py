@@ -1,0 +1,182 @@
+"""face_study: each measure on inputs whose answer is known, and a sampler that keeps its faces."""
+
+import numpy as np
+import pytest
+import torch
+
+from hw2lib import diffusion, experiments, face_study, faces
+from hw2lib.face_study import Sampler, blurred, distance, jackknife, nearest, noise_share, starts
+from hw2lib.face_unet import TINY, FaceUNet
+from hw2lib.metrics import frechet_distance
+
+HEADER = {"schedule": "linear", "n_train_steps": 1000, "prediction": "v"}
+
+
+@pytest.fixture
+def draw(tmp_path, monkeypatch):
+    monkeypatch.setenv("HW2_BUILD", str(tmp_path / "build"))
+    return Sampler(FaceUNet(TINY).eval(), HEADER, batch=2)
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+# --- drawing -------------------------------------------------------------------------------------
+
+
+def test_a_sampler_draws_what_sample_faces_draws(draw):
+    x = normal(3, 3, 16, 16)
+    expected = experiments.sample_faces(
+        draw.model.network[0], HEADER, x, n_steps=3, eta=0.5, seed=2
+    )
+    found = draw(x, n_steps=3, eta=0.5, seed=2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.05)  # bfloat16 where it is fast
+
+
+def test_a_sampler_keeps_its_faces_and_the_time_they_took(draw, monkeypatch):
+    x = normal(3, 3, 16, 16)
+    first = draw(x, n_steps=2)
+    assert draw.spared == 0
+
+    def never(*args, **options):
+        raise AssertionError("drawn again")
+
+    original = experiments.sample_faces
+    monkeypatch.setattr(experiments, "sample_faces", never)
+    again = Sampler(draw.model.network[0], HEADER)
+    assert torch.equal(again(x, n_steps=2), first) and again.spared > 0
+    for other in ({"n_steps": 3}, {"n_steps": 2, "eta": 0.5}, {"n_steps": 2, "seed": 1}):
+        with pytest.raises(AssertionError, match="drawn again"):
+            again(x, **other)
+    with pytest.raises(AssertionError, match="drawn again"):
+        again(x + 1, n_steps=2)
+    monkeypatch.setattr(experiments, "sample_faces", original)
+    other_model = Sampler(FaceUNet(TINY).eval(), HEADER)
+    assert not torch.equal(other_model(x, n_steps=2), first)
+
+
+def test_a_damaged_file_is_drawn_again(draw, tmp_path):
+    x = normal(1, 3, 16, 16)
+    first = draw(x, n_steps=1)
+    (file,) = (tmp_path / "build" / "cache").glob("drawn-*.npz")
+    file.write_bytes(file.read_bytes()[:50])
+    assert torch.equal(draw(x, n_steps=1), first)
+
+
+def test_starts_are_their_numbers_own_and_never_the_noise_of_eta():
+    some = starts([3, 5])
+    assert torch.equal(starts([5])[0], some[1])
+    for seed in range(8):
+        z = diffusion.individual_noise((3, 64, 64), diffusion.sample_generators(seed, [3, 5]))
+        assert torch.cosine_similarity(z.flatten(1), some.flatten(1)).abs().max() < 0.05
+
+
+def test_blur_is_a_gaussian_and_keeps_what_is_flat():
+    point = torch.zeros(1, 3, 17, 17, dtype=torch.uint8)
+    point[..., 8, 8] = 255
+    spread = blurred(point)[0, 0].double()
+    assert spread[8, 8].item() == round(255 / (2 * np.pi))
+    assert (spread[8, 9] / spread[8, 8]).item() == pytest.approx(np.exp(-0.5), abs=0.02)
+    flat = torch.full((1, 3, 9, 9), 77, dtype=torch.uint8)
+    assert torch.equal(blurred(flat), flat)
+
+
+# --- quality -------------------------------------------------------------------------------------
+
+
+def test_jackknife_of_a_mean_is_its_standard_error():
+    x = normal(800).numpy()
+    entry = jackknife(lambda i: x[i].mean(), 800)
+    half = 2.3646 * x.std(ddof=1) / 800**0.5
+    assert entry["mean"] == pytest.approx(x.mean())
+    assert (entry["high"] - entry["low"]) / 2 == pytest.approx(half, rel=0.6)
+    assert entry["high"] - entry["mean"] == pytest.approx(entry["mean"] - entry["low"])
+
+
+def test_quality_is_the_distance_of_both_kinds():
+    real, near, far = normal(300, 4), normal(200, 4, seed=1), normal(200, 4, seed=2) + 1
+    q = {name: face_study.quality(x, real) for name, x in (("near", near), ("far", far))}
+    assert q["far"]["frechet"]["mean"] == pytest.approx(frechet_distance(far, real))
+    for kind in ("frechet", "kernel"):
+        assert q["near"][kind]["high"] < q["far"][kind]["low"]
+        assert q["near"][kind]["n"] == 200
+    worse = face_study.worse_by(far, near, real)
+    difference = q["far"]["frechet"]["mean"] - q["near"]["frechet"]["mean"]
+    assert worse["mean"] == pytest.approx(difference) and worse["low"] > 0
+
+
+def test_the_nearest_are_found():
+    among = normal(700, 3)
+    wanted = among[[5, 600]] + torch.tensor([[0.001, 0, 0], [0, 0.002, 0]])
+    torch.testing.assert_close(nearest(wanted, among), torch.tensor([0.001, 0.002]).double(),
+                               rtol=0, atol=1e-6)  # fmt: skip
+
+
+def test_copies_are_told():
+    held_out = normal(1000).abs().double() + 1
+    none = face_study.copies(held_out, held_out)
+    assert none["near"]["mean"] == pytest.approx(0.05) and none["nearest_ratio"]["mean"] == 1
+    half = torch.cat([held_out[:500], 0.01 * held_out[500:]])
+    assert face_study.copies(half, held_out)["near"]["mean"] > 0.5
+
+
+# --- eta -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("n", [10, 50])
+def test_the_share_of_new_noise_is_the_samplers(eta, n):
+    """A step on nothing but noise: x_0 = 0, estimate 1, fresh noise 0; what is missing is new."""
+    ab = diffusion.linear_schedule().alpha_bar
+    times = diffusion.time_steps(1000, n, "leading")
+    expected = []
+    for t, following in zip(times, [*times[1:], 0], strict=True):
+        one = torch.ones(1, dtype=torch.float64)
+        x = diffusion.ddim_step(None, 0 * one, one, ab[t], ab[following], eta, None)
+        expected.append(1 - (x**2 / (1 - ab[following])).item())
+    share = noise_share(diffusion.linear_schedule(), n, eta)
+    np.testing.assert_allclose(share, expected, atol=1e-12)
+    left = face_study.left_of_the_start(diffusion.linear_schedule(), n, eta)
+    assert left[-1] == pytest.approx(np.prod(1 - share)) and (left <= 1).all()
+
+
+def test_distance_is_the_root_mean_square_of_what_is_shown():
+    a, b = torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 0.5)
+    assert distance(a, b).tolist() == [0.5, 0.5]
+    assert distance(a + 7, b + 9).tolist() == [0, 0]  # both are white
+
+
+def test_movement_is_none_without_noise_and_grows(draw):
+    moved = face_study.movement(draw, 2, 2, etas=(0.0, 0.5))
+    assert moved[0.0].shape == moved[0.5].shape == (2, 2) and moved["other"].shape == (2,)
+    assert not moved[0.0].any() and (moved[0.5] > 0).all() and (moved["other"] > 0).all()
+
+
+# --- the split -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "held"), [(9987, 1000), (5000, 1000), (512, 102), (7, 1)])
+def test_the_last_images_are_held_out(n, held):
+    images = torch.arange(n).view(n, 1, 1, 1)
+    train, held_out = faces.split(faces.FaceSet(images, "embedded"))
+    assert len(held_out) == held
+    assert torch.equal(torch.cat([train, held_out]), images)
+
+
+def test_the_face_model_is_trained_on_the_training_images_alone(tmp_path, monkeypatch):
+    """White held-out images would show."""
+    images = torch.zeros(20, 3, 64, 64, dtype=torch.uint8)
+    images[-4:] = 255
+    monkeypatch.setattr(faces, "load", lambda source: faces.FaceSet(images, "embedded"))
+    seen = []
+
+    def loss(predict, x_0, *_):
+        seen.append(x_0)
+        return predict(x_0, torch.zeros(len(x_0))).mean()
+
+    monkeypatch.setattr(experiments, "diffusion_loss", loss)
+    short = {"steps": "6", "batch_size": "4"}
+    preset = experiments.with_settings(experiments.FACE_PRESETS["quick"], short)
+    experiments.train_faces(preset, out=tmp_path)
+    assert len(seen) == 6 and torch.equal(torch.cat(seen), -torch.ones(24, 3, 64, 64))

@@ -1,0 +1,111 @@
+"""face_walks and inversion: ways between noises, weak noise, and back from face to noise."""
+
+import pytest
+import torch
+
+from hw2lib import face_walks
+from hw2lib.diffusion import linear_schedule, sample_ddim
+from hw2lib.face_study import Sampler, distance
+from hw2lib.face_unet import TINY, FaceUNet
+from hw2lib.face_walks import Walk, walk_metrics, walks
+from hw2lib.interpolation import WAYS
+from hw2lib.inversion import encode
+
+HEADER = {"schedule": "linear", "n_train_steps": 1000, "prediction": "v"}
+
+
+@pytest.fixture
+def draw(tmp_path, monkeypatch):
+    monkeypatch.setenv("HW2_BUILD", str(tmp_path / "build"))
+    return Sampler(FaceUNet(TINY).eval(), HEADER)
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_ways_share_their_ends_and_rescaled_has_the_norm_of_slerp(draw):
+    noises = normal(4, 3, 16, 16)
+    found = walks(draw, noises, alphas=(0.0, 0.5, 1.0))
+    slerp, lerp, rescaled = (found[how] for how in WAYS)
+    torch.testing.assert_close(rescaled.norms, slerp.norms)
+    assert (lerp.norms[:, 1] < 0.8 * slerp.norms[:, 1]).all()
+    assert slerp.images.shape == (2, 3, 3, 16, 16)
+    for k in (0, 2):
+        torch.testing.assert_close(lerp.images[:, k], slerp.images[:, k], rtol=0, atol=0.02)
+    for how in WAYS:
+        torch.testing.assert_close(found[how].norms[:, 0], noises[::2].flatten(1).norm(dim=1))
+
+
+def test_metrics_of_a_walk_that_is_known():
+    """Three images of one value each: 0, then .2 further, then .6 further."""
+    images = torch.tensor([0.0, 0.2, 0.8]).view(1, 3, 1, 1, 1).expand(2, 3, 3, 4, 4)
+    images = images + 0.05 * torch.eye(4)
+    walk = Walk(torch.tensor([[2.0, 1.0, 2.0]]).expand(2, 3), images)
+    entries = walk_metrics({"slerp": walk, "lerp": walk})
+    assert entries["norm_lerp_mid"]["mean"] == pytest.approx(0.5)
+    assert entries["length_slerp"]["mean"] == pytest.approx(0.8, abs=1e-5)
+    assert entries["unevenness_slerp"]["mean"] == pytest.approx(0.6 / 0.4, abs=1e-5)
+    assert entries["detail_slerp_mid"]["mean"] == pytest.approx(1, abs=1e-5)
+    assert entries["apart_lerp_mid"]["mean"] == 0 and "apart_slerp_mid" not in entries
+    assert len(entries["length_lerp"]["values"]) == 2
+
+
+def test_pairs_are_of_noises_that_differ_from_the_other_studies(draw):
+    noises, others = face_walks.pair_noises(draw, 2), draw.starts(range(4))
+    assert noises.shape == (4, 3, 64, 64)
+    likeness = torch.corrcoef(torch.cat([noises, others]).flatten(1))
+    assert (likeness - torch.eye(8)).abs().max() < 0.05
+
+
+def test_first_estimates_are_those_of_the_sampler(draw):
+    noise, seen = normal(2, 3, 16, 16), []
+    found = face_walks.first_estimates(draw, noise, (1.0, 0.5))
+    sample_ddim(draw.model, noise, linear_schedule(), 50, spacing="leading", clip=False,
+                on_step=lambda t, x, x_0: seen.append(x_0))  # fmt: skip
+    assert found.shape == (2, 2, 3, 16, 16)
+    torch.testing.assert_close(found[:, 0], seen[0])
+    assert not torch.equal(found[:, 1], found[:, 0])
+
+
+def optimal(x, t):
+    """Noise as the best network for images N(.3, .5^2) predicts it: the ODE is known."""
+    ab = linear_schedule().alpha_bar[t[0]].item()
+    return (1 - ab) ** 0.5 * (x - ab**0.5 * 0.3) / (0.25 * ab + 1 - ab)
+
+
+def test_encoding_finds_the_noise_of_a_gaussian():
+    """Images .3 + .5 e come from the noise e, but for the steps' errors, which fall."""
+    noise = normal(2, 3, 8, 8).double()
+    errors = []
+    for n in (20, 100, 500):
+        found = encode(optimal, 0.3 + 0.5 * noise, linear_schedule(), n, prediction="eps")
+        errors.append((found - noise).norm() / noise.norm())
+    assert errors[2] < 0.02 and errors[0] > 2 * errors[1] > 4 * errors[2]
+
+
+@pytest.mark.parametrize("n", [50, 200])
+def test_decoding_what_was_encoded_gives_the_image(n):
+    image = 0.3 + 0.5 * normal(1, 3, 8, 8).double()
+    noise = encode(optimal, image, linear_schedule(), n, prediction="eps")
+    again = sample_ddim(optimal, noise, linear_schedule(), n, prediction="eps", clip=False,
+                        spacing="leading", last_alpha_bar=None)  # fmt: skip
+    assert distance(again, image).max() < 5 / n
+
+
+def test_a_step_back_and_forth_is_exact_where_the_noise_is_constant():
+    """An estimate that is the same everywhere makes Euler's steps exact both ways."""
+    eps = normal(1, 3, 4, 4).double()
+    image = 0.2 * normal(1, 3, 4, 4, seed=1).double()
+    noise = encode(lambda x, t: eps, image, linear_schedule(), 10, prediction="eps")
+    again = sample_ddim(lambda x, t: eps, noise, linear_schedule(), 10, prediction="eps",
+                        clip=False, spacing="leading", last_alpha_bar=None)  # fmt: skip
+    torch.testing.assert_close(again, image)
+
+
+def test_inversion_measures_both_errors(draw):
+    found = face_walks.inversion(draw, 2, (2, 4))
+    assert set(found) == {2, 4}
+    for face_error, noise_error in found.values():
+        assert face_error.shape == noise_error.shape == (2,)
+        assert (face_error > 0).all() and (noise_error > 0).all()
