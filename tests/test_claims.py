@@ -110,6 +110,42 @@ def test_a_face_moves_the_further_the_larger_eta_is():
     assert moved == sorted(moved)
 
 
+def test_drawn_faces_lie_between_sharp_and_blurred_ones_and_are_no_copies():
+    of = recorded("faces")
+    for distance in ("frechet", "kernel"):
+        assert of[f"{distance}_real"] < of[f"{distance}_ours"] < of[f"{distance}_blurred"]
+    assert of["near"] < 0.05 and of["nearest_ratio"] > 0.95
+
+
+def test_quality_falls_with_eta_in_ten_steps_and_no_fall_is_seen_from_fifty_on():
+    metrics = json.loads((RESULTS / "faces.json").read_text())["metrics"]
+    etas = ("025", "050", "075", "100")
+    worse = [metrics[f"worse_s10_eta{eta}"]["mean"] for eta in etas]
+    assert worse == sorted(worse) and metrics["worse_s10_eta100"]["low"] > 0
+    for steps in (50, 100):
+        for eta in etas:
+            entry = metrics[f"worse_s{steps}_eta{eta}"]
+            assert entry["low"] < 0 < entry["high"]
+
+
+def test_the_norm_is_what_the_line_lacks():
+    of = recorded("faces")
+    for measure in ("norm", "detail", "contrast"):
+        arc, rescaled = (of[f"{measure}_{way}_mid"] for way in ("slerp", "rescaled"))
+        assert rescaled == pytest.approx(arc, abs=0.01)
+    assert of["length_slerp"] < of["length_lerp"]
+    assert of["unevenness_slerp"] < of["unevenness_lerp"]
+    assert of["first_detail_070"] < of["first_contrast_070"] < 1
+
+
+def test_faces_come_back_from_their_noises_and_noises_do_not():
+    of = recorded("faces")
+    decoded = [of[f"decoded_s{n}"] for n in (10, 20, 50, 100, 200)]
+    assert decoded == sorted(decoded, reverse=True) and decoded[-1] < 0.02
+    assert 0.25 < of["encoded_s200"] < of["encoded_s50"] < 0.4
+    assert of["left_eta050"] < 0.05
+
+
 @pytest.mark.parametrize("target", ["svhn", "usps"])
 def test_adaptation_lies_between_source_and_target(target):
     of = recorded(f"dann-{target}")
