@@ -84,6 +84,17 @@ def test_the_second_order_solver_does_with_half_the_steps():
         assert ours < 1.05 * theirs
 
 
+def test_ddpm_acts_like_stronger_guidance_too():
+    for score, more in (("accuracy", True), ("recall", False), ("frechet", True)):
+        of = scores("digits-steps", score)
+        assert (of["DDPM, all 1000 steps"] > of["DDIM, 100 steps"]) is more
+
+
+def test_half_a_unit_more_is_read_better_and_lies_farther():
+    assert dropped("accuracy")["w = 1.5"] > dropped("accuracy")["w = 1"]
+    assert dropped("frechet")["w = 1.5"] > dropped("frechet")["w = 1"]
+
+
 def test_few_steps_act_like_stronger_guidance():
     for score, few_is_more in (("accuracy", True), ("recall", False), ("frechet", True)):
         of = scores("digits-steps", score)

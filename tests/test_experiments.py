@@ -109,8 +109,8 @@ def test_a_wrong_setting_is_one_line(key, text, line):
 
 
 @pytest.mark.parametrize("presets", [DIGIT_PRESETS, FACE_PRESETS])
-def test_presets_are_quick_and_full(presets):
-    assert list(presets) == ["quick", "full"]
+def test_presets_are_quick_and_full_and_for_digits_the_reports(presets):
+    assert [*presets] == ["quick", "full"] + ["report"] * (presets is DIGIT_PRESETS)
     assert choose_preset(presets, "full") is presets["full"]
     with pytest.raises(UserError, match="'fast' is unknown; choose one of quick, full"):
         choose_preset(presets, "fast")
@@ -156,7 +156,7 @@ def test_training_digits_on_embedded_data(tmp_path, capsys):
     assert "embedded stand-in, not the real data set" in capsys.readouterr().out.splitlines()[0]
     assert len(fitted.losses) == 3 and all(math.isfinite(v) for v in fitted.losses)
     model, found = load_digit_unet(tmp_path / "weights.safetensors")
-    architecture = {"widths": [8, 16], "blocks": [1, 1], "c_condition": 16, "unfold": 2}
+    architecture = {"widths": [8, 16], "blocks": [2, 2], "c_condition": 16, "unfold": 2}
     architecture["scaled"] = True
     assert found == header | {"architecture": architecture}
     assert (found["kind"], found["preset"], found["data"]["source"]) == (
