@@ -159,7 +159,7 @@ def guidance_curve(
                 )  # fmt: skip
         ax.plot(*real, "*", color="#222222", markersize=13, linestyle="none", label="real images")
         ax.set(xlabel=x, ylabel="read as asked")
-        ax.legend(frameon=False)
+        ax.legend(frameon=False, loc="lower left")
     return fig
 
 
