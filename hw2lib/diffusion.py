@@ -92,13 +92,13 @@ def target(schedule: Schedule, prediction: str, x_0: Tensor, eps: Tensor, t: Ten
 
 
 def to_x0_and_eps(
-    alpha_bar: Tensor, prediction: str, x_t: Tensor, output: Tensor, clip: bool
+    alpha_bar: float | Tensor, prediction: str, x_t: Tensor, output: Tensor, clip: bool
 ) -> tuple[Tensor, Tensor]:
-    """(x_0, eps) from a network's output at one alpha_bar (scalar float64).
+    """(x_0, eps) from a network's output at one alpha_bar (a number in double precision).
 
     x_0 may be clipped to [-1, 1]; eps is not computed anew after the clip, as in the reference.
     """
-    a, s = alpha_bar.sqrt().item(), (1 - alpha_bar).sqrt().item()
+    a, s = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
     if prediction == "eps":
         x_0, eps = (x_t - s * output) / a, output
     elif prediction == "flow":
@@ -252,8 +252,8 @@ def ddim_step(
     x_t: Tensor,
     x_0: Tensor,
     eps: Tensor,
-    ab_t: Tensor,
-    ab_next: Tensor,
+    ab_t: float,
+    ab_next: float,
     eta: float,
     z: Tensor | None,
 ) -> Tensor:
@@ -262,10 +262,10 @@ def ddim_step(
     sigma = eta sqrt((1 - ab_n) / (1 - ab_t)) sqrt(1 - ab_t / ab_n)
     x_n   = sqrt(ab_n) x_0 + sqrt(1 - ab_n - sigma^2) eps + sigma z
     """
-    sigma = eta * ((1 - ab_next) / (1 - ab_t) * (1 - ab_t / ab_next)).sqrt() if eta else 0.0
-    direction = (1 - ab_next - sigma**2).clamp(min=0).sqrt()
-    x = ab_next.sqrt().item() * x_0 + direction.item() * eps
-    return x if z is None else x + float(sigma) * z
+    sigma = eta * math.sqrt((1 - ab_next) / (1 - ab_t) * (1 - ab_t / ab_next))
+    direction = math.sqrt(max(0.0, 1 - ab_next - sigma**2))
+    x = math.sqrt(ab_next) * x_0 + direction * eps
+    return x if z is None else x + sigma * z
 
 
 @torch.no_grad()
@@ -301,8 +301,8 @@ def sample_ddim(
         raise UserError(f"eta={eta} is out of range; choose 0 (deterministic) to 1 (as DDPM)")
     if eta > 0 and (generators is None or len(generators) != len(x)):
         raise ValueError("eta > 0 needs one generator for each sample")
-    ab = schedule.alpha_bar
-    end = ab[0] if last_alpha_bar is None else torch.tensor(last_alpha_bar, dtype=ab.dtype)
+    ab = schedule.alpha_bar.tolist()  # Python's floats are float64, and quicker than tensors
+    end = ab[0] if last_alpha_bar is None else last_alpha_bar
     times = time_steps(schedule.n_steps, n_steps, spacing)
     for i, t in enumerate(times):
         batch_t = torch.full((len(x),), t, device=x.device)
