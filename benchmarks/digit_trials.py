@@ -19,8 +19,10 @@ import pandas as pd
 import torch
 
 from hw2lib import digits, experiments, guidance, metrics, results
-from hw2lib.experiments import Preset
 from hw2lib.paths import RESULTS, runs_dir
+from hw2lib.presets import (
+    Preset,
+)
 from hw2lib.training import TrainConfig
 from hw2lib.unet import DigitConfig, ReportConfig
 

@@ -134,7 +134,7 @@ def _settings(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def train_command(args: argparse.Namespace) -> None:
-    from hw2lib import digits, experiments, judge, yardstick
+    from hw2lib import digits, experiments, judge, presets, yardstick
 
     settings = _settings(args.settings)
     name = args.preset + ("-changed" if settings else "")
@@ -145,20 +145,20 @@ def train_command(args: argparse.Namespace) -> None:
         return train_dann(args, settings)
     if args.target:
         raise UserError(f"--target is for dann alone; `hw2 train {args.what}` is right")
-    presets, train = {
-        "digits": (experiments.DIGIT_PRESETS, experiments.train_digits),
-        "faces": (experiments.FACE_PRESETS, experiments.train_faces),
+    known, train = {
+        "digits": (presets.DIGIT_PRESETS, experiments.train_digits),
+        "faces": (presets.FACE_PRESETS, experiments.train_faces),
         "judge": (judge.PRESETS, judge.train_judge),
         "yardstick": (yardstick.PRESETS, yardstick.train_yardstick),
     }[args.what]
-    preset = experiments.choose_preset(presets, args.preset)
+    preset = presets.choose_preset(known, args.preset)
     if args.what in ("digits", "faces"):
-        changed = experiments.with_settings(preset, settings) if settings else args.preset
+        changed = presets.with_settings(preset, settings) if settings else args.preset
         start = {"start": args.warm_start} if args.what == "faces" else {}
         train(changed, source=args.data, out=out, resume=args.resume, **start)
         print(f"weights: {out / 'weights.safetensors'}")
     else:
-        config = replace(preset, **experiments.parse_settings(asdict(preset), settings))
+        config = replace(preset, **presets.parse_settings(asdict(preset), settings))
         domain = digits.load("mnistm", args.data)
         print(domain.describe(), flush=True)
         file = train(domain, out, preset=args.preset, config=config, resume=args.resume)
@@ -166,11 +166,11 @@ def train_command(args: argparse.Namespace) -> None:
 
 
 def train_dann(args: argparse.Namespace, settings: dict[str, str]) -> None:
-    from hw2lib import dann, experiments
+    from hw2lib import dann, presets
 
     changes = dict(settings)
     of_seed = {"seed": changes.pop("seed")} if "seed" in changes else {}
-    seed = experiments.parse_settings({"seed": 0}, of_seed).get("seed", 0)
+    seed = presets.parse_settings({"seed": 0}, of_seed).get("seed", 0)
     dann.settings_for(args.preset, **changes)  # complains before any data are read
     target = args.target or "svhn"
     domains = dann.load_pair(target, args.data)

@@ -13,11 +13,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hw2lib.diffusion import time_steps
 from hw2lib.digits import DigitDomain, to_float
-from hw2lib.experiments import DigitNet
+from hw2lib.experiments import (
+    DigitNet,
+)
 from hw2lib.guidance import Scorer, Scores, kept, sampled_scores
 from hw2lib.metrics import nearest_distances
+from hw2lib.samplers import (
+    time_steps,
+)
 from hw2lib.yardstick import Yardstick
 
 SOLVER_CASES = {  # name -> (solver, steps); DDPM takes all T whatever is asked for

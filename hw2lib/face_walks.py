@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hw2lib.diffusion import to_x0_and_eps
+from hw2lib.diffusion import (
+    to_x0_and_eps,
+)
 from hw2lib.face_study import Sampler, distance
 from hw2lib.interpolation import WAYS, path
 from hw2lib.inversion import encode

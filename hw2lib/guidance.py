@@ -26,10 +26,7 @@ from torch import Tensor
 from hw2lib import digits
 from hw2lib.digits import DigitDomain
 from hw2lib.experiments import (
-    DIGIT_PRESETS,
     DigitNet,
-    Preset,
-    choose_preset,
     load_digit_unet,
     run_folder,
     sample_digits,
@@ -38,6 +35,11 @@ from hw2lib.experiments import (
 from hw2lib.judge import Judge, load_judge
 from hw2lib.metrics import accuracy_metric, background_spread, metric
 from hw2lib.paths import atomic_write
+from hw2lib.presets import (
+    DIGIT_PRESETS,
+    Preset,
+    choose_preset,
+)
 from hw2lib.yardstick import Reference, Yardstick, compare, load_yardstick
 
 STRENGTHS = {

@@ -11,9 +11,11 @@ import tqdm
 from PIL import Image
 
 from hw2lib import cli, dann, experiments, faces, judge, training
-from hw2lib.experiments import N_TRAIN_STEPS
 from hw2lib.face_unet import TINY, FaceUNet
 from hw2lib.paths import NOISE
+from hw2lib.presets import (
+    N_TRAIN_STEPS,
+)
 from hw2lib.training import save_weights
 from hw2lib.unet import DigitConfig, DigitUNet
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hw2lib import diffusion as d
+from hw2lib import samplers
 from hw2lib.paths import UserError
 
 SHAPE = (2, 3, 4, 4)
@@ -85,7 +86,7 @@ def test_an_unknown_schedule_is_one_line():
 
 
 def test_reference_time_steps_exactly():
-    assert d.time_steps(1000, 50, "leading") == list(range(981, 0, -20))
+    assert samplers.time_steps(1000, 50, "leading") == list(range(981, 0, -20))
 
 
 @pytest.mark.parametrize("n", [1, 2, 4, 5, 7, 10, 20, 30, 50, 100, 250, 333, 500, 999])
@@ -94,14 +95,14 @@ def test_time_steps_are_those_of_diffusers(n, spacing):
     offset = 1 if spacing == "leading" else 0
     scheduler = DDIMScheduler(1000, timestep_spacing=spacing, steps_offset=offset)
     scheduler.set_timesteps(n)
-    assert d.time_steps(1000, n, spacing) == scheduler.timesteps.tolist()
+    assert samplers.time_steps(1000, n, spacing) == scheduler.timesteps.tolist()
 
 
 @given(st.integers(1, 300), st.data())
 @settings(deadline=None)
 def test_trailing_steps_start_at_noise_and_fall(n_train, data):
     n = data.draw(st.integers(1, n_train))
-    times = d.time_steps(n_train, n)
+    times = samplers.time_steps(n_train, n)
     assert len(times) == n and times[0] == n_train - 1 and times[-1] >= 0
     assert all(a > b for a, b in pairwise(times))
 
@@ -109,7 +110,7 @@ def test_trailing_steps_start_at_noise_and_fall(n_train, data):
 @given(st.integers(2, 300), st.data())
 @settings(deadline=None)
 def test_leading_steps_lie_in_range_and_never_rise(n_train, data):
-    times = d.time_steps(n_train, data.draw(st.integers(1, n_train)), "leading")
+    times = samplers.time_steps(n_train, data.draw(st.integers(1, n_train)), "leading")
     assert times[-1] == 1 and times[0] <= n_train - 1
     assert all(a >= b for a, b in pairwise(times))
 
@@ -117,7 +118,7 @@ def test_leading_steps_lie_in_range_and_never_rise(n_train, data):
 @pytest.mark.parametrize("n", [0, -1, 1001])
 def test_too_few_or_many_steps_are_one_line(n):
     with pytest.raises(UserError, match=f"steps={n} is out of range; choose 1 to 1000"):
-        d.time_steps(1000, n)
+        samplers.time_steps(1000, n)
 
 
 # --- eps, v, x_0 ---------------------------------------------------------------------------------
@@ -332,9 +333,9 @@ def test_an_unknown_prediction_is_one_line():
     with pytest.raises(UserError, match=line):
         d.diffusion_loss(lambda x, t: x, x, schedule, g, "x0")
     with pytest.raises(UserError, match=line):
-        d.sample_ddim(lambda x, t: x, x, schedule, 2, prediction="x0")
+        samplers.sample_ddim(lambda x, t: x, x, schedule, 2, prediction="x0")
     with pytest.raises(UserError, match=line):
-        d.sample_ddpm(lambda x, t: x, x, schedule, [g], prediction="x0")
+        samplers.sample_ddpm(lambda x, t: x, x, schedule, [g], prediction="x0")
 
 
 # --- guidance ------------------------------------------------------------------------------------

@@ -10,21 +10,23 @@ from functools import cache
 import pytest
 import torch
 
-from hw2lib import experiments
+from hw2lib import experiments, presets
 from hw2lib.experiments import (
-    DIGIT_PRESETS,
-    FACE_PRESETS,
-    Preset,
-    choose_preset,
     epochs,
     load_digit_unet,
     load_face_unet,
     train_digits,
     train_faces,
-    with_settings,
 )
 from hw2lib.face_unet import TINY, FaceUNet
 from hw2lib.paths import UserError
+from hw2lib.presets import (
+    DIGIT_PRESETS,
+    FACE_PRESETS,
+    Preset,
+    choose_preset,
+    with_settings,
+)
 from hw2lib.training import TrainConfig, save_weights
 from hw2lib.unet import NULL_LABEL, DigitConfig, DigitUNet, ReportConfig, ReportUNet
 
@@ -108,12 +110,12 @@ def test_a_wrong_setting_is_one_line(key, text, line):
     assert one_line(caught).startswith(line)
 
 
-@pytest.mark.parametrize("presets", [DIGIT_PRESETS, FACE_PRESETS])
-def test_presets_are_quick_and_full_and_for_digits_the_reports(presets):
-    assert [*presets] == ["quick", "full"] + ["report"] * (presets is DIGIT_PRESETS)
-    assert choose_preset(presets, "full") is presets["full"]
+@pytest.mark.parametrize("known", [DIGIT_PRESETS, FACE_PRESETS])
+def test_presets_are_quick_and_full_and_for_digits_the_reports(known):
+    assert [*known] == ["quick", "full"] + ["report"] * (known is DIGIT_PRESETS)
+    assert choose_preset(known, "full") is known["full"]
     with pytest.raises(UserError, match="'fast' is unknown; choose one of quick, full"):
-        choose_preset(presets, "fast")
+        choose_preset(known, "fast")
 
 
 # --- the order of the images ---------------------------------------------------------------------
@@ -172,9 +174,9 @@ def test_training_digits_on_embedded_data(tmp_path, capsys):
 def test_the_reports_recipe_trains_loads_and_samples(tmp_path, monkeypatch):
     """Its network, eps, images in [0, 1], no average of the weights."""
     recipe = Preset(replace(TRAIN, ema=0.0), ReportConfig(8), "linear", "eps", 0.0, zero_one=True)
-    original, seen = experiments.diffusion_loss, []
+    original, seen = presets.diffusion_loss, []
     monkeypatch.setattr(
-        experiments, "diffusion_loss", lambda *args: seen.append(args[1]) or original(*args)
+        presets, "diffusion_loss", lambda *args: seen.append(args[1]) or original(*args)
     )
     fitted, header = train_digits(recipe, source="embedded", out=tmp_path)
     assert same(fitted.model, fitted.ema)
@@ -213,7 +215,7 @@ def test_training_faces_on_embedded_data(tmp_path):
 @pytest.mark.parametrize(("train", "preset"), [(train_digits, DIGITS), (train_faces, FACES)])
 def test_an_interrupted_training_resumes_to_the_same_bytes(tmp_path, monkeypatch, train, preset):
     train(preset, source="embedded", out=tmp_path / "whole")
-    original, calls = experiments.diffusion_loss, []
+    original, calls = presets.diffusion_loss, []
 
     def and_stop(*args):
         calls.append(1)
@@ -221,7 +223,7 @@ def test_an_interrupted_training_resumes_to_the_same_bytes(tmp_path, monkeypatch
             signal.raise_signal(signal.SIGTERM)
         return original(*args)
 
-    monkeypatch.setattr(experiments, "diffusion_loss", and_stop)
+    monkeypatch.setattr(presets, "diffusion_loss", and_stop)
     with pytest.raises(UserError, match="interrupted after step 2 of 3"):
         train(preset, source="embedded", out=tmp_path / "cut")
     assert not (tmp_path / "cut" / "weights.safetensors").exists()

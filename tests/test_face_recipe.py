@@ -11,7 +11,7 @@ import torch
 from diffusers import DDIMScheduler
 from PIL import Image
 
-from hw2lib import cli, course, diffusion, experiments
+from hw2lib import cli, course, diffusion, experiments, samplers
 from hw2lib.face_unet import FaceConfig, FaceUNet
 from hw2lib.paths import UserError
 
@@ -73,7 +73,7 @@ def test_faces_are_those_of_the_recipe(face, tmp_path, capsys, eta):
     path, network = face
     for k in range(len(SIZES)):
         noise = torch.load(path / "noise" / f"{k:02d}.pt", weights_only=True)[0].double().numpy()
-        (g,) = diffusion.sample_generators(4, [k])
+        (g,) = samplers.sample_generators(4, [k])
         picture = slow_face(
             as_numpy(network), noise, eta,
             lambda g=g, shape=noise.shape: torch.randn(*shape, generator=g).double().numpy(),
@@ -93,7 +93,7 @@ def test_the_limit_tells_another_sampler(face):
     noise = torch.load(path / "noise" / "00.pt", weights_only=True)
     right = slow_face(as_numpy(network), noise[0].double().numpy())
     linear = diffusion.linear_schedule()
-    other = diffusion.sample_ddim(network, noise, linear, 50, prediction="eps")
+    other = samplers.sample_ddim(network, noise, linear, 50, prediction="eps")
     picture = experiments.to_picture(other[0]).permute(1, 2, 0).numpy()
     assert ((picture.astype(float) - right) ** 2).mean() > 1
 
@@ -119,7 +119,7 @@ def test_diffusers_own_defaults_are_another_sampler():
     """The differences that sample_ddim's docstring names."""
     scheduler = DDIMScheduler(1000, beta_start=1e-4, beta_end=2e-2)
     scheduler.set_timesteps(50)
-    ours = diffusion.time_steps(1000, 50, "leading")
+    ours = samplers.time_steps(1000, 50, "leading")
     assert scheduler.timesteps.tolist() == [t - 1 for t in ours]
     assert scheduler.final_alpha_cumprod == 1 and diffusion.linear_schedule().alpha_bar[0] < 1
     assert scheduler.alphas_cumprod.dtype == torch.float32
@@ -127,7 +127,7 @@ def test_diffusers_own_defaults_are_another_sampler():
     shifted.set_timesteps(1000)
     with pytest.raises(IndexError):
         shifted.step(torch.zeros(1), shifted.timesteps[0], torch.zeros(1))
-    assert diffusion.time_steps(1000, 1000, "leading")[0] == 999
+    assert samplers.time_steps(1000, 1000, "leading")[0] == 999
 
 
 def test_a_height_that_does_not_fit_is_one_line(face):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hw2lib import diffusion, experiments, face_study, faces
+from hw2lib import diffusion, experiments, face_study, faces, presets, samplers
 from hw2lib.face_study import Sampler, blurred, distance, jackknife, nearest, noise_share, starts
 from hw2lib.face_unet import TINY, FaceUNet
 from hw2lib.metrics import frechet_distance
@@ -68,7 +68,7 @@ def test_starts_are_their_numbers_own_and_never_the_noise_of_eta():
     some = starts([3, 5])
     assert torch.equal(starts([5])[0], some[1])
     for seed in range(8):
-        z = diffusion.individual_noise((3, 64, 64), diffusion.sample_generators(seed, [3, 5]))
+        z = samplers.individual_noise((3, 64, 64), samplers.sample_generators(seed, [3, 5]))
         assert torch.cosine_similarity(z.flatten(1), some.flatten(1)).abs().max() < 0.05
 
 
@@ -129,11 +129,11 @@ def test_copies_are_told():
 def test_the_share_of_new_noise_is_the_samplers(eta, n):
     """A step on nothing but noise: x_0 = 0, estimate 1, fresh noise 0; what is missing is new."""
     ab = diffusion.linear_schedule().alpha_bar
-    times = diffusion.time_steps(1000, n, "leading")
+    times = samplers.time_steps(1000, n, "leading")
     expected = []
     for t, following in zip(times, [*times[1:], 0], strict=True):
         one = torch.ones(1, dtype=torch.float64)
-        x = diffusion.ddim_step(None, 0 * one, one, ab[t], ab[following], eta, None)
+        x = samplers.ddim_step(None, 0 * one, one, ab[t], ab[following], eta, None)
         expected.append(1 - (x**2 / (1 - ab[following])).item())
     share = noise_share(diffusion.linear_schedule(), n, eta)
     np.testing.assert_allclose(share, expected, atol=1e-12)
@@ -175,8 +175,8 @@ def test_the_face_model_is_trained_on_the_training_images_alone(tmp_path, monkey
         seen.append(x_0)
         return predict(x_0, torch.zeros(len(x_0))).mean()
 
-    monkeypatch.setattr(experiments, "diffusion_loss", loss)
+    monkeypatch.setattr(presets, "diffusion_loss", loss)
     short = {"steps": "6", "batch_size": "4"}
-    preset = experiments.with_settings(experiments.FACE_PRESETS["quick"], short)
+    preset = presets.with_settings(presets.FACE_PRESETS["quick"], short)
     experiments.train_faces(preset, out=tmp_path)
     assert len(seen) == 6 and torch.equal(torch.cat(seen), -torch.ones(24, 3, 64, 64))

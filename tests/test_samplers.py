@@ -10,6 +10,7 @@ from test_diffusion import DIFFUSERS, NAMES, SCHEDULES, SHAPE, normal, theirs
 from torch import nn
 
 from hw2lib import diffusion as d
+from hw2lib import samplers
 from hw2lib.paths import UserError
 
 REFERENCE = {"timestep_spacing": "leading", "steps_offset": 1, "set_alpha_to_one": False}
@@ -38,7 +39,7 @@ def test_every_ddim_step_is_that_of_diffusers(options, eta, prediction, clip, sc
     reference, steps = options is REFERENCE, []
     scheduler = theirs(DDIMScheduler, schedule, prediction, clip, **options)
     scheduler.set_timesteps(n)
-    end = d.sample_ddim(
+    end = samplers.sample_ddim(
         network,
         normal(*SHAPE, dtype=torch.float64),
         d.make_schedule(schedule),
@@ -48,14 +49,14 @@ def test_every_ddim_step_is_that_of_diffusers(options, eta, prediction, clip, sc
         clip=clip,
         spacing=options["timestep_spacing"],
         last_alpha_bar=None if reference else 1.0,
-        generators=d.sample_generators(3, [0, 1]),
+        generators=samplers.sample_generators(3, [0, 1]),
         on_step=record(steps),
     )
     assert [t for t, _, _ in steps] == scheduler.timesteps.tolist()
     states = [x for _, x, _ in steps] + [end]
-    again = d.sample_generators(3, [0, 1])
+    again = samplers.sample_generators(3, [0, 1])
     for (t, x, x_0), after in zip(steps, states[1:], strict=True):
-        z = d.individual_noise(SHAPE[1:], again, x)
+        z = samplers.individual_noise(SHAPE[1:], again, x)
         output = network(x, torch.full((2,), t))
         step = scheduler.step(
             output, t, x, eta, use_clipped_model_output=False, variance_noise=z if eta else None
@@ -73,21 +74,21 @@ def test_every_ddim_step_is_that_of_diffusers(options, eta, prediction, clip, sc
 def test_every_ddpm_step_is_that_of_diffusers(monkeypatch, prediction, clip, schedule, n):
     options = {"variance_type": "fixed_small", "n": n}
     scheduler, steps = theirs(DDPMScheduler, schedule, prediction, clip, **options), []
-    end = d.sample_ddpm(
+    end = samplers.sample_ddpm(
         network,
         normal(*SHAPE, dtype=torch.float64),
         d.make_schedule(schedule, n),
-        d.sample_generators(3, [0, 1]),
+        samplers.sample_generators(3, [0, 1]),
         prediction=prediction,
         clip=clip,
         on_step=record(steps),
     )
-    again = d.sample_generators(3, [0, 1])
+    again = samplers.sample_generators(3, [0, 1])
     assert [t for t, _, _ in steps] == list(range(n - 1, -1, -1))
     states = [x for _, x, _ in steps] + [end]
     for (t, x, x_0), after in zip(steps, states[1:], strict=True):
         if t > 0:
-            z = d.individual_noise(SHAPE[1:], again, x)
+            z = samplers.individual_noise(SHAPE[1:], again, x)
             monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, z=z, **__: z)
         step = scheduler.step(network(x, torch.full((2,), t)), t, x)
         scale = max(1, x_0.abs().max().item(), x.abs().max().item())
@@ -110,10 +111,10 @@ def test_dpm_solver_is_that_of_diffusers(prediction, schedule, n):
     scheduler.alphas_cumprod = torch.cumprod(1 - scheduler.betas.double(), 0)
     scheduler.set_timesteps(n)
     # theirs keeps the levels in float32, which at t = 999 is not enough for cosine
-    ab, times = d.make_schedule(schedule).alpha_bar, d.time_steps(1000, n)
+    ab, times = d.make_schedule(schedule).alpha_bar, samplers.time_steps(1000, n)
     scheduler.sigmas = torch.cat([((1 - ab[times]) / ab[times]).sqrt(), torch.zeros(1).double()])
     steps, x = [], normal(*SHAPE, dtype=torch.float64)
-    end = d.sample_dpmpp(
+    end = samplers.sample_dpmpp(
         network,
         x,
         d.make_schedule(schedule),
@@ -131,7 +132,7 @@ def test_dpm_solver_is_that_of_diffusers(prediction, schedule, n):
 
 def test_dpm_solver_of_one_step_is_ddim():
     x, schedule = normal(*SHAPE), d.cosine_schedule()
-    both = [f(network, x, schedule, 1) for f in (d.sample_ddim, d.sample_dpmpp)]
+    both = [f(network, x, schedule, 1) for f in (samplers.sample_ddim, samplers.sample_dpmpp)]
     torch.testing.assert_close(*both)
 
 
@@ -146,9 +147,9 @@ def test_dpm_solver_comes_closer_to_the_ode_than_ddim():
 
     error = {
         f: (f(exact, x, schedule, 20, prediction="eps", clip=False) - 0.3 - 0.5 * x).abs().max()
-        for f in (d.sample_ddim, d.sample_dpmpp)
+        for f in (samplers.sample_ddim, samplers.sample_dpmpp)
     }
-    assert error[d.sample_dpmpp] < error[d.sample_ddim] / 3
+    assert error[samplers.sample_dpmpp] < error[samplers.sample_ddim] / 3
 
 
 @pytest.mark.parametrize("prediction", d.PREDICTIONS)
@@ -162,15 +163,15 @@ def test_ddim_at_eta_one_with_all_steps_is_ddpm(prediction, schedule, n):
     common = {"prediction": prediction, "clip": False}
     schedule, x = d.make_schedule(schedule, n), normal(*SHAPE, dtype=torch.float64)
     steps = {"ddim": [], "ddpm": []}
-    ddim = d.sample_ddim(
-        network, x, schedule, n, eta=1.0, generators=d.sample_generators(0, [0, 1]),
+    ddim = samplers.sample_ddim(
+        network, x, schedule, n, eta=1.0, generators=samplers.sample_generators(0, [0, 1]),
         on_step=record(steps["ddim"]), **common,
     )  # fmt: skip
-    ddpm = d.sample_ddpm(
+    ddpm = samplers.sample_ddpm(
         network,
         x,
         schedule,
-        d.sample_generators(0, [0, 1]),
+        samplers.sample_generators(0, [0, 1]),
         on_step=record(steps["ddpm"]),
         **common,
     )
@@ -185,7 +186,7 @@ def test_one_ddim_step_keeps_the_noise_level():
     ab = d.linear_schedule().alpha_bar
     x_0, eps, z = torch.zeros(1, 3, 64, 64), normal(1, 3, 64, 64), normal(1, 3, 64, 64, seed=1)
     for eta in (0.0, 0.5, 1.0):
-        x = d.ddim_step(None, x_0, eps, ab[600], ab[500], eta, z)
+        x = samplers.ddim_step(None, x_0, eps, ab[600], ab[500], eta, z)
         assert abs(x.var() / (1 - ab[500]) - 1) < 0.05
 
 
@@ -214,12 +215,12 @@ def optimal(schedule, prediction):
 def test_the_optimal_denoiser_samples_its_distribution(schedule, prediction, eta, n):
     """The sampler adds no bias of its own: data N(.3, .5^2) come out as N(.3, .5^2)."""
     s = d.make_schedule(schedule, 1000) if eta != "ddpm" else d.cosine_schedule(n)
-    x, g = normal(4, 3, 32, 32), d.sample_generators(0, range(4))
+    x, g = normal(4, 3, 32, 32), samplers.sample_generators(0, range(4))
     common = {"prediction": prediction, "clip": False}
     if eta == "ddpm":
-        y = d.sample_ddpm(optimal(s, prediction), x, s, g, **common)
+        y = samplers.sample_ddpm(optimal(s, prediction), x, s, g, **common)
     else:
-        y = d.sample_ddim(optimal(s, prediction), x, s, n, eta=eta, generators=g, **common)
+        y = samplers.sample_ddim(optimal(s, prediction), x, s, n, eta=eta, generators=g, **common)
     assert abs(y.mean() - MEAN) < 0.02
     assert abs(y.std() - DEVIATION) < 0.02
     kurtosis = ((y - y.mean()) ** 4).mean() / y.var() ** 2
@@ -229,7 +230,7 @@ def test_the_optimal_denoiser_samples_its_distribution(schedule, prediction, eta
 def test_without_noise_ddim_is_one_affine_map_of_the_noise():
     """At eta = 0 equal noise gives equal images, and here x = .3 + .5 x_T."""
     s, x = d.linear_schedule(), normal(1, 3, 8, 8, dtype=torch.float64)
-    y = d.sample_ddim(optimal(s, "v"), x, s, 1000, clip=False)
+    y = samplers.sample_ddim(optimal(s, "v"), x, s, 1000, clip=False)
     torch.testing.assert_close(y, MEAN + DEVIATION * x, rtol=0, atol=0.02)
 
 
@@ -249,9 +250,9 @@ class Small(nn.Module):
 
 
 def draw(indices, eta=1.0, seed=5):
-    g = d.sample_generators(seed, indices)
-    x = d.individual_noise((3, 8, 8), g)
-    return d.sample_ddim(Small(), x, d.linear_schedule(), 5, eta=eta, generators=g)
+    g = samplers.sample_generators(seed, indices)
+    x = samplers.individual_noise((3, 8, 8), g)
+    return samplers.sample_ddim(Small(), x, d.linear_schedule(), 5, eta=eta, generators=g)
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
@@ -259,8 +260,8 @@ def draw(indices, eta=1.0, seed=5):
 @pytest.mark.parametrize("n", [1, 2, 9, 11])
 def test_a_sample_does_not_depend_on_how_many_are_drawn(eta, size, n):
     """Bit for bit: the last chunk is filled up, so that every batch has the same shape."""
-    many = d.in_chunks(lambda i: draw(i, eta), 24, size)
-    few = d.in_chunks(lambda i: draw(i, eta), n, size)
+    many = samplers.in_chunks(lambda i: draw(i, eta), 24, size)
+    few = samplers.in_chunks(lambda i: draw(i, eta), n, size)
     assert few.shape == (n, 3, 8, 8) and torch.equal(few, many[:n])
 
 
@@ -270,10 +271,10 @@ def test_a_sample_does_not_depend_on_its_neighbours():
 
 
 def test_seed_and_index_both_count_and_the_same_give_the_same():
-    draws = [d.individual_noise((3, 4, 4), d.sample_generators(s, [k]))
+    draws = [samplers.individual_noise((3, 4, 4), samplers.sample_generators(s, [k]))
              for s, k in [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]]  # fmt: skip
     assert all(not torch.equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
-    again = d.individual_noise((3, 4, 4), d.sample_generators(0, [0]))
+    again = samplers.individual_noise((3, 4, 4), samplers.sample_generators(0, [0]))
     assert torch.equal(again, draws[0])
 
 
@@ -282,22 +283,24 @@ def test_the_noise_that_eta_adds_is_not_the_noise_file_itself(seed):
     """Noise files are what small seeds draw first; adding one again would not be noise."""
     file = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
     for mine in range(4):
-        z = d.individual_noise((3, 64, 64), d.sample_generators(mine, range(4)))
+        z = samplers.individual_noise((3, 64, 64), samplers.sample_generators(mine, range(4)))
         cosine = torch.cosine_similarity(z.flatten(1), file.flatten(1))
         assert cosine.abs().max() < 0.05
 
 
 def test_individual_noise_takes_type_and_place_of_like():
     like = torch.zeros(1, dtype=torch.float64)
-    z = d.individual_noise((3, 2, 2), d.sample_generators(0, [0]), like)
+    z = samplers.individual_noise((3, 2, 2), samplers.sample_generators(0, [0]), like)
     assert z.dtype == torch.float64
-    assert torch.equal(z.float(), d.individual_noise((3, 2, 2), d.sample_generators(0, [0])))
+    assert torch.equal(
+        z.float(), samplers.individual_noise((3, 2, 2), samplers.sample_generators(0, [0]))
+    )
 
 
 def test_sampling_leaves_its_input_and_gradients_alone():
     x = normal(*SHAPE)
     before = x.clone()
-    y = d.sample_ddim(Small(), x, d.linear_schedule(), 3)
+    y = samplers.sample_ddim(Small(), x, d.linear_schedule(), 3)
     assert torch.equal(x, before) and not y.requires_grad
 
 
@@ -307,19 +310,21 @@ def test_sampling_leaves_its_input_and_gradients_alone():
 @pytest.mark.parametrize("eta", [-0.1, 1.5, float("nan")])
 def test_an_eta_out_of_range_is_one_line(eta):
     with pytest.raises(UserError, match=f"eta={eta} is out of range; choose 0 .* to 1"):
-        d.sample_ddim(network, normal(*SHAPE), d.linear_schedule(), eta=eta)
+        samplers.sample_ddim(network, normal(*SHAPE), d.linear_schedule(), eta=eta)
 
 
 @pytest.mark.parametrize("n", [0, 1001])
 def test_steps_out_of_range_are_one_line(n):
     with pytest.raises(UserError, match=f"steps={n} is out of range; choose 1 to 1000"):
-        d.sample_ddim(network, normal(*SHAPE), d.linear_schedule(), n)
+        samplers.sample_ddim(network, normal(*SHAPE), d.linear_schedule(), n)
 
 
 @pytest.mark.parametrize("generators", [None, [torch.Generator()]])
 def test_noise_needs_a_generator_for_each_sample(generators):
     """One generator for two samples would give both the same noise, silently."""
     with pytest.raises(ValueError, match="one generator for each sample"):
-        d.sample_ddim(network, normal(*SHAPE), d.linear_schedule(), eta=1, generators=generators)
+        samplers.sample_ddim(
+            network, normal(*SHAPE), d.linear_schedule(), eta=1, generators=generators
+        )
     with pytest.raises(ValueError, match="one generator for each sample"):
-        d.sample_ddpm(network, normal(*SHAPE), d.linear_schedule(10), generators or [])
+        samplers.sample_ddpm(network, normal(*SHAPE), d.linear_schedule(10), generators or [])

@@ -7,10 +7,15 @@ from functools import cache
 import pytest
 import torch
 
-from hw2lib import cli, experiments, warm_start
-from hw2lib.experiments import Preset, train_faces
+from hw2lib import cli, experiments, presets, warm_start
+from hw2lib.experiments import (
+    train_faces,
+)
 from hw2lib.face_unet import TINY, FaceConfig
 from hw2lib.paths import UserError
+from hw2lib.presets import (
+    Preset,
+)
 from hw2lib.training import TrainConfig, load_weights
 
 TRAIN = TrainConfig(steps=2, batch_size=2, warmup=1, ema=0.5)
@@ -67,7 +72,7 @@ def test_training_begins_with_the_weights(first, tmp_path, monkeypatch):
 def test_an_interrupted_warm_run_resumes_to_the_same_bytes(first, tmp_path, monkeypatch):
     file, _ = first
     run(tmp_path / "whole", file)
-    original, calls = experiments.diffusion_loss, []
+    original, calls = presets.diffusion_loss, []
 
     def and_stop(*args):
         calls.append(1)
@@ -75,7 +80,7 @@ def test_an_interrupted_warm_run_resumes_to_the_same_bytes(first, tmp_path, monk
             signal.raise_signal(signal.SIGTERM)
         return original(*args)
 
-    monkeypatch.setattr(experiments, "diffusion_loss", and_stop)
+    monkeypatch.setattr(presets, "diffusion_loss", and_stop)
     with pytest.raises(UserError, match="interrupted after step 1 of 2"):
         run(tmp_path / "cut", file)
     _, header = run(tmp_path / "cut", resume=True)  # the start need not be named again
@@ -118,7 +123,7 @@ def test_a_cold_run_does_not_take_over_an_older_origin(first, tmp_path):
 
 def test_the_command_takes_a_start_for_faces_alone(first, tmp_path, capsys, monkeypatch):
     file, _ = first
-    monkeypatch.setitem(experiments.FACE_PRESETS, "quick", PRESET)
+    monkeypatch.setitem(presets.FACE_PRESETS, "quick", PRESET)
     argv = ["train", "faces", "--data", "embedded", "--out", str(tmp_path / "o")]
     assert cli.main([*argv, "--warm-start", str(file)]) == 0
     header = load_weights(tmp_path / "o" / "weights.safetensors", "face_unet")[1]

@@ -1,0 +1,138 @@
+"""Result files and weights headers as the book reads them, and their numbers as text (hw2report).
+
+Recorded results lie in data/results, this machine's in HW2_BUILD/results or build/results.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.environment import BuildEnvironment
+
+# What makes an executed notebook, and the result file of the same run.
+NOTEBOOKS = {
+    "cfdg": "papermill notebooks/cfdg.ipynb book/executed/cfdg.ipynb -p preset full -p record True",
+    "ddim": "papermill notebooks/ddim.ipynb book/executed/ddim.ipynb -p preset full -p record True",
+    "dann-svhn": "papermill notebooks/dann.ipynb book/executed/dann-svhn.ipynb"
+    " -p target svhn -p preset full -p record True",
+    "dann-usps": "papermill notebooks/dann.ipynb book/executed/dann-usps.ipynb"
+    " -p target usps -p preset full -p record True",
+}
+RESULTS = {
+    "digits": NOTEBOOKS["cfdg"],
+    "digits-guidance": NOTEBOOKS["cfdg"],
+    "digits-steps": NOTEBOOKS["cfdg"],
+    "faces": NOTEBOOKS["ddim"],
+    "dann-svhn": NOTEBOOKS["dann-svhn"],
+    "dann-usps": NOTEBOOKS["dann-usps"],
+}
+FIELDS = ("mean", "low", "high", "n", "unit", "values")
+PLAIN_UNITS = ("", "1", "distance", "number", "none", "norm", "share", "ratio")
+
+
+class Mistake(Exception):
+    """A wrong name, metric or file; its text becomes a warning at the place that asked."""
+
+
+# --- reading --------------------------------------------------------------------------------
+
+
+def root(env: BuildEnvironment) -> Path:
+    """The repository's top: the folder that holds book/."""
+    return Path(env.srcdir).parent
+
+
+def local_results(env: BuildEnvironment) -> Path:
+    """This machine's result files."""
+    return Path(os.environ.get("HW2_BUILD") or root(env) / "build").expanduser() / "results"
+
+
+def read(env: BuildEnvironment, name: str, local: bool = False) -> dict | None:
+    """A result file, None if there is none. Mistake for an unknown name or a broken file.
+
+    The page that asks is built again whenever the file appears or changes.
+    """
+    if name not in RESULTS:
+        raise Mistake(f"unknown result {name!r}; choose one of {', '.join(RESULTS)}")
+    path = (local_results(env) if local else root(env) / "data" / "results") / f"{name}.json"
+    env.note_dependency(str(path.resolve()))
+    if not path.is_file():
+        return None
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        metrics = result["metrics"]
+        for entry in metrics.values():
+            float(entry["mean"]), entry["low"], entry["high"], int(entry["n"]), entry["unit"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Mistake(
+            f"result file {path.name} is broken ({type(error).__name__}: {error}); "
+            f"make it again with `{RESULTS[name]}`"
+        ) from None
+    return result
+
+
+# --- writing numbers ------------------------------------------------------------------------
+
+
+def number(x: float, unit: str) -> str:
+    """One number: accuracies in per cent, anything else with three significant digits."""
+    if unit == "accuracy":
+        return f"{100 * x:.1f}"
+    if x == 0:
+        return "0"
+    return f"{x:,.{max(0, 2 - _exponent(x))}f}"
+
+
+def _exponent(x: float) -> int:
+    """Power of ten of the first digit, after rounding to three digits."""
+    return int(f"{x:.2e}".split("e")[1])
+
+
+def with_unit(text: str, unit: str) -> str:
+    """Append the unit, unless it says nothing."""
+    if unit == "accuracy":
+        return f"{text} %"
+    return text if unit in PLAIN_UNITS else f"{text} {unit}"
+
+
+def formatted(entry: dict, field: str | None = None) -> str:
+    """A metric as text: mean [low, high], or one of its fields."""
+    unit = entry["unit"]
+    if field is None:
+        text = with_unit(number(entry["mean"], unit), unit)
+        if entry["low"] is None or entry["high"] is None:
+            return text
+        return f"{text} [{number(entry['low'], unit)}, {number(entry['high'], unit)}]"
+    if field not in FIELDS:
+        raise Mistake(f"unknown field {field!r}; choose one of {', '.join(FIELDS)}")
+    value = entry.get(field)
+    if value is None:
+        raise Mistake(f"field {field!r} is empty: a single seed gives no interval here")
+    if field == "unit":
+        return str(value)
+    if field == "n":
+        return f"{int(value):,}"
+    values = value if isinstance(value, list) else [value]
+    return with_unit(", ".join(number(v, unit) for v in values), unit)
+
+
+def missing(name: str) -> list[nodes.Node]:
+    """The sentence that stands where a number will stand."""
+    return [
+        nodes.inline("", "not recorded yet: run ", classes=["hw2-missing"]),
+        nodes.literal("", RESULTS[name]),
+    ]
+
+
+def weights_config(path: Path) -> dict:
+    """The configuration in a weights file's header; Mistake for no safetensors file."""
+    with open(path, "rb") as stream:
+        try:  # 8 bytes length, then a JSON header; ours keeps the configuration in it
+            length = min(int.from_bytes(stream.read(8), "little"), path.stat().st_size)
+            header = json.loads(stream.read(length))
+            return json.loads(header.get("__metadata__", {}).get("config", "{}"))
+        except (ValueError, AttributeError, TypeError):
+            raise Mistake(f"weights file {path.name} is no safetensors file") from None
