@@ -66,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--set", dest="settings", nargs="+", action="extend", default=[],
                        metavar="key=value", help="change settings of the preset")  # fmt: skip
     train.add_argument("--target", help="svhn (default) | usps | mnistm; for dann")
+    train.add_argument("--rows", help="for dann: which, as in dann,target_only; default the table")
     train.add_argument("--data", default="auto", help="auto | course | public | embedded")
     train.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     train.add_argument("--warm-start", type=Path, metavar="FILE",
@@ -145,6 +146,8 @@ def train_command(args: argparse.Namespace) -> None:
         return train_dann(args, settings)
     if args.target:
         raise UserError(f"--target is for dann alone; `hw2 train {args.what}` is right")
+    if args.rows:
+        raise UserError(f"--rows is for dann alone; `hw2 train {args.what}` is right")
     known, train = {
         "digits": (presets.DIGIT_PRESETS, experiments.train_digits),
         "faces": (presets.FACE_PRESETS, experiments.train_faces),
@@ -166,20 +169,22 @@ def train_command(args: argparse.Namespace) -> None:
 
 
 def train_dann(args: argparse.Namespace, settings: dict[str, str]) -> None:
-    from hw2lib import dann, presets
+    from hw2lib import dann, dann_rows, presets
 
     changes = dict(settings)
     of_seed = {"seed": changes.pop("seed")} if "seed" in changes else {}
     seed = presets.parse_settings({"seed": 0}, of_seed).get("seed", 0)
-    dann.settings_for(args.preset, **changes)  # complains before any data are read
-    target = args.target or "svhn"
-    domains = dann.load_pair(target, args.data)
-    for domain in domains:
-        print(domain.describe(), flush=True)
-    result = dann.run(target, args.preset, [seed], args.out, args.resume, args.data, **changes)
-    for name, rows in result["rows"].items():
-        n = len(domains[1].test)
-        print(f"{name:<12} {rows[0].accuracy:.4f} of {n} test images, seed {seed}")
+    names = args.rows.split(",") if args.rows else dann_rows.TABLE
+    for name in names:  # complains before any data are read
+        dann_rows.with_settings(dann_rows.row_for(name, args.preset), changes)
+    result = dann.run(
+        args.target or "svhn", args.preset, [seed], names, args.out, args.resume, args.data, changes
+    )
+    for line in result["problem"].domains:
+        print(line)
+    for name, trained in result["rows"].items():
+        n = len(result["problem"].test)
+        print(f"{name:<18} {trained[0].accuracy:.4f} of {n} test images, seed {seed}")
     print(f"run: {result['out']}")
 
 

@@ -9,7 +9,7 @@ Everything random is drawn from the generator that is passed in, a CPU generator
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -20,7 +20,9 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Handling:
-    """Ranges of the random input handling of one domain; the defaults change nothing."""
+    """Ranges of the random input handling of one domain; the defaults only standardise."""
+
+    standardise: bool = True  # each image by its own mean and deviation; else x -> 4 x - 2
 
     zoom: Range = (1.0, 1.0)  # magnification of the height
     aspect: Range = (1.0, 1.0)  # width over height
@@ -36,6 +38,31 @@ class Handling:
     thickness: float = 0.0  # probability of a stroke one pixel thicker or thinner
     neighbours: float = 0.0  # probability of a second digit at one side
     repaint: float = 0.0  # probability of free colours for digit and ground
+    glyphs: bool = False  # digits white on black: their brightness is the mask that repaint needs
+
+    def still(self) -> Handling:
+        """Nothing random: what evaluation sees."""
+        return Handling(standardise=self.standardise)
+
+    def without(self, *groups: str) -> Handling:
+        """The same with some of GROUPS turned off; ValueError for an unknown one."""
+        if unknown := set(groups) - GROUPS.keys():
+            raise ValueError(f"{', '.join(unknown)}: no group of input handling")
+        off = {name: _OFF[name] for group in groups for name in GROUPS[group]}
+        return replace(self, **off)
+
+
+GROUPS = {  # what an experiment turns off together
+    "standardise": ("standardise",),
+    "intensity": ("flip", "scale", "offset", "noise"),
+    "geometry": ("zoom", "aspect", "rotation", "shear", "shift"),
+    "blur": ("blur",),
+    "thickness": ("thickness",),
+    "distractors": ("neighbours",),
+    "repaint": ("repaint", "glyphs"),
+}
+_OFF = {field.name: field.default for field in fields(Handling)} | {"standardise": False}
+PLAIN = Handling()
 
 
 _LOOK = {"blur": 1.0, "flip": 0.5, "scale": (0.5, 1.5), "offset": 0.3}
@@ -51,7 +78,7 @@ HANDLING = {
     ),
     "usps": (replace(_SOURCE, aspect=(0.8, 1.2)), _TARGET),
     # MNIST has no colours: free ink and ground over a smooth field stand in for photographs.
-    "mnistm": (replace(_TARGET, repaint=0.8), _TARGET),
+    "mnistm": (replace(_TARGET, repaint=0.8, glyphs=True), _TARGET),
 }
 """target -> (handling of the source, handling of the target), the same in all rows.
 
@@ -75,25 +102,27 @@ def to_unit(images: Tensor, channels: int) -> Tensor:
 
 def prepare(
     images: Tensor,
-    handling: Handling | None,
+    handling: Handling = PLAIN,
     generator: torch.Generator | None = None,
     *,
     masks: Tensor | None = None,
     channels: int = 1,
 ) -> Tensor:
-    """uint8 (B, 3, 28, 28), or uint8 masks beside it, -> network input (B, channels, 28, 28).
-
-    Without `handling` (evaluation) only the standardisation happens.
-    """
+    """uint8 (B, 3, 28, 28), or uint8 masks beside it, -> network input (B, channels, 28, 28)."""
     x = to_unit(images, channels)
-    if handling is None:
-        return standardise(x)
+    if handling == handling.still():
+        return scaled(x, handling)
     x = edit(x, None if masks is None else masks > 0, handling, generator)
     x = warp(x, handling, generator)
     if handling.blur:
         strength = uniform(generator, len(x), (0, handling.blur)).to(x)
         x = x + strength * (smooth(x) - x)
-    return intensity(standardise(x), handling, generator)
+    return intensity(scaled(x, handling), handling, generator)
+
+
+def scaled(x: Tensor, handling: Handling) -> Tensor:
+    """[0, 1] -> mean near 0 and deviation near 1, by each image or by one rule for all."""
+    return standardise(x) if handling.standardise else 4 * x - 2
 
 
 # --- edits of the source digit -----------------------------------------------------------------
@@ -104,7 +133,7 @@ def edit(x: Tensor, mask: Tensor | None, handling: Handling, generator: torch.Ge
 
     MNIST-M shows 1 - photo inside the stroke and the photo outside, so a changed stroke is made by
     inverting the pixels where the old and the new mask (B, 1, 28, 28) differ. Without a mask only
-    the colours can be changed, and then the digit itself (MNIST: white on black) says where.
+    the colours of `glyphs` can be changed.
     """
     photo, alpha = None, x[:, :1]
     if mask is not None:
@@ -113,7 +142,7 @@ def edit(x: Tensor, mask: Tensor | None, handling: Handling, generator: torch.Ge
         mask = _with_neighbour(mask, handling, generator)
         x = torch.where(mask, 1 - photo, photo)
         alpha = mask.to(x)
-    if not handling.repaint:
+    if not handling.repaint or (mask is None and not handling.glyphs):
         return x
     painted = repaint(x, alpha, photo, generator)
     return torch.where(chosen(generator, len(x), handling.repaint).to(x.device), painted, x)

@@ -1,119 +1,153 @@
-"""From a finished `dann.run` to the table, the t-SNE's input and the recorded result."""
+"""From finished trainings to tables, the t-SNE's input and the recorded result."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from hw2lib import results
-from hw2lib.dann import PRESETS, ROWS
-from hw2lib.dann_inputs import HANDLING
+from hw2lib.dann import Trained
 from hw2lib.dann_net import SOURCE, TARGET, features
-from hw2lib.metrics import accuracy_metric
+from hw2lib.dann_rows import ROWS
+from hw2lib.metrics import accuracy_metric, feature_scores, metric
 from hw2lib.paths import RESULTS, WEIGHTS
 from hw2lib.readers import sha256
 
-TITLES = {
-    "source_only": "trained on source",
-    "dann": "adapted (DANN)",
-    "target_only": "trained on target",
+# What chose the step of a training -> the score of its curve; the last uses target labels.
+CHOICES = {
+    "source validation": "source_accuracy",
+    "information": "information",
+    "oracle": "oracle",
 }
+SHIPPED = "best_adaptation"  # the row whose first seed's weights `hw2 classify` uses
 
 
-def metrics(result: dict) -> dict[str, dict]:
-    """Accuracy entries of a result file: the three rows, and what they do on the source."""
-    rows = result["rows"]
-    entries = {name: accuracy_metric([row.correct for row in rows[name]]) for name in ROWS}
-    for name in ROWS:
-        entries[f"{name}_on_source"] = accuracy_metric([row.source_correct for row in rows[name]])
+def metrics(rows: Mapping[str, Sequence[Trained]]) -> dict[str, dict]:
+    """Entries of a result file: each row's accuracy after the last step under its own name; with
+    ": on the source" on the source's test images; with ": by CHOICE" at the look that CHOICE
+    picks; and scores of its features."""
+    entries = {}
+    for name, trained in rows.items():
+        entries[name] = accuracy_metric([t.correct for t in trained])
+        entries[f"{name}: on the source"] = accuracy_metric([t.source_correct for t in trained])
+        if trained[0].problem.held is None:
+            continue
+        n = min(2007, len(trained[0].correct))
+        for choice, score in CHOICES.items():
+            counts = [t.chosen_by(score) * n for t in trained]
+            entries[f"{name}: by {choice}"] = accuracy_metric(counts, n)
+        for key, values in of_features(trained).items():
+            entries[f"{name}: {key}"] = metric(values, FEATURES, "number")
     return entries
 
 
+FEATURES = 1000  # test images of each domain whose features are scored
+
+
+def of_features(trained: Sequence[Trained]) -> dict[str, list[float]]:
+    """score -> one value a seed, of `metrics.feature_scores`."""
+    scores = [
+        feature_scores(*embedding_input(t, FEATURES), seed=t.seed)
+        for t in trained
+    ]  # fmt: skip
+    return {key: [score[key] for score in scores] for key in scores[0]}
+
+
+def embedding_input(trained: Trained, each: int = 500) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(features (n, 256), labels (n,)) of source and of target: the first `each` test images of
+    both, or as many as the smaller set has."""
+    problem, net = trained.problem, trained.network
+    each = min(each, len(problem.source_test), len(problem.test))
+    target = TARGET if trained.row.adapts else SOURCE
+    return (
+        features(net, problem.source_test.images[:each], SOURCE), problem.source_test.labels[:each],
+        features(net, problem.test.images[:each], target), problem.test.labels[:each],
+    )  # fmt: skip
+
+
 def table(result: dict) -> str:
-    """The three rows as a Markdown table: accuracy in percent with its 95 % interval."""
-    source, target = result["source_domain"].name, result["target_domain"].name
-    entries = metrics(result)
+    """The rows as a Markdown table: accuracies in percent, the last step's with its interval."""
+    rows, entries = result["rows"], metrics(result["rows"])
     lines = [
-        f"| row | on {target} | 95 % interval | seeds | on {source} |",
-        "|---|---|---|---|---|",
+        f"| row | on {result['target']} | 95 % interval | by source validation | by information | "
+        "oracle | on the source |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for name in ROWS:
-        e, held = entries[name], entries[f"{name}_on_source"]
-        low, high = 100 * e["low"], 100 * e["high"]
+
+    def percent(key: str) -> str:
+        return f"{100 * entries[key]['mean']:.1f} %" if key in entries else "–"
+
+    for name, trained in rows.items():
+        e = entries[name]
         lines.append(
-            f"| {TITLES[name]} | {100 * e['mean']:.2f} % | {low:.2f} to {high:.2f} | "
-            f"{len(e['values'])} | {100 * held['mean']:.2f} % |"
+            f"| {trained[0].row.title} | {percent(name)} | "
+            f"{100 * e['low']:.1f} to {100 * e['high']:.1f} | "
+            + " | ".join(percent(f"{name}: by {choice}") for choice in CHOICES)
+            + f" | {percent(f'{name}: on the source')} |"
         )
     return "\n".join(lines)
 
 
 def describe(result: dict) -> str:
-    """Where the data come from and what the rows use, one line each."""
-    cfg, source = result["settings"], result["source_domain"]
-    strokes = cfg.masks and source.train.masks is not None
-    return "\n".join(
-        [
-            source.describe(),
-            result["target_domain"].describe(),
-            f"every row: {cfg.steps} steps of {cfg.batch_size} images a domain, last iterate, "
-            f"the same input handling{', stroke masks used' if strokes else ''}",
-            f"the adapted row beside its label loss: {cfg.extras()}",
-        ]
-    )
-
-
-def embedding_input(
-    result: dict, row: str = "dann", each: int = 500
-) -> tuple[Tensor, Tensor, list[str]]:
-    """(features (N, 256), labels (N,), domain names) of the first `each` test images of each
-    domain, in the first seed's network of `row`: what the t-SNE shows."""
-    network = result["rows"][row][0].network
-    own = {"source_only": (SOURCE, SOURCE), "target_only": (TARGET, TARGET)}
-    parts, labels, names = [], [], []
-    pair = (result["source_domain"], result["target_domain"])
-    for domain, statistics in zip(pair, own.get(row, (SOURCE, TARGET)), strict=True):
-        images = domain.test.images[:each]
-        parts.append(features(network, images, statistics))
-        labels.append(domain.test.labels[:each])
-        names += [domain.name] * len(images)
-    return torch.cat(parts), torch.cat(labels), names
+    """Where the data come from and what the rows learn from, one line each."""
+    problem, rows = result["problem"], result["rows"]
+    first = next(iter(rows.values()))[0].row
+    n = len(problem.held)
+    lines = [
+        *problem.domains,
+        f"{n:,} source images held out for validation; {len(problem.target):,} target images, "
+        "no label",
+        f"every row: {first.steps} steps of {first.batch_size} images a domain, last iterate, "
+        f"seeds {', '.join(map(str, result['seeds']))}",
+    ]
+    for name, trained in rows.items():
+        row = trained[0].row
+        losses = ", ".join(f"{loss} {weight:g}" for loss, weight in row.losses.items())
+        off = f"; input handling off: {', '.join(row.off)}" if row.off else ""
+        lines.append(f"{name}: {row.labels} labels{', ' * bool(losses)}{losses}{off}")
+    return "\n".join(lines)
 
 
 def record(result: dict, *, publish: bool = False) -> Path:
     """Write this machine's result file; `publish` also records it in the report.
 
     Publishing writes data/results/dann-TARGET.json and data/weights/dann-TARGET.safetensors (the
-    first seed's) and needs the full preset and real data.
+    first seed's of SHIPPED) and needs the full preset and real data.
     """
-    source, target = result["source_domain"], result["target_domain"]
-    cfg, preset, handling = result["settings"], result["preset"], HANDLING[target.name]
-    name = f"dann-{target.name}"
-    weights = Path(result["out"]) / f"seed-{result['seeds'][0]}" / "dann" / "dann.safetensors"
+    problem, rows, preset = result["problem"], result["rows"], result["preset"]
+    name, seed = f"dann-{result['target']}", result["seeds"][0]
+    weights = Path(result["out"]) / f"seed-{seed}" / SHIPPED / "dann.safetensors"
+    digests = {f"weights/{name}.safetensors": sha256(weights)} if SHIPPED in rows else {}
     content = {
-        "preset": preset if cfg == PRESETS[preset] else f"{preset}, changed",
+        "preset": f"{preset}, changed" if result["changed"] else preset,
         "data": {
-            "source": target.source,
-            "sha256": {
-                **source.sha256,
-                **target.sha256,
-                f"weights/{name}.safetensors": sha256(weights),
-            },
-            "domains": [source.describe(), target.describe()],
-            "dann_row_uses": cfg.extras(),
-            "stroke_masks": cfg.masks and source.train.masks is not None,
-            "settings": asdict(cfg),
-            "handling": {"source": asdict(handling[0]), "target": asdict(handling[1])},
+            "source": problem.data,
+            "sha256": {**problem.sha256, **digests},
+            "domains": list(problem.domains),
+            "source images held out": len(problem.held),
+            "handling": [vars(handling) for handling in problem.handling],
+            "settings": {key: trained[0].row.settings() for key, trained in rows.items()},
         },
         "seeds": result["seeds"],
         "seconds": result["seconds"],
-        "metrics": metrics(result),
+        "metrics": metrics(rows),
     }
     if publish:  # first the result, which is refused where it is not fit for the report
         results.record(name, directory=RESULTS, **content)
         WEIGHTS.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(weights, WEIGHTS / f"{name}.safetensors")
     return results.record(name, **content)
+
+
+def titles() -> dict[str, str]:
+    """Row -> its name in tables and figures."""
+    return {name: row.title for name, row in ROWS.items()}
+
+
+def labels_of(data: Tensor) -> list[float]:
+    """Share of each digit 0..9 among labels (N,)."""
+    return (torch.bincount(data, minlength=10).double() / len(data)).tolist()

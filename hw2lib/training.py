@@ -16,7 +16,7 @@ import signal
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,6 +28,7 @@ from tqdm import tqdm
 from hw2lib.paths import WEIGHTS, UserError, atomic_write, writable_dir
 
 Loss = Callable[[nn.Module, int, torch.Generator], Tensor]
+Watch = Callable[[nn.Module, int], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Fitted:
     ema: nn.Module
     losses: list[float]
     seconds: float
+    watched: list[dict[str, float]] = field(default_factory=list)  # what `watch` saw
 
 
 def device() -> torch.device:
@@ -130,11 +132,16 @@ def fit(
     resume: bool = False,
     label: str = "training",
     identity: dict | None = None,
+    watch: Watch | None = None,
+    watch_every: int = 1,
 ) -> Fitted:
     """Train `model` in place and keep `out/checkpoint.pt`; a finished run returns at once.
 
     `identity` holds what makes the run what it is beside `cfg`, in JSON's types: digests of the
     data, the architecture, settings of the loss. It is kept in the checkpoint.
+
+    `watch(model, steps done)` looks at the model in eval mode after every `watch_every` steps and
+    after the last; what it returns is kept in the checkpoint too.
 
     Errors: UserError when `out` already holds a run and `resume` is false, when its settings
     differ from `cfg` (a constant run may go on for more steps) or its identity from `identity`,
@@ -162,10 +169,12 @@ def fit(
     )
     # Each process draws its own batches.
     generator = torch.Generator().manual_seed(cfg.seed + 1_000_003 * rank)
-    start, losses, before = 0, [], 0.0
+    start, losses, watched, before = 0, [], [], 0.0
     identity = json.loads(json.dumps(identity or {}))  # tuples become lists, as in a file
     if file.exists():
-        start, losses, before = _restore(file, cfg, identity, model, ema, optimizer, generator)
+        start, losses, watched, before = _restore(
+            file, cfg, identity, model, ema, optimizer, generator
+        )
         if rank > 0:  # the checkpoint's generator is the first process's
             generator.manual_seed(cfg.seed + 1_000_003 * rank + 7_919 * start)
     net: nn.Module = model
@@ -186,6 +195,7 @@ def fit(
                 "optimizer": optimizer.state_dict(),
                 "generator": generator.get_state(),
                 "losses": losses,
+                "watched": watched,
                 "seconds": before + time.perf_counter() - began,
             }
             with atomic_write(file) as part:
@@ -210,6 +220,10 @@ def fit(
             optimizer.step()
             update_ema(ema, model, step, cfg.ema)
             losses.append(number)
+            if watch and ((step + 1) % watch_every == 0 or step + 1 == cfg.steps):
+                model.eval()
+                watched.append(watch(model, step + 1))
+                model.train()
             if step % 50 == 0:
                 bar.set_postfix(loss=f"{sum(losses[-200:]) / len(losses[-200:]):.4f}")
             if stop.asked:
@@ -224,7 +238,7 @@ def fit(
     seconds = before + time.perf_counter() - began
     if start < cfg.steps:
         save(cfg.steps)
-    return Fitted(model.eval(), ema, losses, seconds)
+    return Fitted(model.eval(), ema, losses, seconds, watched)
 
 
 class _Stop:
@@ -250,12 +264,13 @@ class _Stop:
 
 def _restore(
     file, cfg, identity, model, ema, optimizer, generator
-) -> tuple[int, list[float], float]:
+) -> tuple[int, list[float], list[dict[str, float]], float]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
         old, new = dict(state["config"]), asdict(cfg)
         old_identity = dict(state.get("identity", identity))  # older checkpoints have none
         done, losses, seconds = state["step"], state["losses"], state["seconds"]
+        watched = state.get("watched", [])
     except Exception as error:
         raise UserError(
             f"{file} is not a readable checkpoint ({type(error).__name__}); "
@@ -275,7 +290,7 @@ def _restore(
         ) from None
     optimizer.load_state_dict(state["optimizer"])
     generator.set_state(state["generator"])
-    return done, losses, seconds
+    return done, losses, watched, seconds
 
 
 def _check_same(file: Path, old: dict, new: dict) -> None:

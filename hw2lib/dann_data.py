@@ -1,0 +1,138 @@
+"""What an adaptation may see: labelled source images, and target images without any label.
+
+    problem = load_problem("svhn")                # MNIST-M -> SVHN
+    problem = make_problem(source, target)        # two DigitDomains of one's own
+
+The labels of the target's training images are dropped while a problem is made: no batch, no loss
+and no choice can use them, because they are not in memory. Only `supervised`, the problem behind
+the row `target_only`, keeps them: there the target is the source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hw2lib import digits
+from hw2lib.dann_inputs import HANDLING, PLAIN, Handling, prepare
+from hw2lib.digits import DigitDomain, DigitSet
+from hw2lib.paths import UserError
+from hw2lib.training import device
+
+SOURCE_OF = {"svhn": "mnistm", "usps": "mnistm", "mnistm": "mnist"}
+TARGETS = tuple(SOURCE_OF)
+HELD_OUT = 2000  # source images that no row trains on, at most a tenth of all: source validation
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Images and nothing else: what adaptation gets of its target."""
+
+    images: Tensor  # uint8 (N, 3, 28, 28)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One adaptation: everything that training may use, and two test sets to report on."""
+
+    name: str  # the target's
+    source: DigitSet  # to train on
+    held: DigitSet | None  # source images for validation; None: the row makes no choice
+    target: Unlabelled  # to adapt to
+    test: DigitSet  # of the target
+    source_test: DigitSet
+    handling: tuple[Handling, Handling]  # of source and target images
+    channels: int  # 1: grey, 3: colour
+    data: str  # "public", "course" or "embedded"
+    domains: tuple[str, ...]  # one line on each domain
+    sha256: dict[str, str]
+
+
+def make_problem(
+    source: DigitDomain,
+    target: DigitDomain,
+    handling: tuple[Handling, Handling] = (PLAIN, PLAIN),
+    channels: int = 1,
+) -> Problem:
+    """The adaptation from one domain to another, the target's training labels dropped.
+
+    handling: random changes of source and target images in training (see `dann_inputs`).
+    """
+    n = len(source.train) - min(HELD_OUT, len(source.train) // 10)
+    train, held = part(source.train, slice(n)), part(source.train, slice(n, None))
+    return Problem(
+        target.name, train, held, Unlabelled(target.train.images), target.test, source.test,
+        handling, channels, target.source, (source.describe(), target.describe()),
+        {**source.sha256, **target.sha256},
+    )  # fmt: skip
+
+
+def load_problem(target: str, data: str = "auto") -> Problem:
+    """One of TARGETS, from the source that SOURCE_OF names.
+
+    data: as in `digits.load`; "auto" takes the same kind for both domains.
+    """
+    source, goal = load_pair(target, data)
+    return make_problem(source, goal, HANDLING[target], channels_for(target))
+
+
+def supervised(problem: Problem, target: DigitDomain) -> Problem:
+    """The same target, learnt with its labels: what `target_only` trains on."""
+    return Problem(
+        problem.name, target.train, None, problem.target, problem.test, problem.source_test,
+        (problem.handling[1],) * 2, problem.channels, problem.data, problem.domains,
+        problem.sha256,
+    )  # fmt: skip
+
+
+def load_pair(target: str, data: str = "auto") -> tuple[DigitDomain, DigitDomain]:
+    """(source, target) domains with all labels; both of the same kind of data where `data` is
+    "auto"."""
+    if target not in TARGETS:
+        raise UserError(f"target {target!r} is unknown; choose one of {', '.join(TARGETS)}")
+    pair = tuple(digits.load(name, data) for name in (SOURCE_OF[target], target))
+    if data == "auto" and {"embedded"} < {domain.source for domain in pair}:
+        pair = tuple(digits.load(domain.name, "embedded") for domain in pair)
+    return pair
+
+
+def channels_for(target: str) -> int:
+    """MNIST-M's ink shows in colour, SVHN's and USPS's in grey."""
+    return 3 if target == "mnistm" else 1
+
+
+def part(data: DigitSet, which: slice) -> DigitSet:
+    """Some of the images, with what belongs to them."""
+    masks = None if data.masks is None else data.masks[which]
+    return DigitSet(data.images[which], data.labels[which], masks)
+
+
+class Batches:
+    """Random training batches of one set, handled, on the device.
+
+    `data` is an Unlabelled or a DigitSet; only the latter's batches have labels.
+    """
+
+    def __init__(
+        self, data: DigitSet | Unlabelled, handling: Handling, channels: int, masks: bool = True
+    ) -> None:
+        self.data, self.handling, self.channels = data, handling, channels
+        self.masks = getattr(data, "masks", None) if masks else None
+
+    def __call__(self, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """(handled, only standardised), both (B, C, 28, 28), and labels (B,) of a DigitSet."""
+        index = torch.randint(len(self.data), (size,), generator=generator)
+        where = device()
+        images = self.data.images[index].to(where)
+        masks = None if self.masks is None else self.masks[index].to(where)
+        handled = prepare(images, self.handling, generator, masks=masks, channels=self.channels)
+        plain = prepare(images, self.handling.still(), channels=self.channels)
+        views = tuple(x.contiguous(memory_format=torch.channels_last) for x in (handled, plain))
+        if isinstance(self.data, Unlabelled):
+            return views
+        return (*views, self.data.labels[index].to(where))

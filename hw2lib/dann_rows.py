@@ -1,0 +1,156 @@
+"""The rows of the tables as configurations: what each learns from, and how.
+
+    ROWS["dann"]                                   # the report's second row
+    replace(ROWS["dann"], losses={"adversarial": 1.0})
+    with_settings(ROWS["dann"], {"steps": "500", "adversarial": "0.1"})     # from `--set`
+
+All rows of one table have the same network, the same number of steps and the same batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from hw2lib.dann_inputs import GROUPS
+from hw2lib.dann_losses import LOSSES
+from hw2lib.paths import UserError
+from hw2lib.training import TrainConfig
+
+MASKED = ("thickness", "distractors", "repaint")  # input handling that needs the digits' masks
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to train; every field may differ from row to row."""
+
+    title: str
+    labels: str = "source"  # whose labels: source | target
+    losses: Mapping[str, float] = field(default_factory=dict)  # of LOSSES -> weight at the end
+    ramp: bool = True  # weights grow as 2 / (1 + exp(-10 p)) - 1; else they are constant
+    off: tuple[str, ...] = ()  # groups of input handling that are turned off
+    separate: bool = True  # source and target have batch statistics of their own
+    frozen_after: float = 1.0  # share of steps after which batch statistics stay as they are
+    steps: int = 2400
+    batch_size: int = 64  # of each domain
+    lr: float = 2e-3
+    schedule: str = "cosine"  # of the learning rate: cosine | constant
+    weight_decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        for name, right, fits in (
+            ("labels", "source or target", self.labels in ("source", "target")),
+            ("steps", "a whole number from 1", self.steps >= 1),
+            ("batch_size", "a whole number from 2", self.batch_size >= 2),
+            ("frozen_after", "a number from 0 to 1", 0 <= self.frozen_after <= 1),
+        ):
+            if not fits:
+                raise UserError(f"{name}={getattr(self, name)} is out of range; {right} is right")
+        for name, weight in self.losses.items():
+            if name not in LOSSES:
+                raise UserError(f"loss {name!r} is unknown; choose one of {', '.join(LOSSES)}")
+            if not 0 <= weight < math.inf:
+                raise UserError(f"{name}={weight} is out of range; a number from 0 is right")
+        if self.losses and self.labels == "target":
+            raise UserError("losses are for rows that learn from the source's labels")
+        if unknown := set(self.off) - GROUPS.keys():
+            raise UserError(f"off={', '.join(sorted(unknown))}: choose from {', '.join(GROUPS)}")
+        self.train()  # has its say on lr, schedule and weight_decay
+
+    @property
+    def adapts(self) -> bool:
+        """Whether it sees target images."""
+        return bool(self.losses)
+
+    def train(self, seed: int = 0) -> TrainConfig:
+        """The settings of the training loop."""
+        return TrainConfig(
+            self.steps, self.batch_size, self.lr, self.schedule, self.weight_decay,
+            min(50, self.steps // 5), 5.0, seed=seed,
+        )  # fmt: skip
+
+    def weight(self, loss: str, progress: float) -> float:
+        """Weight of a loss after the share `progress` of the steps."""
+        return self.losses[loss] * (ramp(progress) if self.ramp else 1.0)
+
+    def settings(self) -> dict[str, Any]:
+        """Everything but the title, in JSON's types."""
+        return {key: value for key, value in asdict(self).items() if key != "title"}
+
+
+def ramp(progress: float) -> float:
+    """2 / (1 + exp(-10 p)) - 1: from 0 at p = 0 to 1 at p = 1 (Ganin et al., 2016)."""
+    return 2 / (1 + math.exp(-10 * progress)) - 1
+
+
+SELF_TRAINING = {"teacher": 1.0, "entropy": 0.1, "balance": 0.1}
+PLAIN_INPUTS = tuple(GROUPS)  # off: images as they are, x -> 4 x - 2
+REPORT = Row(
+    "the report's form", losses={"adversarial": 0.31}, ramp=False, separate=False,
+    off=("standardise", "intensity", "blur", *MASKED), lr=1e-4, schedule="constant",
+    weight_decay=0.0,
+)  # fmt: skip
+
+ROWS = {
+    "source_only": Row("source only, plain", off=PLAIN_INPUTS, separate=False),
+    "source_augmented": Row("source only, augmented", separate=False),
+    "dann": Row("DANN", losses={"adversarial": 0.3}),
+    "best_adaptation": Row("best adaptation", losses={"adversarial": 0.3, **SELF_TRAINING}),
+    "target_only": Row("target's labels", labels="target", separate=False),
+    "dann_no_masks": Row("DANN, no masks", losses={"adversarial": 0.3}, off=MASKED),
+    "best_no_masks": Row(
+        "best adaptation, no masks", losses={"adversarial": 0.3, **SELF_TRAINING}, off=MASKED
+    ),
+    "self_training": Row("best without the adversarial loss", losses=SELF_TRAINING),
+    "report_form": REPORT,
+    "report_form_frozen": replace(
+        REPORT, title="the report's form, statistics frozen after one epoch of 20", frozen_after=0.05
+    ),
+}  # fmt: skip
+TABLE = ("source_only", "dann", "target_only")  # the report's own three rows
+STEPS = {"quick": 150, "full": 2400}  # of every row
+QUICK_BATCH = 32
+
+
+def row_for(name: str, preset: str = "full") -> Row:
+    """A row of ROWS at a preset; UserError for an unknown name or preset."""
+    if name not in ROWS:
+        raise UserError(f"row {name!r} is unknown; choose one of {', '.join(ROWS)}")
+    if preset not in STEPS:
+        raise UserError(f"preset {preset!r} is unknown; choose {' or '.join(STEPS)}")
+    row = replace(ROWS[name], steps=STEPS[preset])
+    return replace(row, batch_size=QUICK_BATCH) if preset == "quick" else row
+
+
+def with_settings(row: Row, settings: Mapping[str, Any]) -> Row:
+    """`row` with fields or weights of losses changed; strings are read as the field's type.
+
+    A loss that the row does not use is left alone, so that one setting serves several rows.
+    Errors: UserError for an unknown key or a value of another type.
+    """
+    known = [f.name for f in fields(Row) if f.name not in ("title", "labels", "losses")]
+    changes: dict[str, Any] = {}
+    losses = dict(row.losses)
+    for key, value in settings.items():
+        if key in LOSSES:
+            weight = _typed(key, value, float)
+            if row.adapts:
+                losses[key] = weight
+        elif key in known:
+            changes[key] = _typed(key, value, type(getattr(row, key)))
+        else:
+            raise UserError(f"setting {key!r} is unknown; dann has {', '.join([*known, *LOSSES])}")
+    return replace(row, **changes, losses=losses)
+
+
+def _typed(key: str, value: Any, kind: type) -> Any:
+    try:
+        if kind is bool:
+            return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
+        if kind is tuple:
+            return tuple(filter(None, value.split(","))) if isinstance(value, str) else tuple(value)
+        return kind(value)
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"setting {key}={value!r} is no {kind.__name__}") from None

@@ -1,0 +1,152 @@
+"""What each part of the adaptation is worth, and the terms of the bound that DANN rests on.
+
+    scores = ablation("svhn", VARIANTS, seeds=[0, 1, 2])     # one cause at a time
+    terms = bound(trained, target_domain)                     # Ben-David et al. (2010)
+
+Nothing here chooses anything: the bound's last term and label shift are measured with target
+labels, after training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hw2lib.dann import Trained, train
+from hw2lib.dann_data import Problem, Unlabelled
+from hw2lib.dann_net import SOURCE, TARGET, features
+from hw2lib.dann_rows import ROWS, Row
+from hw2lib.metrics import a_distance
+
+BEST = ROWS["best_adaptation"]
+DANN = ROWS["dann"]
+
+
+def _without(*losses: str) -> dict[str, float]:
+    return {name: weight for name, weight in BEST.losses.items() if name not in losses}
+
+
+VARIANTS: dict[str, Row] = {
+    # One part left out of everything
+    "everything": BEST,
+    "not standardised": replace(BEST, off=("standardise",)),
+    "no intensity changes": replace(BEST, off=("intensity",)),
+    "no geometry": replace(BEST, off=("geometry",)),
+    "no distractors": replace(BEST, off=("distractors",)),
+    "no repainting": replace(BEST, off=("repaint",)),
+    "shared batch statistics": replace(BEST, separate=False),
+    "no adversarial loss": replace(BEST, losses=_without("adversarial")),
+    "no teacher": replace(BEST, losses=_without("teacher")),
+    "no entropy and balance": replace(BEST, losses=_without("entropy", "balance")),
+    # The adversarial loss alone, weaker and stronger; at 0 only the batch statistics adapt
+    **{
+        f"adversarial loss alone, lambda {lam:g}": replace(DANN, losses={"adversarial": lam})
+        for lam in (0.0, 0.1, 0.3, 1.0)
+    },
+    "adversarial loss alone, lambda .3 from the start": replace(DANN, ramp=False),
+    "source only, augmented": ROWS["source_augmented"],
+}
+
+
+def ablation(
+    problem: Problem,
+    seeds: Sequence[int],
+    steps: int,
+    out: str | Path,
+    variants: Mapping[str, Row] = VARIANTS,
+) -> dict[str, list[Trained]]:
+    """variant -> one training a seed of `steps` steps; what is finished in `out` is taken up.
+
+    A variant that turns off what the problem's input handling does not have is left out.
+    """
+    rows: dict[str, list[Trained]] = {}
+    for name, row in variants.items():
+        if row.off and all(h.without(*row.off) == h for h in problem.handling):
+            continue
+        row = replace(row, steps=steps)
+        for seed in seeds:
+            folder = Path(out) / name.replace(" ", "-").replace(",", "") / f"seed-{seed}"
+            rows.setdefault(name, []).append(train(row, problem, seed, folder, resume=True))
+    return rows
+
+
+# --- the bound ---------------------------------------------------------------------------------
+
+
+def bound(trained: Trained, seed: int = 0) -> dict[str, float]:
+    """The terms of Ben-David et al. (2010), as far as a linear head can measure them,
+
+        target error  <=  source error + d / 2 + lambda*
+
+    on the test images: errors of the network's own head; d, the proxy A-distance of its features,
+    within [0, 2]; lambda*, the least sum of source and target error of one linear head on these
+    features, fitted with the labels of one half of both and measured on the other half.
+    """
+    net, problem = trained.network, trained.problem
+    target = TARGET if trained.row.adapts else SOURCE
+    n = min(len(problem.source_test), len(problem.test)) // 2 * 2
+    x_s = features(net, problem.source_test.images[:n], SOURCE)
+    x_t = features(net, problem.test.images[:n], target)
+    y_s, y_t = problem.source_test.labels[:n], problem.test.labels[:n]
+    return {
+        "source error": 1 - float(trained.source_correct.mean()),
+        "divergence": a_distance(x_s, x_t, seed),
+        "joint error": joint_error(x_s, y_s, x_t, y_t, seed),
+        "target error": 1 - trained.accuracy,
+    }
+
+
+def joint_error(x_s: Tensor, y_s: Tensor, x_t: Tensor, y_t: Tensor, seed: int = 0) -> float:
+    """Source error plus target error of one logistic regression on both, on held-out halves."""
+    from sklearn.linear_model import LogisticRegression  # here: training needs no scikit-learn
+
+    rng = np.random.default_rng(seed)
+    half = len(x_s) // 2
+    s, t = rng.permutation(len(x_s)), rng.permutation(len(x_t))
+    x = torch.cat([x_s[s[:half]], x_t[t[:half]]]).numpy()
+    y = torch.cat([y_s[s[:half]], y_t[t[:half]]]).numpy()
+    mean, scale = x.mean(0), x.std(0) + 1e-6
+    head = LogisticRegression(C=0.1, max_iter=500).fit((x - mean) / scale, y)
+    return sum(
+        float((head.predict((x[rest].numpy() - mean) / scale) != y[rest].numpy()).mean())
+        for x, y, rest in ((x_s, y_s, s[half:]), (x_t, y_t, t[half:]))
+    )
+
+
+# --- label shift -------------------------------------------------------------------------------
+
+
+def class_shares(labels: Tensor) -> np.ndarray:
+    """Share of each digit, (10,)."""
+    return np.bincount(labels.numpy(), minlength=10) / len(labels)
+
+
+def jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
+    """Jensen-Shannon distance, the root of the divergence in bits, within [0, 1]."""
+    from scipy.spatial.distance import jensenshannon
+
+    return float(jensenshannon(p, q, base=2))
+
+
+def least_error(p: np.ndarray, q: np.ndarray) -> float:
+    """What perfectly aligned features cost at least, source and target error together, when the
+    classes' shares are p and q: half the square of their Jensen-Shannon distance (Zhao et al.,
+    2019, theorem 4.3, with a divergence of 0 between the features)."""
+    return jensen_shannon(p, q) ** 2 / 2
+
+
+def shifted(problem: Problem, labels: Tensor, keep: float = 0.1) -> Problem:
+    """The same problem with only the share `keep` of the target's digits 5 to 9.
+
+    labels (N,) of the target's training images: used to make the experiment, seen by no row.
+    """
+    rare = torch.nonzero(labels >= 5).squeeze(1)
+    dropped = rare[torch.arange(len(rare)) >= round(keep * len(rare))]
+    chosen = torch.ones(len(labels), dtype=torch.bool)
+    chosen[dropped] = False
+    return replace(problem, target=Unlabelled(problem.target.images[chosen]))

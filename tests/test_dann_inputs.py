@@ -1,0 +1,76 @@
+"""What happens to digits before the network sees them."""
+
+import pytest
+import torch
+from dann_domains import made_up
+
+from hw2lib import dann_data
+from hw2lib.dann_inputs import GROUPS, HANDLING, PLAIN, Handling, edit, prepare, standardise, warp
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+def test_standardise():
+    x = standardise(torch.rand(5, 3, 28, 28) * 0.2)
+    torch.testing.assert_close(x.mean((1, 2, 3)), torch.zeros(5), atol=1e-5, rtol=0)
+    assert x.std((1, 2, 3)).min() > 0.6 and x.std((1, 2, 3)).max() < 1
+
+
+def test_without_standardisation_all_images_are_scaled_alike():
+    images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 28, 28)
+    x = prepare(images, Handling(standardise=False))
+    torch.testing.assert_close(x[:, 0, 0, 0], torch.tensor([-2.0, 2.0]))
+
+
+def test_the_idle_warp_changes_nothing_and_a_zoom_does():
+    x = torch.rand(4, 1, 28, 28)
+    torch.testing.assert_close(warp(x, Handling(), generator()), x, atol=1e-5, rtol=0)
+    larger = warp(x, Handling(zoom=(1.5, 1.5)), generator())
+    assert larger.shape == x.shape and not torch.allclose(larger, x)
+
+
+@pytest.mark.parametrize("target", dann_data.TARGETS)
+def test_handling_is_finite_and_follows_from_the_generator(target):
+    data = made_up("mnistm", 16, masks=target != "mnistm").train
+    channels = dann_data.channels_for(target)
+    for handling in HANDLING[target]:
+        a, b = (
+            prepare(data.images, handling, generator(), masks=data.masks, channels=channels)
+            for _ in range(2)
+        )
+        assert a.shape == (16, channels, 28, 28) and a.isfinite().all() and torch.equal(a, b)
+
+
+def test_edits_invert_only_where_the_stroke_changes():
+    data = made_up("mnistm", 40, masks=True).train
+    x = data.images.float() / 255
+    mask = data.masks > 0
+    for handling in (Handling(thickness=1.0), Handling(neighbours=1.0)):
+        y = edit(x, mask, handling, torch.Generator().manual_seed(0))
+        changed = (x - y).abs() > 1e-6
+        torch.testing.assert_close(y[changed], 1 - x[changed])
+        assert 0 < changed.float().mean() < 0.2
+    assert torch.equal(edit(x, mask, Handling(), torch.Generator()), x)
+
+
+def test_only_glyphs_are_repainted_without_a_mask():
+    x = made_up("mnist", 8).train.images.float() / 255
+    assert torch.equal(edit(x, None, Handling(repaint=1.0), generator()), x)
+    assert not torch.equal(edit(x, None, Handling(repaint=1.0, glyphs=True), generator()), x)
+
+
+@pytest.mark.parametrize("target", dann_data.TARGETS)
+def test_all_groups_off_leaves_only_the_fixed_scale(target):
+    for handling in HANDLING[target]:
+        assert handling.without(*GROUPS) == Handling(standardise=False)
+        assert handling.without() == handling
+        assert handling.without(*[g for g in GROUPS if g != "standardise"]) == PLAIN
+
+
+def test_every_range_belongs_to_one_group_and_unknown_groups_are_refused():
+    names = [name for group in GROUPS.values() for name in group]
+    assert sorted(names) == sorted(vars(Handling()))
+    with pytest.raises(ValueError, match="colour: no group"):
+        PLAIN.without("colour")

@@ -1,0 +1,71 @@
+"""Rows as configurations: settings, ramp, what is refused."""
+
+import math
+
+import pytest
+
+from hw2lib import dann_rows
+from hw2lib.dann_rows import ROWS, Row, ramp, row_for, with_settings
+from hw2lib.paths import UserError
+
+
+def test_the_ramp_is_the_papers():
+    assert ramp(0) == 0 and ramp(1) == pytest.approx(1, abs=1e-4)
+    assert ramp(0.2) == pytest.approx(2 / (1 + math.exp(-2)) - 1)
+
+
+def test_weights_follow_the_ramp_or_are_constant():
+    dann, report = ROWS["dann"], ROWS["report_form"]
+    assert dann.weight("adversarial", 0.5) == pytest.approx(dann.losses["adversarial"] * ramp(0.5))
+    assert report.weight("adversarial", 0) == report.weight("adversarial", 1) == 0.31
+
+
+@pytest.mark.parametrize("preset", dann_rows.STEPS)
+def test_all_rows_get_the_same_steps_and_batch(preset):
+    rows = [row_for(name, preset) for name in ROWS]
+    assert len({(row.steps, row.batch_size) for row in rows}) == 1
+
+
+def test_dann_uses_no_pseudo_labels_and_no_masks_rows_no_masks():
+    assert set(ROWS["dann"].losses) == {"adversarial"}
+    for name in ("dann", "best"):
+        masked, free = ROWS[{"best": "best_adaptation"}.get(name, name)], ROWS[f"{name}_no_masks"]
+        assert free.losses == masked.losses and set(free.off) == set(dann_rows.MASKED)
+
+
+def test_only_target_only_learns_from_target_labels():
+    assert [name for name, row in ROWS.items() if row.labels == "target"] == ["target_only"]
+
+
+def test_settings_are_read_as_their_types():
+    row = with_settings(
+        ROWS["dann"],
+        {"steps": "7", "separate": "false", "off": "blur,geometry", "adversarial": "0.1"},
+    )
+    assert (row.steps, row.separate, row.off) == (7, False, ("blur", "geometry"))
+    assert row.losses == {"adversarial": 0.1}
+    assert with_settings(ROWS["source_only"], {"adversarial": 0.1}) == ROWS["source_only"]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: row_for("both"), "row 'both' is unknown; choose one of source_only"),
+        (lambda: row_for("dann", "huge"), "preset 'huge' is unknown; choose quick or full"),
+        (lambda: with_settings(ROWS["dann"], {"stesp": 1}), "setting 'stesp' is unknown"),
+        (lambda: with_settings(ROWS["dann"], {"steps": "x"}), "steps='x' is no int"),
+        (lambda: with_settings(ROWS["dann"], {"separate": "maybe"}), "separate='maybe' is no bool"),
+        (lambda: with_settings(ROWS["dann"], {"off": "colour"}), "off=colour: choose from"),
+        (lambda: with_settings(ROWS["dann"], {"lr": "-1"}), "lr=-1.0 is out of range; a number"),
+        (lambda: with_settings(ROWS["dann"], {"teacher": "nan"}), "teacher=nan is out of range"),
+        (lambda: with_settings(ROWS["dann"], {"steps": "0"}), "steps=0 is out of range"),
+        (lambda: with_settings(ROWS["dann"], {"frozen_after": "2"}), "frozen_after=2.0 is out"),
+        (lambda: Row("mine", labels="mine"), "labels=mine is out of range; source or target"),
+        (lambda: Row("mine", losses={"coral": 1}), "loss 'coral' is unknown; choose one of"),
+        (lambda: Row("mine", labels="target", losses={"teacher": 1}), "losses are for rows"),
+    ],
+)
+def test_bad_settings(call, words):
+    with pytest.raises(UserError) as error:
+        call()
+    assert words in str(error.value) and "\n" not in str(error.value)
