@@ -101,10 +101,12 @@ def build_parser() -> argparse.ArgumentParser:
     compare.set_defaults(run=compare_faces_command)
 
     classify = commands.add_parser("classify", help="label a folder of images")
-    classify.add_argument("image_dir", type=Path)
+    classify.add_argument("image_dir", type=Path, help="images of any size; `course`: HW2_DATA's")
     classify.add_argument("out_csv", type=Path)
     classify.add_argument("--target", required=True, help="svhn | usps | mnistm")
     classify.add_argument("--weights", type=Path)
+    classify.add_argument("--list", dest="listed", metavar="FILE", help="csv of the image_names to"
+                          " read; for `course`: train | val (default) | test")  # fmt: skip
     classify.set_defaults(run=classify_command)
 
     judge = commands.add_parser("judge", help="accuracy of {digit}_NNN.png files")
@@ -278,11 +280,16 @@ def compare_faces_command(args: argparse.Namespace) -> int:
 
 
 def classify_command(args: argparse.Namespace) -> None:
-    from hw2lib import dann
+    from hw2lib import classify
 
     if args.out_csv.exists():
         raise UserError(f"{args.out_csv} exists; name a new file")
-    print(dann.classify(args.image_dir, args.out_csv, args.target, args.weights))
+    folder, names = args.image_dir, None
+    if str(folder) == "course" and not folder.exists():
+        folder, names = classify.of_course(args.target, args.listed or "val")
+    elif args.listed:
+        names = classify.listed(Path(args.listed).expanduser())
+    print(classify.classify(folder, args.out_csv, args.target, args.weights, names))
 
 
 def judge_command(args: argparse.Namespace) -> None:

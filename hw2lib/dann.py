@@ -36,11 +36,13 @@ from hw2lib.dann_losses import LOSSES, Step, entropy_and_balance
 from hw2lib.dann_net import SOURCE, TARGET, Network, classify_tensor, features, save
 from hw2lib.dann_rows import TABLE, Row, row_for, with_settings
 from hw2lib.paths import UserError, runs_dir, writable_dir
-from hw2lib.training import fit, update_ema
+from hw2lib.training import Loss, fit, update_ema
 
 TEACHER_DECAY = 0.99
 WATCHED = 12  # times that a training is looked at
-SAMPLE = 1000  # images of each set that are looked at then; of the target's test images all to 2,007
+SAMPLE = (
+    1000  # images of each set that are looked at then; of the target's test images all to 2,007
+)
 
 
 class Learner(nn.Module):
@@ -72,9 +74,7 @@ class Learner(nn.Module):
         if "teacher" in row.losses:
             update_ema(self.teacher, net, step, TEACHER_DECAY)
         f_source, f_target = net.both(source, target)
-        state = Step(
-            net, self.teacher, labels, f_source, f_target, net.label_head(f_target), plain
-        )
+        state = Step(net, self.teacher, labels, f_source, f_target, net.label_head(f_target), plain)
         loss = F.cross_entropy(net.label_head(f_source), labels)
         for name in row.losses:
             loss = loss + LOSSES[name](state, row.weight(name, progress))
@@ -123,7 +123,7 @@ class Watch:
         held = problem.held or problem.source
         self.held, self.held_labels = held.images[:SAMPLE], held.labels[:SAMPLE]
         self.target = problem.target.images[:SAMPLE]
-        self.test = problem.test.images[:2007], problem.test.labels[:2007]
+        self.test = problem.test.images[:ORACLE], problem.test.labels[:ORACLE]
 
     @torch.no_grad()
     def __call__(self, model: Learner, step: int) -> dict[str, float]:
@@ -149,6 +149,22 @@ class Watch:
         return look
 
 
+def learner(row: Row, problem: Problem, seed: int = 0) -> tuple[Learner, Loss]:
+    """A fresh network, and the loss of one step on batches drawn for it: what `fit` trains."""
+    handling = [handled.without(*row.off) for handled in problem.handling]
+    from_source = Batches(problem.source, handling[0], problem.channels)
+    from_target = Batches(problem.target, handling[1], problem.channels)
+
+    def loss(model: nn.Module, step: int, generator: torch.Generator) -> Tensor:
+        source, _, labels = from_source(row.batch_size, generator)
+        if not row.adapts:
+            return model(step, source, labels)
+        return model(step, source, labels, *from_target(row.batch_size, generator))
+
+    torch.manual_seed(seed)
+    return Learner(row, problem.channels).to(memory_format=torch.channels_last), loss
+
+
 def train(
     row: Row,
     problem: Problem,
@@ -164,21 +180,10 @@ def train(
     Errors: UserError when `out` holds another run.
     """
     out = writable_dir(out or runs_dir() / f"dann-{problem.name}-own" / f"seed-{seed}")
-    handling = [handled.without(*row.off) for handled in problem.handling]
-    from_source = Batches(problem.source, handling[0], problem.channels)
-    from_target = Batches(problem.target, handling[1], problem.channels)
-
-    def loss(model: nn.Module, step: int, generator: torch.Generator) -> Tensor:
-        source, _, labels = from_source(row.batch_size, generator)
-        if not row.adapts:
-            return model(step, source, labels)
-        return model(step, source, labels, *from_target(row.batch_size, generator))
-
-    torch.manual_seed(seed)
-    model = Learner(row, problem.channels).to(memory_format=torch.channels_last)
+    model, loss = learner(row, problem, seed)
     fitted = fit(
         model, loss, row.train(seed), out, resume=resume, label=f"{row.title}, seed {seed}",
-        identity={**row.settings(), "handling": [vars(h) for h in handling],
+        identity={**row.settings(), "handling": [vars(h) for h in problem.handling],
                   "data": {**problem.sha256, "source images": len(problem.source),
                            "target images": len(problem.target)}},
         watch=Watch(row, problem), watch_every=max(1, row.steps // WATCHED),

@@ -23,7 +23,7 @@ THRESHOLD = 0.9  # confidence from which a teacher's label is used
 
 @dataclass
 class Step:
-    """One step of a row that adapts; features are (B, 256), logits (B, 10), images (B, C, 28, 28)."""
+    """One step of a row that adapts: features (B, 256), logits (B, 10), images (B, C, 28, 28)."""
 
     network: Network
     teacher: Network  # a running average of `network`

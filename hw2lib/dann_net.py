@@ -1,25 +1,19 @@
 """The networks of domain-adversarial training, and what is done with a trained one.
 
 Extractor, label head and domain head with a gradient reversal in front (0.42 M parameters), their
-weights files, and `classify` for a folder of images. Training is in `dann`.
+weights files, and reading images with them. Training is in `dann`.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from hw2lib.dann_data import TARGETS
 from hw2lib.dann_inputs import Handling, prepare
-from hw2lib.paths import WEIGHTS, UserError, atomic_write
 from hw2lib.training import device, load_state, load_weights, save_weights
 
 KIND = "dann"
@@ -183,50 +177,8 @@ def load(path: str | Path) -> tuple[Network, dict]:
     return load_state(network, state, path).to(device()), config
 
 
-def classify(
-    image_dir: str | Path, out_csv: str | Path, target: str, weights: str | Path | None = None
-) -> Path:
-    """Label every image of a folder: csv with header image_name,label, sorted by name.
+def classify(*arguments, **options) -> Path:
+    """`hw2lib.classify.classify`, under the name it had here."""
+    from hw2lib.classify import classify
 
-    weights: a file made by `save`; default the shipped one of `target`. The csv appears whole or
-    not at all. Errors: UserError for an unknown target, an empty folder, a file that is no image,
-    an image that is not 28x28.
-    """
-    if target not in TARGETS:
-        raise UserError(f"target {target!r} is unknown; choose one of {', '.join(TARGETS)}")
-    names, images = read_images(image_dir)
-    network, config = load(weights or WEIGHTS / f"dann-{target}.safetensors")
-    if config.get("target", target) != target:
-        raise UserError(f"weights file {weights} is for {config['target']}, not {target}")
-    labels = classify_tensor(network, images).tolist()
-    with atomic_write(out_csv) as part, open(part, "w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["image_name", "label"])
-        writer.writerows(zip(names, labels, strict=True))
-    return Path(out_csv)
-
-
-def read_images(folder: str | Path) -> tuple[list[str], Tensor]:
-    """(names, uint8 (N, 3, 28, 28)) of a folder's 28x28 images, grey or RGB, sorted by name."""
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"image folder {folder} does not exist; name a folder of 28x28 images")
-    paths = sorted(
-        (p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")),
-        key=lambda p: p.name,
-    )
-    if not paths:
-        raise UserError(f"image folder {folder} is empty; it should hold 28x28 images")
-    arrays = []
-    for path in tqdm(paths, "reading images", delay=2):
-        try:
-            with Image.open(path) as picture:
-                size, array = picture.size, np.asarray(picture.convert("RGB"))
-        except (UnidentifiedImageError, OSError, ValueError):
-            raise UserError(f"{path} is not a readable image; the folder should hold only 28x28 "
-                            "images") from None  # fmt: skip
-        if size != (28, 28):
-            raise UserError(f"{path} is {size[0]}x{size[1]} pixels; 28x28 is needed")
-        arrays.append(array)
-    stack = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
-    return [path.name for path in paths], stack
+    return classify(*arguments, **options)

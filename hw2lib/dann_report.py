@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hw2lib import results
-from hw2lib.dann import Trained
+from hw2lib.dann import ORACLE, Trained
 from hw2lib.dann_net import SOURCE, TARGET, features
 from hw2lib.dann_rows import ROWS
 from hw2lib.metrics import accuracy_metric, feature_scores, metric
@@ -36,7 +36,7 @@ def metrics(rows: Mapping[str, Sequence[Trained]]) -> dict[str, dict]:
         entries[f"{name}: on the source"] = accuracy_metric([t.source_correct for t in trained])
         if trained[0].problem.held is None:
             continue
-        n = min(2007, len(trained[0].correct))
+        n = min(ORACLE, len(trained[0].correct))
         for choice, score in CHOICES.items():
             counts = [t.chosen_by(score) * n for t in trained]
             entries[f"{name}: by {choice}"] = accuracy_metric(counts, n)
@@ -50,11 +50,8 @@ FEATURES = 1000  # test images of each domain whose features are scored
 
 def of_features(trained: Sequence[Trained]) -> dict[str, list[float]]:
     """score -> one value a seed, of `metrics.feature_scores`."""
-    scores = [
-        feature_scores(*embedding_input(t, FEATURES), seed=t.seed)
-        for t in trained
-    ]  # fmt: skip
-    return {key: [score[key] for score in scores] for key in scores[0]}
+    scores = [feature_scores(*embedding_input(t, FEATURES), seed=t.seed) for t in trained]
+    return {key: [score[key] for score in scores] for key in scores[0] if key != "n"}
 
 
 def embedding_input(trained: Trained, each: int = 500) -> tuple[Tensor, Tensor, Tensor, Tensor]:

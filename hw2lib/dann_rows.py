@@ -106,7 +106,7 @@ ROWS = {
     "self_training": Row("best without the adversarial loss", losses=SELF_TRAINING),
     "report_form": REPORT,
     "report_form_frozen": replace(
-        REPORT, title="the report's form, statistics frozen after one epoch of 20", frozen_after=0.05
+        REPORT, title="the report's form, statistics frozen", frozen_after=0.05
     ),
 }  # fmt: skip
 TABLE = ("source_only", "dann", "target_only")  # the report's own three rows

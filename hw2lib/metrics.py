@@ -1,7 +1,8 @@
 """Numbers that judge samples and classifiers, with 95 % intervals.
 
 All sums run in float64 on the CPU, in numpy. Sources: Wilson (1927); Heusel et al. (2017) for
-the Frechet distance; Kynkaanniemi et al. (2019) for precision and recall.
+the Frechet distance; Kynkaanniemi et al. (2019) for precision and recall; Ben-David et al. (2007)
+for the proxy A-distance; Rousseeuw (1987) for the silhouette.
 """
 
 from __future__ import annotations
@@ -215,5 +216,64 @@ def a_distance(source, target, seed: int = 0) -> float:
     return 2 * (1 - 2 * min(error, 0.5))
 
 
-def feature_scores(fs, ys, ft, yt, seed=0):  # placeholder until merged
-    return {"A-distance": a_distance(fs, ft, seed)}
+def neighbour_agreement(source, source_labels, target, target_labels) -> tuple[float, float]:
+    """Share of target features (M, D) whose nearest source feature (N, D) is of their class, and
+    that share at chance: if the neighbour were any source feature. Both in [0, 1].
+
+    It needs labels of both domains, so it judges features and never chooses them. Raises
+    ValueError where features and labels are not equally many.
+    """
+    source, target = _features(source), _features(target)
+    of_source, of_target = _labels(source_labels, source), _labels(target_labels, target)
+    nearest = np.concatenate(
+        [
+            _squared_distances(target[i : i + 500], source).argmin(1)
+            for i in range(0, len(target), 500)
+        ]
+    )
+    chance = sum((of_source == c).mean() * (of_target == c).mean() for c in set(of_target.tolist()))
+    return float((of_source[nearest] == of_target).mean()), float(chance)
+
+
+def feature_scores(
+    source_features, source_labels, target_features, target_labels, seed: int = 0, most: int = 2000
+) -> dict[str, float | int]:
+    """What a map of two domains' features (N, D) and (M, D) shows to the eye, as numbers.
+
+        a_distance         of the domains, 0 (can't be told apart) .. 2; see `a_distance`
+        silhouette         by class, both domains together, -1 .. 1: compact and apart is 1
+        silhouette_target  by class, the target alone
+        agreement, chance  of nearest neighbours across the domains, see `neighbour_agreement`
+        n                  features of each domain that went in: the smaller set, `most` at most
+
+    Both domains give n features, drawn by `seed`. Raises ValueError where features and labels are
+    not equally many, or all of one class.
+    """
+    from sklearn.metrics import silhouette_score  # here, so that training does not need it
+
+    rng = np.random.default_rng(seed)
+    n = min(len(source_features), len(target_features), most)
+    parts = []
+    for x, y in ((source_features, source_labels), (target_features, target_labels)):
+        x = _features(x)
+        chosen = rng.permutation(len(x))[:n]
+        parts += [x[chosen], _labels(y, x)[chosen]]
+    source, of_source, target, of_target = parts
+    agreement, chance = neighbour_agreement(*parts)
+    both, of_both = np.concatenate([source, target]), np.concatenate([of_source, of_target])
+    return {
+        "a_distance": a_distance(source, target, seed),
+        "silhouette": float(silhouette_score(both, of_both)),
+        "silhouette_target": float(silhouette_score(target, of_target)),
+        "agreement": agreement,
+        "chance": chance,
+        "n": n,
+    }
+
+
+def _labels(labels, features: np.ndarray) -> np.ndarray:
+    """(N,) of a tensor or sequence, one for each of the features (N, D)."""
+    labels = np.asarray(torch.as_tensor(labels).cpu())
+    if labels.shape != (len(features),):
+        raise ValueError(f"labels {labels.shape} for features {features.shape}; one each is needed")
+    return labels

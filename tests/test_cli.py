@@ -1,6 +1,5 @@
 """The console command: each command on tiny weights, and one clear line for each mistake."""
 
-import csv
 import signal
 from dataclasses import asdict
 
@@ -10,7 +9,7 @@ import torch
 import tqdm
 from PIL import Image
 
-from hw2lib import cli, dann, experiments, faces, judge, training
+from hw2lib import cli, experiments, faces, judge, training
 from hw2lib.face_unet import TINY, FaceUNet
 from hw2lib.paths import NOISE
 from hw2lib.presets import (
@@ -41,7 +40,6 @@ def weights(tmp_path_factory):
         if name != "judge":
             header["architecture"] = asdict(model.config)
         save_weights(folder / f"{name}.safetensors", model.state_dict(), header)
-    dann.save(dann.Network(1), folder / "dann.safetensors", target="svhn")
     return folder
 
 
@@ -304,31 +302,6 @@ def test_bad_noise_files(capsys, weights, tmp_path, content):
     line = fails(capsys, "sample-faces", noise, tmp_path / "out", "--weights", model)
     assert "00.pt" in line
     assert not (tmp_path / "out").exists()
-
-
-def test_classify_writes_sorted_rows(capsys, weights, tmp_path):
-    images = tmp_path / "images"
-    images.mkdir()
-    for name in ("b", "a", "c"):
-        Image.new("RGB", (28, 28), (10, 200, 30)).save(images / f"{name}.png")
-    out = tmp_path / "out.csv"
-    more = ("--target", "svhn", "--weights", weights / "dann.safetensors")
-    assert run(capsys, "classify", images, out, *more)[0] == 0
-    rows = list(csv.reader(out.open()))
-    assert rows[0] == ["image_name", "label"]
-    assert [row[0] for row in rows[1:]] == ["a.png", "b.png", "c.png"]
-    assert all(row[1] in "0123456789" for row in rows[1:])
-    before = out.read_bytes()
-    assert "exists" in fails(capsys, "classify", images, out, *more)
-    assert out.read_bytes() == before
-
-
-def test_classify_image_of_the_wrong_size(capsys, weights, tmp_path):
-    Image.new("RGB", (30, 28)).save(tmp_path / "x.png")
-    more = ("--target", "svhn", "--weights", weights / "dann.safetensors")
-    line = fails(capsys, "classify", tmp_path, tmp_path / "o.csv", *more)
-    assert "x.png" in line
-    assert "28x28" in line
 
 
 def test_unknown_target(capsys, tmp_path):

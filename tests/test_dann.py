@@ -1,6 +1,5 @@
 """DANN: gradients' signs, the averaged teacher, exact resume, rows that are picked up again."""
 
-import csv
 import json
 from dataclasses import replace
 
@@ -8,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 from dann_domains import made_up
-from PIL import Image
 from torch.nn import functional as F
 
-from hw2lib import dann, dann_data, dann_losses, dann_net, dann_report, digits
+from hw2lib import dann, dann_losses, dann_net, dann_report, digits
 from hw2lib.dann import Learner, train
 from hw2lib.dann_data import make_problem
 from hw2lib.dann_losses import LOSSES, Step, domain_loss, entropy_and_balance
@@ -288,7 +286,6 @@ def test_source_row_learns(small, tmp_path):
         (lambda: dann.run("usps", "huge"), "preset 'huge' is unknown"),
         (lambda: dann.run("usps", seeds=0), "seeds is 0; at least 1"),
         (lambda: dann.run("usps", rows=["both"]), "row 'both' is unknown"),
-        (lambda: dann_net.classify("x", "y", "mars"), "target 'mars' is unknown"),
     ],
 )
 def test_bad_parameters(call, words):
@@ -297,50 +294,13 @@ def test_bad_parameters(call, words):
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
-# --- classify ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def images(tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for name, mode in [("b.png", "L"), ("a.png", "RGB"), ("10.png", "RGB")]:
-        array = np.random.default_rng(0).integers(0, 255, (28, 28), dtype=np.uint8)
-        Image.fromarray(array).convert(mode).save(folder / name)
-    return folder
+# --- weights -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def weights(tmp_path):
     torch.manual_seed(0)
     return dann_net.save(Network(), tmp_path / "w.safetensors", target="usps")
-
-
-def test_classify_writes_one_sorted_line_an_image(images, weights, tmp_path):
-    out = dann_net.classify(images, tmp_path / "out.csv", "usps", weights)
-    with open(out, newline="") as stream:
-        rows = list(csv.reader(stream))
-    assert rows[0] == ["image_name", "label"]
-    assert [row[0] for row in rows[1:]] == ["10.png", "a.png", "b.png"]
-    assert all(row[1] in "0123456789" for row in rows[1:])
-    assert weights.stat().st_size < 2 * 2**20
-
-
-def test_classify_names_what_is_wrong(images, weights, tmp_path):
-    def failing(words, target="usps", folder=images, file=weights):
-        with pytest.raises(UserError, match=words):
-            dann_net.classify(folder, tmp_path / "out.csv", target, file)
-        assert not (tmp_path / "out.csv").exists()
-
-    (tmp_path / "none").mkdir()
-    failing("is empty", folder=tmp_path / "none")
-    failing("does not exist", folder=tmp_path / "nowhere")
-    failing("does not exist", file=tmp_path / "nothing.safetensors")
-    failing("is for usps, not svhn", target="svhn")
-    Image.new("RGB", (32, 28)).save(images / "c.png")
-    failing("32x28 pixels; 28x28 is needed")
-    (images / "c.png").write_text("not an image")
-    failing("not a readable image")
 
 
 def test_weights_survive_the_file(weights):

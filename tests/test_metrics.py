@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import linalg, stats
-from sklearn.neighbors import NearestNeighbors
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from hw2lib import metrics
 
@@ -199,6 +200,70 @@ def test_a_distance_at_both_ends():
     assert metrics.a_distance(a, b + 20) == 2.0
     shifted = metrics.a_distance(a, b + np.eye(5)[0])  # best error: Phi(-1/2) = .309
     assert shifted == pytest.approx(2 * (1 - 2 * stats.norm.cdf(-0.5)), abs=0.15)
+
+
+def test_a_distance_agrees_with_another_linear_classifier():
+    """Logistic regression on halves of its own, at three distances of correlated features."""
+    rng = np.random.default_rng(9)
+    mix = rng.normal(size=(6, 6))
+    for shift in (0.1, 0.5, 1.5):
+        a, b = rng.normal(size=(3000, 6)) @ mix, (rng.normal(size=(3000, 6)) + shift) @ mix
+        x, y = np.concatenate([a, b]), np.repeat([0, 1], 3000)
+        model = LogisticRegression(max_iter=1000).fit(x[::2], y[::2])
+        expected = 2 * (1 - 2 * (1 - model.score(x[1::2], y[1::2])))
+        assert metrics.a_distance(a, b) == pytest.approx(expected, abs=0.12)
+
+
+def classes(n: int, seed: int, spread: float = 1.0, shift: float = 0.0):
+    """(features (n, 8), labels) of ten classes, each around a place that all seeds share."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 10, n)
+    places = np.random.default_rng(0).normal(size=(10, 8)) * 2
+    return places[labels] + spread * rng.normal(size=(n, 8)) + shift, labels
+
+
+def test_neighbour_agreement_is_that_of_a_nearest_neighbour_classifier():
+    (a, of_a), (b, of_b) = classes(700, 1), classes(1201, 2, shift=0.5)
+    share, chance = metrics.neighbour_agreement(a, of_a, torch.tensor(b), torch.tensor(of_b))
+    assert share == pytest.approx(KNeighborsClassifier(1).fit(a, of_a).score(b, of_b), abs=1e-12)
+    assert chance == pytest.approx((of_a[:, None] == of_b).mean(), abs=1e-12)
+    assert 0.3 < share < 0.95
+    assert metrics.neighbour_agreement(a, of_a * 0, b, of_b * 0 + 1) == (0, 0)
+    with pytest.raises(ValueError, match="one each is needed"):
+        metrics.neighbour_agreement(a, of_a[1:], b, of_b)
+
+
+def silhouette(x, labels) -> float:
+    """By the definition: (b - a) / max(a, b), a and b the mean distances within the own and to the
+    nearest other class."""
+    values = []
+    for i in range(len(x)):
+        d = np.sqrt(((x - x[i]) ** 2).sum(1))
+        own = d[(labels == labels[i]) & (np.arange(len(x)) != i)].mean()
+        other = min(d[labels == c].mean() for c in set(labels.tolist()) - {labels[i]})
+        values.append((other - own) / max(own, other))
+    return float(np.mean(values))
+
+
+def test_feature_scores():
+    (a, of_a), (b, of_b) = classes(120, 1), classes(120, 2, shift=0.7)
+    scores = metrics.feature_scores(torch.tensor(a), torch.tensor(of_a), b, of_b, seed=3)
+    assert scores["n"] == 120
+    both = silhouette(np.concatenate([a, b]), np.concatenate([of_a, of_b]))
+    assert scores["silhouette"] == pytest.approx(both)
+    assert scores["silhouette_target"] == pytest.approx(silhouette(b, of_b))
+    agreement = metrics.neighbour_agreement(a, of_a, b, of_b)
+    assert (scores["agreement"], scores["chance"]) == pytest.approx(agreement)
+    assert scores == metrics.feature_scores(a, of_a, b, of_b, seed=3)
+
+
+def test_feature_scores_take_equally_many_of_each_domain_with_their_own_labels():
+    (a, of_a), (b, of_b) = classes(90, 1, 0.01), classes(4000, 2, 0.01)
+    scores = metrics.feature_scores(a, of_a, b, of_b)
+    assert scores["n"] == 90 and scores["agreement"] == 1 and scores["silhouette"] > 0.9
+    assert metrics.feature_scores(b, of_b, b, of_b, most=50)["n"] == 50
+    apart = metrics.feature_scores(a, of_a, b + 100, of_b)
+    assert apart["a_distance"] == 2 and apart["silhouette"] < 0.3 < apart["silhouette_target"]
 
 
 @pytest.mark.parametrize("f", [metrics.frechet_distance, metrics.precision_recall,
