@@ -36,7 +36,7 @@ class Handling:
     noise: float = 0.0  # largest standard deviation
     # Edits of the digit itself. The first two need the stroke mask.
     thickness: float = 0.0  # probability of a stroke one pixel thicker or thinner
-    neighbours: float = 0.0  # probability of a second digit at one side
+    neighbours: float = 0.0  # probability of another digit at each side
     repaint: float = 0.0  # probability of free colours for digit and ground
     glyphs: bool = False  # digits white on black: their brightness is the mask that repaint needs
 
@@ -139,7 +139,7 @@ def edit(x: Tensor, mask: Tensor | None, handling: Handling, generator: torch.Ge
     if mask is not None:
         photo = torch.where(mask, 1 - x, x)
         mask = _thicker(mask, handling, generator)
-        mask = _with_neighbour(mask, handling, generator)
+        mask = _with_neighbours(mask, handling, generator)
         x = torch.where(mask, 1 - photo, photo)
         alpha = mask.to(x)
     if not handling.repaint or (mask is None and not handling.glyphs):
@@ -162,21 +162,23 @@ def _thicker(mask: Tensor, handling: Handling, generator: torch.Generator) -> Te
     return torch.where(pick, torch.where(bigger, grown, thin), mask)
 
 
-def _with_neighbour(mask: Tensor, handling: Handling, generator: torch.Generator) -> Tensor:
-    """Another stroke of the batch, 12 to 18 pixels to the left or right, never over the digit."""
+def _with_neighbours(mask: Tensor, handling: Handling, generator: torch.Generator) -> Tensor:
+    """Other strokes of the batch 9 to 18 pixels to the left and to the right, each with the
+    probability `neighbours`, never over the digit or touching it."""
     if not handling.neighbours:
         return mask
     n, width = len(mask), mask.shape[-1]
-    other = mask[torch.randperm(n, generator=generator).to(mask.device)]
-    distance = torch.randint(12, 19, (n, 1), generator=generator)
-    side = torch.randint(0, 2, (n, 1), generator=generator) * 2 - 1
-    column = (torch.arange(width) - distance * side).to(mask.device)  # (B, 28): where it came from
-    inside = ((column >= 0) & (column < width))[:, None, None]
-    index = column.clamp(0, width - 1)[:, None, None].expand_as(mask)
-    other = other.gather(3, index) & inside
     near = F.max_pool2d(mask.float(), 3, 1, 1) > 0
-    pick = chosen(generator, n, handling.neighbours).to(mask.device)
-    return mask | (other & ~near & pick)
+    full = mask
+    for side in (-1, 1):
+        other = mask[torch.randperm(n, generator=generator).to(mask.device)]
+        distance = torch.randint(9, 19, (n, 1), generator=generator)
+        column = (torch.arange(width) - distance * side).to(mask.device)  # (B, 28): its origin
+        inside = ((column >= 0) & (column < width))[:, None, None]
+        index = column.clamp(0, width - 1)[:, None, None].expand_as(mask)
+        pick = chosen(generator, n, handling.neighbours).to(mask.device)
+        full = full | (other.gather(3, index) & inside & ~near & pick)
+    return full
 
 
 def repaint(x: Tensor, alpha: Tensor, photo: Tensor | None, generator: torch.Generator) -> Tensor:
