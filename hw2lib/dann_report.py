@@ -6,13 +6,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from hw2lib import results
 from hw2lib.dann import ORACLE, Trained
+from hw2lib.dann_data import Problem
 from hw2lib.dann_net import SOURCE, TARGET, features
 from hw2lib.dann_rows import ROWS
+from hw2lib.dann_study import class_shares, jensen_shannon, joint_error_of, least_error
 from hw2lib.metrics import accuracy_metric, feature_scores, metric
 from hw2lib.paths import RESULTS, WEIGHTS
 from hw2lib.readers import sha256
@@ -42,7 +43,19 @@ def metrics(rows: Mapping[str, Sequence[Trained]]) -> dict[str, dict]:
             entries[f"{name}: by {choice}"] = accuracy_metric(counts, n)
         for key, values in of_features(trained).items():
             entries[f"{name}: {key}"] = metric(values, FEATURES, "number")
+        entries[f"{name}: joint error"] = metric(map(joint_error_of, trained), 2000, "number")
     return entries
+
+
+def label_shift(problem: Problem) -> dict[str, dict]:
+    """How much the domains' class shares differ, by their test labels: the Jensen-Shannon distance
+    and the least sum of both errors that aligned features can have (`least_error`)."""
+    shares = [class_shares(data.labels) for data in (problem.source_test, problem.test)]
+    n = len(problem.test)
+    return {
+        "label shift: distance": metric([jensen_shannon(*shares)], n, "number"),
+        "label shift: least joint error": metric([least_error(*shares)], n, "number"),
+    }
 
 
 FEATURES = 1000  # test images of each domain whose features are scored
@@ -131,7 +144,7 @@ def record(result: dict, *, publish: bool = False) -> Path:
         },
         "seeds": result["seeds"],
         "seconds": result["seconds"],
-        "metrics": metrics(rows),
+        "metrics": metrics(rows) | label_shift(problem),
     }
     if publish:  # first the result, which is refused where it is not fit for the report
         results.record(name, directory=RESULTS, **content)
@@ -143,8 +156,3 @@ def record(result: dict, *, publish: bool = False) -> Path:
 def titles() -> dict[str, str]:
     """Row -> its name in tables and figures."""
     return {name: row.title for name, row in ROWS.items()}
-
-
-def labels_of(data: Tensor) -> list[float]:
-    """Share of each digit 0..9 among labels (N,)."""
-    return (torch.bincount(data, minlength=10).double() / len(data)).tolist()
