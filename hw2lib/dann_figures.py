@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from hw2lib.figures import _STYLE, COLOURS, WIDTH, _bars, _figure, embed_tsne
 
 MARKS = ("o", "^")  # of the first and the second domain
-SHADE = "#0072B2"  # darkest colour of a confusion matrix
+SHADE = "#08306B"  # darkest colour of a confusion matrix
 
 
 # --- maps of features ---------------------------------------------------------------------------
@@ -60,7 +62,7 @@ def tsne_panels(
         axes[0, 1].set_title("by domain", fontsize=11)
         _legend(axes[-1, 0], [(str(k), COLOURS[k], "o") for k in range(10)], 5)
         marks = zip(names, COLOURS[:2], MARKS, strict=True)
-        _legend(axes[-1, 1], [(f"{name}", colour, mark) for name, colour, mark in marks], 1)
+        _legend(axes[-1, 1], [(name, colour, mark) for name, colour, mark in marks], 1)
         fig.supxlabel(
             f"t-SNE, perplexity {perplexity:g}, seed {seed}; the same {counts[0]} + {counts[1]} "
             "test images in all panels",
@@ -114,15 +116,13 @@ def confusions(matrices: Mapping[str, object]) -> Figure:
 
 def _matrix(ax: Axes, shares: np.ndarray) -> None:
     """Darkness grows with the square root of the share: errors of a few percent can be seen."""
-    from matplotlib.colors import LinearSegmentedColormap
-
     shades = LinearSegmentedColormap.from_list("shades", ["white", SHADE])
     ax.imshow(np.sqrt(shares), cmap=shades, vmin=0, vmax=1)
     for (i, j), share in np.ndenumerate(shares):
         if share >= 0.005:
             ax.text(
                 j, i, f"{100 * share:.0f}", ha="center", va="center", fontsize=10,
-                color="white" if share > 0.4 else "black",
+                color="white" if share > 0.44 else "black",  # equal contrast there
             )  # fmt: skip
     ax.set(xticks=range(10), yticks=range(10))
     ax.set_xticks(np.arange(9) + 0.5, minor=True)
@@ -214,18 +214,19 @@ def accuracy_dots(
             ax.spines["left"].set_visible(False)
         left = max(0.0, min(lowest) - 0.06)
         axes[0].set(xlim=(left, 1.04), ylim=(len(rows) - 0.5, -0.7))
+        axes[0].xaxis.set_major_locator(MaxNLocator(4 if len(targets) > 1 else 8))
         axes[0].set_yticks(range(len(rows)), list(rows))
         axes[len(targets) // 2].set_xlabel("accuracy")
         if reported:
             ax.plot([], [], "o", color="0.3", label="here, with 95 % interval")
-            ax.plot([], [], "D", color="0.3", mfc="white", ms=5, label="the report reproduced")
+            ax.plot([], [], "D", color="0.2", mfc="none", ms=6, label="the report reproduced")
             fig.legend(frameon=False, loc="outside lower center", ncols=2)
     return fig
 
 
 def _dot(ax: Axes, y: int, entry: dict | None, other: float | None, colour: str) -> None:
     if other is not None:
-        ax.plot(other, y, "D", color="0.3", mfc="white", ms=5, zorder=3)
+        ax.plot(other, y, "D", color="0.2", mfc="none", ms=6, zorder=5)
     if not entry:
         ax.text(0.5, y, "not run", transform=ax.get_yaxis_transform(), ha="center", va="center",
                 fontsize=10, color="0.4")  # fmt: skip

@@ -1,0 +1,145 @@
+"""Figures of domain adaptation: each shows what it was given, in its place."""
+
+import numpy as np
+import pytest
+import torch
+from test_figures import render, ticks
+
+from hw2lib import dann_figures
+from hw2lib.metrics import accuracy_metric, metric
+
+
+@pytest.fixture
+def planes(monkeypatch):
+    """t-SNE is not run: a map is the first two features; what it was asked for is kept."""
+    asked = []
+
+    def embed(x, seed, perplexity):
+        asked.append((seed, perplexity))
+        return np.asarray(x)[:, :2]
+
+    monkeypatch.setattr(dann_figures, "embed_tsne", embed)
+    return asked
+
+
+def two_domains(n: int = 60):
+    labels = torch.arange(n) % 10
+    return torch.randn(n, 5), labels, ["MNIST-M"] * (n // 2) + ["SVHN"] * (n // 2)
+
+
+def points(ax):
+    """(place, colour) of every point, in an order of its own."""
+    found = []
+    for part in ax.collections:
+        found += zip(part.get_offsets().tolist(), part.get_facecolors().tolist(), strict=False)
+    return sorted(found)
+
+
+def test_tsne_panels_show_the_same_points_by_class_and_by_domain(planes):
+    x, labels, domains = two_domains()
+    fig = dann_figures.tsne_panels({"source only": x, "DANN": x + 9}, labels, domains, seed=4)
+    render(fig)
+    by_class, by_domain, below, _ = fig.axes
+    assert planes == [(4, pytest.approx(59 / 3))] * 2
+    for text in ("perplexity 19.6", "seed 4", "same 30 + 30 test images"):
+        assert text in fig.get_supxlabel()
+    assert [ax.get_ylabel() for ax in (by_class, below)] == ["source only", "DANN"]
+    for ax, groups in ((by_class, labels.tolist()), (by_domain, domains)):
+        drawn = points(ax)
+        assert np.allclose([p for p, _ in drawn], sorted(x[:, :2].tolist()))
+        colours = dict(zip(map(tuple, x[:, :2].tolist()), groups, strict=True))
+        pairs = {(colours[tuple(place)], tuple(colour)) for place, colour in drawn}
+        assert len(pairs) == len(set(groups))  # one colour a group, and no other
+    legends = [ticks(ax.get_legend().get_texts()) for ax in fig.axes[2:]]
+    assert legends == [[str(d) for d in range(10)], ["MNIST-M", "SVHN"]]
+
+
+def test_tsne_panels_want_equally_many_of_two_domains(planes):
+    x, labels, domains = two_domains()
+    for some in ([*domains[:-1], "MNIST-M"], ["SVHN"] * 60, [*domains[:-1], "USPS"]):
+        with pytest.raises(ValueError, match="equally many of two domains"):
+            dann_figures.tsne_panels({"DANN": x}, labels, some)
+    for features, some in (({"DANN": x[:-1]}, labels), ({"DANN": x}, labels[:-1]), ({}, labels)):
+        with pytest.raises(ValueError, match="features"):
+            dann_figures.tsne_panels(features, some, domains)
+
+
+def test_tsne_panels_with_real_maps():
+    x, labels, domains = two_domains()
+    render(dann_figures.tsne_panels({"DANN": x}, labels, domains, perplexity=5))
+
+
+def test_confusions_show_shares_of_the_true_digit():
+    counts = np.diag([3] * 9 + [0])
+    counts[4] = 0
+    counts[4, [4, 9, 7]] = 700, 299, 1  # a share below half a percent is blank
+    fig = dann_figures.confusions({"source only": counts, "DANN": torch.eye(10).long()})
+    render(fig)
+    cells = {(round(t.get_position()[1]), round(t.get_position()[0])): t for t in fig.axes[0].texts}
+    shown = {place: text.get_text() for place, text in cells.items()}
+    assert shown == {**{(k, k): "100" for k in range(9)}, (4, 4): "70", (4, 9): "30"}
+    assert fig.axes[0].images[0].get_array()[4, 9] == pytest.approx(0.299**0.5)
+    assert np.isfinite(fig.axes[0].images[0].get_array()).all()  # no image of the 9
+    assert (cells[4, 4].get_color(), cells[4, 9].get_color()) == ("white", "black")
+    assert [ax.get_title() for ax in fig.axes] == ["source only", "DANN"]
+    render(dann_figures.confusions({"DANN": counts}))
+    for wrong in ({}, {"a": np.eye(9)}, dict.fromkeys("abc", counts)):
+        with pytest.raises(ValueError, match="one or two of"):
+            dann_figures.confusions(wrong)
+
+
+def history(n: int = 200) -> dict[str, list[float]]:
+    t = np.arange(n)
+    accuracy = 0.5 + 0.4 * np.exp(-t / 50)
+    curves = {"label_loss": 2 * np.exp(-t / 50), "domain_accuracy": accuracy, "lambda": t / n}
+    return {key: values.tolist() for key, values in curves.items()}
+
+
+def test_training_curves_are_three_axes_over_the_same_steps():
+    given = history()
+    fig = dann_figures.training_curves(given)
+    render(fig)
+    assert [ax.get_ylabel() for ax in fig.axes] == ["label loss", "domain accuracy", r"$\lambda$"]
+    for ax, key in zip(fig.axes, given, strict=True):
+        assert ax.lines[0].get_xydata().tolist() == [[k + 1, v] for k, v in enumerate(given[key])]
+    smooth = fig.axes[1].lines[1].get_xydata()  # means of four belong to the middle of the four
+    assert smooth[0].tolist() == pytest.approx([2.5, np.mean(given["domain_accuracy"][:4])])
+    assert fig.axes[1].lines[2].get_ydata()[0] == 0.5
+    assert fig.axes[1].get_ylim()[0] <= 0.4 and fig.axes[1].get_ylim()[1] >= 1
+
+
+def test_training_curves_take_steps_and_name_what_is_missing():
+    given = history(3)
+    ax = dann_figures.training_curves({**given, "step": [10, 20, 30]}).axes[2]
+    assert ax.lines[0].get_xdata().tolist() == [10, 20, 30]
+    zero = dann_figures.training_curves({**given, "label_loss": [1, 0, 0]}).axes[0]
+    assert zero.get_yscale() == "linear"  # a zero has no logarithm
+    with pytest.raises(ValueError, match="history has no lambda"):
+        dann_figures.training_curves({key: given[key] for key in list(given)[:2]})
+    with pytest.raises(ValueError, match="equal ones above 0"):
+        dann_figures.training_curves({**given, "lambda": [0.0]})
+
+
+def test_accuracy_dots_show_means_intervals_and_what_was_reported():
+    rows = {
+        "source only": {"SVHN": accuracy_metric([438, 442], n=1600), "USPS": None},
+        "DANN": {"SVHN": metric([0.8], 1600, "accuracy"), "USPS": accuracy_metric([95], n=100)},
+    }
+    fig = dann_figures.accuracy_dots(rows, {"DANN": {"SVHN": 0.4651}})
+    render(fig)
+    svhn, usps = fig.axes
+    assert [ax.get_title() for ax in fig.axes] == ["SVHN", "USPS"]
+    assert ticks(svhn.get_yticklabels()) == ["source only", "DANN"]
+    assert svhn.get_ylim()[0] > svhn.get_ylim()[1]  # the first row on top
+    assert ticks(svhn.texts) == [".275", ".800"] and ticks(usps.texts) == ["not run", ".950"]
+    entry = rows["source only"]["SVHN"]
+    bars = [part.get_segments()[0].tolist() for part in svhn.collections]
+    assert len(bars) == 1  # one seed of a metric: no interval
+    assert np.allclose(bars[0], [[entry["low"], 0], [entry["high"], 0]])
+    diamonds = [line.get_xydata().tolist() for line in svhn.lines if line.get_marker() == "D"]
+    assert diamonds == [[[0.4651, 1]]]
+    assert svhn.get_xlim()[0] < min(entry["low"], 0.4651) and svhn.get_xlim() == usps.get_xlim()
+    assert "report" in ticks(fig.legends[0].get_texts())[1]
+    assert not dann_figures.accuracy_dots(rows).legends
+    with pytest.raises(ValueError, match="no entry"):
+        dann_figures.accuracy_dots({"DANN": {"SVHN": None}})
