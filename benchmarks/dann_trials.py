@@ -28,7 +28,6 @@ SHIFTED = {  # on USPS with a tenth of its unlabelled digits 5 to 9
 }  # fmt: skip
 
 
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("targets", nargs="+", choices=TARGETS)

@@ -12,13 +12,30 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hw2lib.figures import _STYLE, COLOURS, WIDTH, _bars, _figure, embed_tsne
+from hw2lib.figures import _STYLE, COLOURS, WIDTH, _bars, _figure
 
 MARKS = ("o", "^")  # of the first and the second domain
 SHADE = "#08306B"  # darkest colour of a confusion matrix
 
 
 # --- maps of features ---------------------------------------------------------------------------
+
+
+def embed_tsne(features, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
+    """t-SNE (van der Maaten and Hinton, 2008) of features (N, D) -> (N, 2); same seed, same map.
+
+    Features of more than 50 dimensions are first projected on their 50 main directions.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    x = np.asarray(torch.as_tensor(features).detach().cpu(), dtype=np.float32)
+    if len(x) <= 3:
+        raise ValueError(f"{len(x)} points are too few for a map")
+    if x.shape[1] > 50 and len(x) > 50:
+        x = PCA(50, random_state=seed).fit_transform(x)
+    perplexity = min(perplexity, (len(x) - 1) / 3)
+    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(x)
 
 
 def tsne_panels(

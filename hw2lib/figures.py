@@ -24,7 +24,6 @@ COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7",
     "#56B4E9", "#8C564B", "#7F7F7F", "#BCBD22", "#222222",
 )  # fmt: skip
-_MARKERS = ("o", "^")
 _STYLE = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
@@ -252,59 +251,6 @@ def norm_curve(alphas: Sequence[float], slerp: Sequence[float], lerp: Sequence[f
 
 
 # --- P3: domain adaptation ------------------------------------------------------------------
-
-
-def embed_tsne(features, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
-    """t-SNE (van der Maaten and Hinton, 2008) of features (N, D) -> (N, 2); same seed, same map.
-
-    Features of more than 50 dimensions are first projected on their 50 main directions.
-    """
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
-    x = np.asarray(torch.as_tensor(features).detach().cpu(), dtype=np.float32)
-    if len(x) <= 3:
-        raise ValueError(f"{len(x)} points are too few for a map")
-    if x.shape[1] > 50 and len(x) > 50:
-        x = PCA(50, random_state=seed).fit_transform(x)
-    perplexity = min(perplexity, (len(x) - 1) / 3)
-    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(x)
-
-
-def tsne(embedding: np.ndarray, labels, domains: Sequence[str], by: str = "class") -> Figure:
-    """A map (N, 2), coloured `by` "class" (labels, N digits) or "domain" (domains, N names).
-
-    Coloured by class, the domains differ by their marks.
-    """
-    if by not in ("class", "domain"):
-        raise ValueError(f'by {by!r}; "class" or "domain" is right')
-    labels, domains = np.asarray(labels), np.asarray(domains)
-    if not len(embedding) == len(labels) == len(domains):
-        raise ValueError(f"{len(embedding)} points, {len(labels)} labels, {len(domains)} domains")
-    names = list(dict.fromkeys(domains.tolist()))  # in the order in which they come
-    values = labels if by == "class" else domains
-    groups = sorted(set(labels.tolist())) if by == "class" else names
-    with rc_context(_STYLE):
-        fig = _figure(5.2)
-        ax = fig.add_subplot()
-        # In random order: else the last group would hide the others.
-        order = np.random.default_rng(0).permutation(len(embedding))
-        colour = np.array([COLOURS[groups.index(v) % len(COLOURS)] for v in values.tolist()])
-        for k, name in enumerate(names):
-            part = order[domains[order] == name]
-            ax.scatter(*embedding[part].T, c=colour[part], s=11, alpha=0.7, linewidths=0,
-                       marker=_MARKERS[k % 2])  # fmt: skip
-        handles = [ax.scatter([], [], color=COLOURS[i % len(COLOURS)], s=45, label=str(group),
-                              marker="o" if by == "class" else _MARKERS[i % 2])
-                   for i, group in enumerate(groups)]  # fmt: skip
-        if by == "class":
-            handles += [ax.scatter([], [], color="0.4", s=45, label=name, marker=_MARKERS[k % 2])
-                        for k, name in enumerate(names)]  # fmt: skip
-        ax.legend(handles=handles, title=by, frameon=False, loc="center left",
-                  bbox_to_anchor=(1.0, 0.5))  # fmt: skip
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
-    return fig
 
 
 def accuracy_table(rows: Mapping[str, Mapping[str, dict | None]]) -> str:

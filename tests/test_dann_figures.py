@@ -9,6 +9,19 @@ from hw2lib import dann_figures
 from hw2lib.metrics import accuracy_metric, metric
 
 
+def test_embed_tsne_is_reproducible_and_keeps_neighbours():
+    labels = np.arange(60) % 10
+    features = np.random.default_rng(0).normal(size=(60, 80)) + labels[:, None]
+    first = dann_figures.embed_tsne(features, seed=3, perplexity=5)
+    assert first.shape == (60, 2) and np.isfinite(first).all()
+    again = dann_figures.embed_tsne(torch.tensor(features), 3, perplexity=5)
+    assert np.array_equal(first, again)
+    distances = np.linalg.norm(first[:, None] - first, axis=2) + np.diag(np.full(60, np.inf))
+    assert (abs(labels[distances.argmin(1)] - labels) <= 1).mean() > 0.9
+    with pytest.raises(ValueError, match="too few"):
+        dann_figures.embed_tsne(features[:3])
+
+
 @pytest.fixture
 def planes(monkeypatch):
     """t-SNE is not run: a map is the first two features; what it was asked for is kept."""

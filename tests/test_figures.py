@@ -126,42 +126,8 @@ def test_norm_curve_shows_theory_and_measurement():
     assert lerp.get_ydata()[5] == pytest.approx(np.sqrt(0.5))
 
 
-def two_domains(n=60, d=80):
-    rng = np.random.default_rng(0)
-    labels = np.arange(n) % 10
-    return rng.normal(size=(n, d)) + labels[:, None], labels, np.repeat(["MNIST-M", "SVHN"], n // 2)
-
-
-def test_embed_tsne_is_reproducible_and_keeps_neighbours():
-    features, labels, _ = two_domains()
-    first = figures.embed_tsne(features, seed=3, perplexity=5)
-    assert first.shape == (60, 2)
-    assert np.isfinite(first).all()
-    assert np.array_equal(first, figures.embed_tsne(torch.tensor(features), 3, perplexity=5))
-    distances = np.linalg.norm(first[:, None] - first, axis=2) + np.diag(np.full(60, np.inf))
-    assert (abs(labels[distances.argmin(1)] - labels) <= 1).mean() > 0.9
-    with pytest.raises(ValueError, match="too few"):
-        figures.embed_tsne(features[:3])
-
-
 def legend(fig):
     return ticks(fig.axes[0].get_legend().get_texts())
-
-
-def test_tsne_by_class_and_by_domain():
-    features, labels, domains = two_domains()
-    by_class = figures.tsne(features[:, :2], torch.tensor(labels), domains)
-    by_domain = figures.tsne(features[:, :2], labels, list(domains), by="domain")
-    assert legend(by_class) == [*map(str, range(10)), "MNIST-M", "SVHN"]
-    assert legend(by_domain) == ["MNIST-M", "SVHN"]
-    for fig in (by_class, by_domain):
-        render(fig)
-        drawn = sum(len(c.get_offsets()) for c in fig.axes[0].collections)
-        assert drawn == 60
-    with pytest.raises(ValueError, match="domain"):
-        figures.tsne(features, labels, domains, by="colour")
-    with pytest.raises(ValueError, match="points"):
-        figures.tsne(features[:5], labels, domains)
 
 
 def test_loss_curve():
