@@ -232,6 +232,7 @@ def accuracy_dots(
         left = max(0.0, min(lowest) - 0.06)
         axes[0].set(xlim=(left, 1.04), ylim=(len(rows) - 0.5, -0.7))
         axes[0].xaxis.set_major_locator(MaxNLocator(4 if len(targets) > 1 else 8))
+        axes[0].xaxis.set_major_formatter("{x:g}")  # short: panels stand close
         axes[0].set_yticks(range(len(rows)), list(rows))
         axes[len(targets) // 2].set_xlabel("accuracy")
         if reported:
