@@ -29,7 +29,7 @@ class Handling:
     rotation: float = 0.0  # +- degrees
     shear: float = 0.0  # +-
     shift: float = 0.0  # +- pixels
-    blur: float = 0.0  # 0 none .. 1 binomial 5x5
+    blur: float = 0.0  # largest; 1: deviation of 1 pixel, 2: of 2.2 pixels
     flip: float = 0.0  # probability of a sign flip after standardisation
     scale: Range = (1.0, 1.0)  # contrast after standardisation
     offset: float = 0.0  # +- after standardisation
@@ -38,6 +38,7 @@ class Handling:
     thickness: float = 0.0  # probability of a stroke one pixel thicker or thinner
     neighbours: float = 0.0  # probability of another digit at each side
     repaint: float = 0.0  # probability of free colours for digit and ground
+    plates: float = 0.0  # probability that a repainted digit lies on a plate
     glyphs: bool = False  # digits white on black: their brightness is the mask that repaint needs
 
     def still(self) -> Handling:
@@ -59,7 +60,7 @@ GROUPS = {  # what an experiment turns off together
     "blur": ("blur",),
     "thickness": ("thickness",),
     "distractors": ("neighbours",),
-    "repaint": ("repaint", "glyphs"),
+    "repaint": ("repaint", "glyphs", "plates"),
 }
 _OFF = {field.name: field.default for field in fields(Handling)} | {"standardise": False}
 PLAIN = Handling()
@@ -116,7 +117,9 @@ def prepare(
     x = warp(x, handling, generator)
     if handling.blur:
         strength = uniform(generator, len(x), (0, handling.blur)).to(x)
-        x = x + strength * (smooth(x) - x)
+        x = x + strength.clamp(max=1) * (smooth(x) - x)
+        if handling.blur > 1:
+            x = x + (strength - 1).clamp(min=0) * (smooth(x, 2) - x)
     return intensity(scaled(x, handling), handling, generator)
 
 
@@ -144,7 +147,7 @@ def edit(x: Tensor, mask: Tensor | None, handling: Handling, generator: torch.Ge
         alpha = mask.to(x)
     if not handling.repaint or (mask is None and not handling.glyphs):
         return x
-    painted = repaint(x, alpha, photo, generator)
+    painted = repaint(x, alpha, photo, handling.plates, generator)
     return torch.where(chosen(generator, len(x), handling.repaint).to(x.device), painted, x)
 
 
@@ -181,14 +184,21 @@ def _with_neighbours(mask: Tensor, handling: Handling, generator: torch.Generato
     return full
 
 
-def repaint(x: Tensor, alpha: Tensor, photo: Tensor | None, generator: torch.Generator) -> Tensor:
+def repaint(
+    x: Tensor, alpha: Tensor, photo: Tensor | None, plates: float, generator: torch.Generator
+) -> Tensor:
     """alpha * ink + (1 - alpha) * ground + texture, with free ink and ground for each image.
 
     The texture is the weakened photo (B, C, H, W) where there is one, else a smooth random field.
+    A share `plates` has another free colour outside a plate around the middle.
     """
     n, channels, size = len(x), x.shape[1], x.shape[-2:]
-    ink = torch.rand(n, channels, 1, 1, generator=generator).to(x)
-    ground = torch.rand(n, channels, 1, 1, generator=generator).to(x)
+    ink, ground, outside = (
+        torch.rand(n, channels, 1, 1, generator=generator).to(x) for _ in range(3)
+    )
+    if plates:
+        off = ~plate(n, size[0], generator).to(x.device) & chosen(generator, n, plates).to(x.device)
+        ground = torch.where(off, outside, ground)
     if photo is None:
         field = torch.randn(n, channels, 5, 5, generator=generator).to(x)
         texture = 0.3 * F.interpolate(field, size, mode="bilinear", align_corners=True)
@@ -196,6 +206,16 @@ def repaint(x: Tensor, alpha: Tensor, photo: Tensor | None, generator: torch.Gen
         texture = photo - photo.mean((2, 3), keepdim=True)
     texture = texture * uniform(generator, n, (0, 0.6 if photo is not None else 1)).to(x)
     return (alpha * ink + (1 - alpha) * ground + texture).clamp(0, 1)
+
+
+def plate(n: int, size: int, generator: torch.Generator) -> Tensor:
+    """bool (n, 1, size, size), true on a plate: |u / a|^p + |v / b|^p <= 1 around the middle,
+
+    with half axes a, b of 8 to 16 pixels and p = 2 (an ellipse) or 16 (all but a rectangle)."""
+    u = torch.arange(size) - (size - 1) / 2
+    a, b = uniform(generator, n, (8, 16)), uniform(generator, n, (8, 16))
+    p = torch.where(chosen(generator, n, 0.5), 2.0, 16.0)
+    return (u.view(1, 1, 1, -1) / a).abs() ** p + (u.view(1, 1, -1, 1) / b).abs() ** p <= 1
 
 
 # --- geometry and intensity --------------------------------------------------------------------
@@ -233,13 +253,15 @@ def warp(x: Tensor, handling: Handling, generator: torch.Generator) -> Tensor:
     return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
 
 
-def smooth(x: Tensor) -> Tensor:
-    """Binomial 5x5 filter (standard deviation 1 pixel), edges reflected."""
+def smooth(x: Tensor, step: int = 1) -> Tensor:
+    """Binomial filter of 5x5 pixels `step` apart (deviation `step` pixels), edges reflected."""
     tap = torch.tensor([1.0, 4, 6, 4, 1], device=x.device, dtype=x.dtype) / 16
     channels = x.shape[1]
-    x = F.pad(x, (2, 2, 2, 2), mode="reflect")
-    x = F.conv2d(x, tap.view(1, 1, 1, 5).repeat(channels, 1, 1, 1), groups=channels)
-    return F.conv2d(x, tap.view(1, 1, 5, 1).repeat(channels, 1, 1, 1), groups=channels)
+    x = F.pad(x, (2 * step,) * 4, mode="reflect")
+    x = F.conv2d(x, tap.view(1, 1, 1, 5).repeat(channels, 1, 1, 1), groups=channels, dilation=step)
+    return F.conv2d(
+        x, tap.view(1, 1, 5, 1).repeat(channels, 1, 1, 1), groups=channels, dilation=step
+    )
 
 
 def intensity(x: Tensor, handling: Handling, generator: torch.Generator) -> Tensor:

@@ -176,9 +176,3 @@ def load(path: str | Path) -> tuple[Network, dict]:
     )
     return load_state(network, state, path).to(device()), config
 
-
-def classify(*arguments, **options) -> Path:
-    """`hw2lib.classify.classify`, under the name it had here."""
-    from hw2lib.classify import classify
-
-    return classify(*arguments, **options)
