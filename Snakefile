@@ -12,8 +12,9 @@ NOTEBOOKS = {
     "ddim": "notebooks/ddim.ipynb",
     "dann-svhn": "notebooks/dann.ipynb",
     "dann-usps": "notebooks/dann.ipynb",
+    "dann-mnistm": "notebooks/dann.ipynb",
 }
-PARAMETERS = {"dann-svhn": "-p target svhn", "dann-usps": "-p target usps"}
+PARAMETERS = {f"dann-{target}": f"-p target {target}" for target in ("svhn", "usps", "mnistm")}
 
 # An input of every notebook, written anew only where other data are at hand than the last time.
 DATA = BUILD / "data.txt"

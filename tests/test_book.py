@@ -125,6 +125,11 @@ def test_the_weights_role_reads_the_header(project):
     assert "A 2,200 B 46.5 % [44.1, 48.9] C" in page.text and not page.warnings
     assert "no 'step' in the header" in project.build("{weights}`judge:step`").warnings
     assert "No such file" in project.build("{weights}`jury:steps`").warnings
+    assert "not recorded yet: run papermill" in project.build("{weights}`dann-usps:seed`").text
+    save_weights(folder / "judge.safetensors", {"w": torch.zeros(1)},
+                 {"kind": "judge", "settings": {"steps": 9}})  # fmt: skip
+    assert "A 9 B" in project.build("A {weights}`judge:settings.steps` B").text
+    assert "no 'step' in the header" in project.build("{weights}`judge:settings.step`").warnings
     (folder / "judge.safetensors").write_bytes(b"12345678 no JSON")
     assert "no safetensors file" in project.build("{weights}`judge:steps`").warnings
 
@@ -178,6 +183,25 @@ def test_the_table_puts_this_machine_beside_the_recorded(project):
     assert "dann 46.5 % [44.1, 48.9] 33.3 % [44.1, 48.9] –" in page.text
     assert "to USPS: not recorded yet" in page.text
     assert not page.warnings
+
+
+def test_a_row_for_comparison_is_grey_and_a_table_has_its_caption(project):
+    result_file(project.recorded, dann=ACCURACY, **{"dann: by oracle": ACCURACY})
+    table = "```{results-table} dann-svhn\n:caption: Read rightly.\n:grey: "
+    page = project.build(table + "dann: by oracle\n```\n")
+    assert page.html.count("hw2-grey") == 2 and "Read rightly." in page.text
+    assert not page.warnings
+    assert "no row oracle that could be grey" in project.build(table + "oracle\n```\n").warnings
+
+
+def test_scores_of_groups_stand_side_by_side(project):
+    entries = {"svhn, no a, b: accuracy": ACCURACY, "usps, no a, b: accuracy": NORM}
+    result_file(project.recorded, name="dann-ablation", **entries)
+    table = "```{scores-table} dann-ablation\n:groups: svhn, usps\n:titles: to S, to U\n"
+    page = project.build(table + ":names: without\n:caption: One part left out.\n```\n")
+    assert "One part left out.¶ to S to U without 46.5 % [44.1, 48.9] 0.707" in page.text
+    assert not page.warnings
+    assert "2 names for 1 rows" in project.build(table + ":names: a; b\n```\n").warnings
 
 
 def test_scores_stand_in_a_table_of_rows_by_scores(project):

@@ -17,9 +17,11 @@ NOTEBOOKS = {
     "cfdg": "papermill notebooks/cfdg.ipynb book/executed/cfdg.ipynb -p preset full -p record True",
     "ddim": "papermill notebooks/ddim.ipynb book/executed/ddim.ipynb -p preset full -p record True",
     "dann-svhn": "papermill notebooks/dann.ipynb book/executed/dann-svhn.ipynb"
-    " -p target svhn -p preset full -p record True",
+    " -p target svhn -p preset full -p seeds 5 -p record True",
     "dann-usps": "papermill notebooks/dann.ipynb book/executed/dann-usps.ipynb"
-    " -p target usps -p preset full -p record True",
+    " -p target usps -p preset full -p seeds 5 -p record True",
+    "dann-mnistm": "papermill notebooks/dann.ipynb book/executed/dann-mnistm.ipynb"
+    " -p target mnistm -p preset full -p seeds 5 -p record True",
 }
 RESULTS = {
     "digits": NOTEBOOKS["cfdg"],
@@ -28,6 +30,8 @@ RESULTS = {
     "faces": NOTEBOOKS["ddim"],
     "dann-svhn": NOTEBOOKS["dann-svhn"],
     "dann-usps": NOTEBOOKS["dann-usps"],
+    "dann-mnistm": NOTEBOOKS["dann-mnistm"],
+    "dann-ablation": "python benchmarks/dann_trials.py svhn usps --record",
 }
 FIELDS = ("mean", "low", "high", "n", "unit", "values")
 PLAIN_UNITS = ("", "1", "distance", "number", "none", "norm", "share", "ratio")

@@ -4,10 +4,13 @@
              {result}`dann-svhn:dann:mean`   46.5 %      (or low, high, n, unit, values)
 - role       {report}`guided`              99.5 %, of the report being reproduced (data/report.json)
 - role       {weights}`digits:images_seen`  300,800      (of data/weights/digits.safetensors)
+             {weights}`dann-svhn:settings.steps`  of an entry within an entry
 - directive  {results-table} NAME ...        rows = metrics, columns = files, with this machine's
-             options: rows, labels, columns  values (build/results) beside the recorded ones
+             options: rows, labels,          values (build/results) beside the recorded ones;
+             columns, grey, caption          grey: rows that stand there for comparison only
 - directive  {scores-table} NAME        metrics called "row: score" as a table of rows by scores
-             options: rows (between them ;), scores, titles, corner
+             options: rows and names (between them ;), scores, titles, corner, caption
+             groups: metrics called "group, row: score", one column for each group and score
 - directive  {provenance}                    what made each result file and each weights file
 
 Recorded results lie in data/results, this machine's in HW2_BUILD/results or build/results. A result
@@ -97,14 +100,17 @@ class WeightsRole(SphinxRole):
         name, _, key = self.text.partition(":")
         path = root(self.env) / "data" / "weights" / f"{name}.safetensors"
         self.env.note_dependency(str(path))
+        if name in RESULTS and not path.is_file():
+            return missing(name), []
         try:
-            config = weights_config(path)
-            if key not in config:
-                raise Mistake(f"no {key!r} in the header; it has {', '.join(config)}")
+            value = weights_config(path)
+            for part in key.split("."):
+                if part not in value:
+                    raise Mistake(f"no {part!r} in the header; it has {', '.join(value)}")
+                value = value[part]
         except (Mistake, OSError) as error:
             logger.warning("weights %r: %s", self.text, error, location=self.get_location())
             return [nodes.literal("", self.text)], []
-        value = config[key]
         text = formatted(value) if isinstance(value, dict) else f"{value:,}"
         return [nodes.inline("", text, classes=["hw2-number"])], []
 
@@ -112,13 +118,16 @@ class WeightsRole(SphinxRole):
 # --- tables ---------------------------------------------------------------------------------
 
 
-def table(head: Sequence[object], body: Sequence[Sequence[object]]) -> nodes.Node:
+def table(
+    head: Sequence[object], body: Sequence[Sequence[object]], caption: str | None = None
+) -> nodes.Node:
     """A table in a box of its own that scrolls on narrow screens; cells are text or nodes."""
     group = nodes.tgroup(cols=len(head))
     group += [nodes.colspec(colwidth=1) for _ in head]
     group += nodes.thead("", _row(head))
     group += nodes.tbody("", *[_row(row) for row in body])
-    return nodes.container("", nodes.table("", group), classes=["hw2-scroll"])
+    title = [nodes.title("", caption)] if caption else []
+    return nodes.container("", nodes.table("", *title, group), classes=["hw2-scroll"])
 
 
 def _row(cells: Sequence[object]) -> nodes.row:
@@ -140,8 +149,12 @@ def readable(value: object) -> str:
     return str(value)
 
 
-def _list(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _list(text: str, between: str = ",") -> list[str]:
+    return [part.strip() for part in text.split(between) if part.strip()]
+
+
+def _rows(text: str) -> list[str]:
+    return _list(text, ";")
 
 
 class Reported(SphinxDirective):
@@ -160,7 +173,8 @@ class ResultsTable(Reported):
 
     required_arguments = 1
     final_argument_whitespace = True
-    option_spec: ClassVar = {"rows": _list, "labels": _list, "columns": _list}
+    option_spec: ClassVar = {"rows": _list, "labels": _list, "columns": _list, "grey": _list,
+                             "caption": str}  # fmt: skip
 
     def content_nodes(self) -> list[nodes.Node]:
         names = self.arguments[0].split()
@@ -190,16 +204,22 @@ class ResultsTable(Reported):
         labels = self.options.get("labels") or [row.replace("_", " ") for row in rows]
         if len(labels) != len(rows):
             raise Mistake(f"{len(labels)} labels for {len(rows)} rows")
-        body = [[label, *[self.cell(column, row) for column in columns]]
-                for row, label in zip(rows, labels, strict=True)]  # fmt: skip
-        return [table(head, body), *answer]
+        grey = self.options.get("grey", [])
+        if unknown := set(grey) - set(rows):
+            raise Mistake(f"no row {', '.join(sorted(unknown))} that could be grey")
+        body = []
+        for row, label in zip(rows, labels, strict=True):
+            cells = [[nodes.inline("", label)], *[self.cell(column, row) for column in columns]]
+            for cell in cells if row in grey else []:
+                cell[0]["classes"].append("hw2-grey")
+            body.append(cells)
+        return [table(head, body, self.options.get("caption")), *answer]
 
     @staticmethod
-    def cell(column: dict | None, row: str) -> object:
+    def cell(column: dict | None, row: str) -> list[nodes.Node]:
         entry = column["metrics"].get(row) if column else None
-        if entry is None:
-            return "–"
-        return [nodes.inline("", formatted(entry), classes=["hw2-number"])]
+        text = "–" if entry is None else formatted(entry)
+        return [nodes.inline("", text, classes=["hw2-number"])]
 
 
 class ScoresTable(Reported):
@@ -207,10 +227,13 @@ class ScoresTable(Reported):
 
     required_arguments = 1
     option_spec: ClassVar = {
-        "rows": lambda text: [part.strip() for part in text.split(";") if part.strip()],
+        "rows": _rows,
+        "names": _rows,
+        "groups": _list,
         "scores": _list,
         "titles": _list,
         "corner": str,
+        "caption": str,
     }
 
     def content_nodes(self) -> list[nodes.Node]:
@@ -218,19 +241,30 @@ class ScoresTable(Reported):
         result = read(self.env, name)
         if result is None:
             return [nodes.paragraph("", "", *missing(name))]
-        pairs = [key.rsplit(": ", 1) for key in result["metrics"] if ": " in key]
-        rows = self.options.get("rows") or list(dict.fromkeys(row for row, _ in pairs))
-        scores = self.options.get("scores") or list(dict.fromkeys(score for _, score in pairs))
-        titles = self.options.get("titles") or scores
-        if len(titles) != len(scores):
-            raise Mistake(f"{len(titles)} titles for {len(scores)} scores")
-        for known, asked in ((0, rows), (1, scores)):
+        # (group and comma or nothing, row, score) of each metric
+        groups = [f"{group}, " for group in self.options.get("groups", [])] or [""]
+        known = [(group, *key.removeprefix(group).rsplit(": ", 1)) for key in result["metrics"]
+                 for group in groups if ": " in key and key.startswith(group)]  # fmt: skip
+        rows = self.options.get("rows") or list(dict.fromkeys(row for _, row, _ in known))
+        scores = self.options.get("scores") or list(dict.fromkeys(score for *_, score in known))
+        columns = [(group, score) for group in groups for score in scores]
+        titles = self.options.get("titles") or [group + score for group, score in columns]
+        names = self.options.get("names") or rows
+        for what, asked, given in (("titles", columns, titles), ("names", rows, names)):
+            if len(asked) != len(given):
+                raise Mistake(f"{len(given)} {what} for {len(asked)} {_OF[what]}")
+        for what, part, asked in (("row", 1, rows), ("score", 2, scores)):
             for one in asked:
-                if one not in {pair[known] for pair in pairs}:
-                    raise Mistake(f"{name}.json has no {('row', 'score')[known]} {one!r}")
-        body = [[row, *[ResultsTable.cell(result, f"{row}: {score}") for score in scores]]
-                for row in rows]  # fmt: skip
-        return [table([self.options.get("corner", ""), *titles], body)]
+                if one not in {entry[part] for entry in known}:
+                    raise Mistake(f"{name}.json has no {what} {one!r}")
+        body = [[label, *[ResultsTable.cell(result, f"{group}{row}: {score}")
+                          for group, score in columns]]
+                for row, label in zip(rows, names, strict=True)]  # fmt: skip
+        head = [self.options.get("corner", ""), *titles]
+        return [table(head, body, self.options.get("caption"))]
+
+
+_OF = {"titles": "scores", "names": "rows"}
 
 
 class Provenance(Reported):
