@@ -199,7 +199,7 @@ def test_scores_of_groups_stand_side_by_side(project):
     result_file(project.recorded, name="dann-ablation", **entries)
     table = "```{scores-table} dann-ablation\n:groups: svhn, usps\n:titles: to S, to U\n"
     page = project.build(table + ":names: without\n:caption: One part left out.\n```\n")
-    assert "One part left out.¶ to S to U without 46.5 % [44.1, 48.9] 0.707" in page.text
+    assert "One part left out. to S to U without 46.5 % [44.1, 48.9] 0.707" in page.text
     assert not page.warnings
     assert "2 names for 1 rows" in project.build(table + ":names: a; b\n```\n").warnings
 

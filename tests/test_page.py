@@ -58,7 +58,9 @@ def _bare(address: str) -> str:
     return address.split("?")[0]
 
 
-@pytest.mark.parametrize("page", ["cfdg", "ddim", "dann", "provenance", "executed/cfdg"])
+@pytest.mark.parametrize(
+    "page", ["cfdg", "ddim", "dann", "dann-own", "dann-theory", "provenance", "executed/cfdg"]
+)
 def test_formulas_are_drawn(site, chromium, page):
     chromium.view(1280)
     chromium.open(f"{site.url}{page}.html")
@@ -109,7 +111,7 @@ def test_page_is_no_wider_than_the_window(site, chromium, page, width):
     assert sticking_out == []
 
 
-@pytest.mark.parametrize("page", ["cfdg", "dann"])
+@pytest.mark.parametrize("page", ["cfdg", "dann", "dann-theory"])
 def test_wide_formulas_can_be_scrolled_into_view_on_a_narrow_screen(site, chromium, page):
     chromium.view(400)
     chromium.open(f"{site.url}{page}.html")

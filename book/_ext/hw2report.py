@@ -121,13 +121,20 @@ class WeightsRole(SphinxRole):
 def table(
     head: Sequence[object], body: Sequence[Sequence[object]], caption: str | None = None
 ) -> nodes.Node:
-    """A table in a box of its own that scrolls on narrow screens; cells are text or nodes."""
+    """A table in a box of its own that scrolls on narrow screens; cells are text or nodes.
+
+    The caption stands outside that box, so that it is read without scrolling.
+    """
     group = nodes.tgroup(cols=len(head))
     group += [nodes.colspec(colwidth=1) for _ in head]
     group += nodes.thead("", _row(head))
     group += nodes.tbody("", *[_row(row) for row in body])
-    title = [nodes.title("", caption)] if caption else []
-    return nodes.container("", nodes.table("", *title, group), classes=["hw2-scroll"])
+    box = nodes.container("", nodes.table("", group), classes=["hw2-scroll"])
+    if not caption:
+        return box
+    above = nodes.container("", nodes.paragraph("", "", nodes.Text(caption)))
+    above["classes"].append("hw2-caption")
+    return nodes.container("", above, box)
 
 
 def _row(cells: Sequence[object]) -> nodes.row:
