@@ -53,7 +53,7 @@ class Project:
 
     def again(self) -> Project:
         warnings, out = io.StringIO(), self.top / "out"
-        extensions = ["myst_parser", "hw2math", "hw2report"]
+        extensions = ["myst_parser", "hw2math", "hw2report", "hw2dots"]
         config = {"extensions": extensions, "html_theme": "basic", "html_math_renderer": "mathml",
                   "myst_enable_extensions": ["dollarmath"]}  # fmt: skip
         with docutils_namespace():  # registers its roles anew in every build
@@ -192,6 +192,21 @@ def test_a_row_for_comparison_is_grey_and_a_table_has_its_caption(project):
     assert page.html.count("hw2-grey") == 2 and "Read rightly." in page.text
     assert not page.warnings
     assert "no row oracle that could be grey" in project.build(table + "oracle\n```\n").warnings
+
+
+def test_accuracies_are_drawn_as_dots_with_the_reports_beside_them(project):
+    result_file(project.recorded, dann=ACCURACY, norm=NORM)
+    (project.top / "data" / "report.json").write_text('{"values": {"svhn dann": 0.25}}')
+    dots = "```{accuracy-dots} dann-svhn dann-usps\n:columns: to S, to U\n:caption: Dots.\n"
+    page = project.build(dots + ":rows: dann\n:labels: ours\n```\n")
+    assert 'aria-label="to S, ours 46.5 %"' in page.html
+    assert 'class="hw2-interval" style="left:44.10%;width:4.80%"' in page.html
+    assert 'class="hw2-dot" style="left:46.50%"' in page.html
+    assert 'class="hw2-diamond" style="left:25.00%"' in page.html
+    assert "Dots." in page.text and "to U: not recorded yet" in page.text
+    assert not page.warnings
+    assert "no accuracy 'norm'" in project.build(dots + ":rows: norm\n```\n").warnings
+    assert "0 rows, 0 labels" in project.build(dots + "```\n").warnings
 
 
 def test_scores_of_groups_stand_side_by_side(project):

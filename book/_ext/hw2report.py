@@ -130,11 +130,13 @@ def table(
     group += nodes.thead("", _row(head))
     group += nodes.tbody("", *[_row(row) for row in body])
     box = nodes.container("", nodes.table("", group), classes=["hw2-scroll"])
-    if not caption:
-        return box
-    above = nodes.container("", nodes.paragraph("", "", nodes.Text(caption)))
-    above["classes"].append("hw2-caption")
-    return nodes.container("", above, box)
+    return nodes.container("", *above(caption), box) if caption else box
+
+
+def above(caption: str | None) -> list[nodes.Node]:
+    """The caption that stands above a table or a picture."""
+    text = nodes.paragraph("", "", nodes.Text(caption or ""))
+    return [nodes.container("", text, classes=["hw2-caption"])] if caption else []
 
 
 def _row(cells: Sequence[object]) -> nodes.row:
@@ -156,12 +158,13 @@ def readable(value: object) -> str:
     return str(value)
 
 
-def _list(text: str, between: str = ",") -> list[str]:
+def commas(text: str, between: str = ",") -> list[str]:
+    """The parts of an option's text."""
     return [part.strip() for part in text.split(between) if part.strip()]
 
 
 def _rows(text: str) -> list[str]:
-    return _list(text, ";")
+    return commas(text, ";")
 
 
 class Reported(SphinxDirective):
@@ -180,7 +183,7 @@ class ResultsTable(Reported):
 
     required_arguments = 1
     final_argument_whitespace = True
-    option_spec: ClassVar = {"rows": _list, "labels": _list, "columns": _list, "grey": _list,
+    option_spec: ClassVar = {"rows": commas, "labels": commas, "columns": commas, "grey": commas,
                              "caption": str}  # fmt: skip
 
     def content_nodes(self) -> list[nodes.Node]:
@@ -236,9 +239,9 @@ class ScoresTable(Reported):
     option_spec: ClassVar = {
         "rows": _rows,
         "names": _rows,
-        "groups": _list,
-        "scores": _list,
-        "titles": _list,
+        "groups": commas,
+        "scores": commas,
+        "titles": commas,
         "corner": str,
         "caption": str,
     }
