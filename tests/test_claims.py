@@ -274,6 +274,13 @@ def test_made_label_shift_hurts_and_a_strong_reversal_suffers_most():
     assert max(loss, key=loss.get) == strong
 
 
+def test_the_ablation_has_fewer_steps_than_the_tables_and_these_fewer_than_the_report():
+    data = {name: json.loads((RESULTS / f"{name}.json").read_text())["data"]
+            for name in ("dann-ablation", "dann-svhn")}  # fmt: skip
+    steps = data["dann-svhn"]["settings"]["report_form"]["steps"]
+    assert data["dann-ablation"]["settings"]["steps of each"] < steps < 20 * 60_000 / 128
+
+
 def test_every_claim_of_the_adaptation_pages_names_a_test_that_exists():
     for page in ("dann", "dann-theory"):
         named = re.findall(r"^% CLAIM (\w+)$", (ROOT / "book" / f"{page}.md").read_text(), re.M)
