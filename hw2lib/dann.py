@@ -39,7 +39,6 @@ from hw2lib.paths import UserError, runs_dir, writable_dir
 from hw2lib.training import Loss, fit, update_ema
 
 TEACHER_DECAY = 0.99
-SHARES_RATE = 0.01  # at which the estimate of the target's shares follows a batch
 WATCHED = 12  # times that a training is looked at
 SAMPLE = 1000  # images of each set that are looked at then
 ORACLE = 2007  # of the target's test images, at most
@@ -48,16 +47,12 @@ ORACLE = 2007  # of the target's test images, at most
 class Learner(nn.Module):
     """A network and its averaged teacher; forward gives the loss of one step."""
 
-    def __init__(self, row: Row, channels: int = 1, shares: Tensor | None = None) -> None:
-        """shares (10,): of the digits in the source, all alike by default."""
+    def __init__(self, row: Row, channels: int = 1) -> None:
         super().__init__()
         self.row = row
         standardise = "standardise" not in row.off
         self.student = Network(channels, standardise=standardise, separate=row.separate)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
-        alike = torch.full((10,), 0.1)
-        self.register_buffer("source_shares", alike if shares is None else shares)
-        self.register_buffer("target_shares", alike.clone())  # an estimate, if the row makes one
 
     def train(self, mode: bool = True) -> Learner:
         super().train(mode)
@@ -75,33 +70,14 @@ class Learner(nn.Module):
             net.extractor.eval()
         if not row.adapts:
             return F.cross_entropy(net(source, SOURCE), labels)
-        taught = self.teach(step, plain) if "teacher" in row.losses or row.reweight else None
-        importance = (self.target_shares / self.source_shares)[labels]
-        importance = importance / importance.mean() if row.reweight else torch.ones_like(importance)
+        if "teacher" in row.losses:
+            update_ema(self.teacher, net, step, TEACHER_DECAY)
         f_source, f_target = net.both(source, target)
-        state = Step(
-            net, labels, f_source, importance, f_target, net.label_head(f_target), taught,
-            self.target_shares,
-        )  # fmt: skip
-        each = F.cross_entropy(net.label_head(f_source), labels, reduction="none")
-        loss = (importance * each).mean()
+        state = Step(net, self.teacher, labels, f_source, f_target, net.label_head(f_target), plain)
+        loss = F.cross_entropy(net.label_head(f_source), labels)
         for name in row.losses:
             loss = loss + LOSSES[name](state, row.weight(name, progress))
         return loss
-
-    @torch.no_grad()
-    def teach(self, step: int, plain: Tensor) -> Tensor:
-        """The teacher's logits (B, 10), after it has followed the student by a step.
-
-        The mean of its predictions over some hundred steps is the estimate of the target's shares
-        of the digits: under label shift features can only be alike in both domains if the source's
-        digits are weighted by it (Tachet des Combes et al., 2020).
-        """
-        update_ema(self.teacher, self.student, step, TEACHER_DECAY)
-        taught = self.teacher(plain, TARGET)
-        if self.row.reweight:
-            self.target_shares.lerp_(taught.softmax(1).mean(0).float(), SHARES_RATE)
-        return taught
 
 
 @dataclass(frozen=True)
@@ -185,9 +161,7 @@ def learner(row: Row, problem: Problem, seed: int = 0) -> tuple[Learner, Loss]:
         return model(step, source, labels, *from_target(row.batch_size, generator))
 
     torch.manual_seed(seed)
-    shares = torch.bincount(problem.source.labels, minlength=10) / len(problem.source)
-    model = Learner(row, problem.channels, shares)
-    return model.to(memory_format=torch.channels_last), loss
+    return Learner(row, problem.channels).to(memory_format=torch.channels_last), loss
 
 
 def train(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hw2lib.dann_net import DomainHead, Network, gradient_reversal
+from hw2lib.dann_net import TARGET, DomainHead, Network, gradient_reversal
 
 THRESHOLD = 0.9  # confidence from which a teacher's label is used
 
@@ -26,41 +26,35 @@ class Step:
     """One step of a row that adapts: features (B, 256), logits (B, 10), images (B, C, 28, 28)."""
 
     network: Network
+    teacher: Network  # a running average of `network`
     labels: Tensor  # (B,) of the source images
     source: Tensor  # their features
-    importance: Tensor  # (B,) weights of the source images, of mean 1
     target: Tensor  # features of target images, which have no labels
     logits: Tensor  # of the target images
-    taught: Tensor | None  # the teacher's logits of the same images without random changes
-    shares: Tensor  # (10,) of the digits in the target, as estimated so far
+    plain: Tensor  # the same target images without random changes
 
 
 Loss = Callable[[Step, float], Tensor]
 
 
-def domain_loss(
-    head: DomainHead, source: Tensor, target: Tensor, lam: float, importance: Tensor | None = None
-) -> Tensor:
-    """L_d of features (B, 256) with the reversal in front; source is 1, target 0.
-
-    importance (B,): weights of the source images.
-    """
+def domain_loss(head: DomainHead, source: Tensor, target: Tensor, lam: float) -> Tensor:
+    """L_d of features (B, 256) with the reversal in front; source is 1, target 0."""
     s = head(gradient_reversal(source, lam))
     t = head(gradient_reversal(target, lam))
     return F.binary_cross_entropy_with_logits(
-        s, torch.ones_like(s), weight=importance
+        s, torch.ones_like(s)
     ) + F.binary_cross_entropy_with_logits(t, torch.zeros_like(t))
 
 
 def adversarial(step: Step, weight: float) -> Tensor:
     """The domain head learns at full speed; lambda = `weight` is in the reversal alone."""
-    head = step.network.domain_head
-    return domain_loss(head, step.source, step.target, weight, step.importance)
+    return domain_loss(step.network.domain_head, step.source, step.target, weight)
 
 
 def teacher(step: Step, weight: float) -> Tensor:
     """Cross entropy to the teacher's label where that is confident, over all target images."""
-    confidence, guess = step.taught.softmax(1).max(1)
+    with torch.no_grad():
+        confidence, guess = step.teacher(step.plain, TARGET).softmax(1).max(1)
     taught = F.cross_entropy(step.logits, guess, reduction="none")
     return weight * (taught * (confidence > THRESHOLD)).mean()
 
@@ -71,10 +65,8 @@ def entropy(step: Step, weight: float) -> Tensor:
 
 
 def balance(step: Step, weight: float) -> Tensor:
-    """Kullback-Leibler divergence of the mean prediction from the target's shares of the digits,
-    which are all alike unless a row estimates them: all digits should occur."""
-    mean = step.logits.softmax(1).mean(0)
-    return weight * (mean * ((mean + 1e-6) / step.shares).log()).sum()
+    """Minus the entropy of the mean prediction: all digits should occur."""
+    return weight * entropy_and_balance(step.logits)[1]
 
 
 def entropy_and_balance(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,6 @@ class Row:
     ramp: bool = True  # weights grow as 2 / (1 + exp(-10 p)) - 1; else they are constant
     off: tuple[str, ...] = ()  # groups of input handling that are turned off
     separate: bool = True  # source and target have batch statistics of their own
-    reweight: bool = False  # source images by the target's estimated shares of the digits
     frozen_after: float = 1.0  # share of steps after which batch statistics stay as they are
     steps: int = 4800
     batch_size: int = 64  # of each domain
