@@ -35,7 +35,7 @@ class Row:
     frozen_after: float = 1.0  # share of steps after which batch statistics stay as they are
     steps: int = 4800
     batch_size: int = 64  # of each domain
-    lr: float = 2e-3
+    lr: float = 4e-3
     schedule: str = "cosine"  # of the learning rate: cosine | constant
     weight_decay: float = 1e-4
 
