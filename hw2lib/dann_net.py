@@ -175,4 +175,3 @@ def load(path: str | Path) -> tuple[Network, dict]:
         separate=config.get("separate", True),
     )
     return load_state(network, state, path).to(device()), config
-

@@ -13,7 +13,15 @@ from hw2lib.dann import train
 from hw2lib.dann_data import make_problem
 from hw2lib.dann_inputs import HANDLING, PLAIN
 from hw2lib.dann_rows import ROWS
-from hw2lib.dann_study import VARIANTS, ablation, jensen_shannon, joint_error, least_error, shifted
+from hw2lib.dann_study import (
+    VARIANTS,
+    ablation,
+    jensen_shannon,
+    joint_error,
+    least_error,
+    matched,
+    shifted,
+)
 
 
 def test_each_variant_changes_one_thing_of_everything():
@@ -65,3 +73,13 @@ def test_shifted_keeps_the_small_digits_and_a_share_of_the_others():
     some = shifted(problem, labels, keep=0.1)
     assert len(some.target) == 50 + 5
     assert torch.equal(some.target.images[:5], problem.target.images[:5])
+
+
+def test_matched_gives_the_source_the_targets_shares():
+    problem = make_problem(made_up("mnistm", 200, masks=True), made_up("usps"))
+    labels = torch.tensor([0] * 6 + [1] * 3 + list(range(10)))  # of the target
+    some = matched(problem, labels)
+    want = dann_study.class_shares(labels)
+    np.testing.assert_allclose(dann_study.class_shares(some.source.labels), want, atol=0.05)
+    assert len(some.source.masks) == len(some.source) < len(problem.source)
+    assert some.held is problem.held and some.target is problem.target
