@@ -16,16 +16,28 @@ import pandas as pd
 import torch
 
 from hw2lib import dann_study, digits, results
-from hw2lib.dann_data import TARGETS, load_problem
+from hw2lib.dann_data import TARGETS, Problem, load_problem
+from hw2lib.dann_rows import Row
 from hw2lib.metrics import accuracy_metric, metric
 from hw2lib.paths import RESULTS, runs_dir
 
-SHIFTED = {  # on USPS with a tenth of its unlabelled digits 5 to 9
-    f"few 5 to 9, {name}": dann_study.VARIANTS[name]
-    for name in (
-        "everything", "adversarial loss alone, lambda 0.3", "adversarial loss alone, lambda 1",
-    )
-}  # fmt: skip
+ALIGNED = ("everything", "adversarial loss alone, lambda 0.3", "adversarial loss alone, lambda 1")
+
+
+def label_shift(problem: Problem) -> dict[str, tuple[Problem, dict[str, Row]]]:
+    """Cases in which the domains' shares of the digits are made equal, or differ more."""
+    labels = digits.load(problem.name, problem.data).train.labels
+    made = {
+        "source with the target's shares": dann_study.matched(problem, labels),
+        "few 5 to 9 in the target": dann_study.shifted(problem, labels),
+    }
+    return {
+        name.replace(" ", "-").replace("'", ""): (
+            case,
+            {f"{name}, {key}": dann_study.VARIANTS[key] for key in ALIGNED},
+        )
+        for name, case in made.items()
+    }
 
 
 def main() -> None:
@@ -42,13 +54,12 @@ def main() -> None:
     entries, sha256, seconds, source = {}, {}, 0.0, set()
     for target in args.targets:
         problem = load_problem(target)
-        cases = {"": (problem, chosen)}
-        if target == "usps" and not args.only:
-            labels = digits.load(target, problem.data).train.labels
-            cases["-shifted"] = dann_study.shifted(problem, labels), SHIFTED
+        cases = {"as-it-is": (problem, chosen)}
+        if not args.only:
+            cases |= label_shift(problem)
         table = {}
-        for suffix, (case, variants) in cases.items():
-            out = runs_dir() / f"dann-trials-{args.steps}" / (target + suffix)
+        for folder, (case, variants) in cases.items():
+            out = runs_dir() / f"dann-trials-{args.steps}" / target / folder
             rows = dann_study.ablation(case, range(args.seeds), args.steps, out, variants)
             for name, trained in rows.items():
                 entry = accuracy_metric([t.correct for t in trained])

@@ -106,7 +106,7 @@ def channels_for(target: str) -> int:
     return 3 if target == "mnistm" else 1
 
 
-def part(data: DigitSet, which: slice) -> DigitSet:
+def part(data: DigitSet, which: slice | Tensor) -> DigitSet:
     """Some of the images, with what belongs to them."""
     masks = None if data.masks is None else data.masks[which]
     return DigitSet(data.images[which], data.labels[which], masks)

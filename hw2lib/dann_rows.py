@@ -33,9 +33,9 @@ class Row:
     off: tuple[str, ...] = ()  # groups of input handling that are turned off
     separate: bool = True  # source and target have batch statistics of their own
     frozen_after: float = 1.0  # share of steps after which batch statistics stay as they are
-    steps: int = 2400
+    steps: int = 4800
     batch_size: int = 64  # of each domain
-    lr: float = 2e-3
+    lr: float = 4e-3
     schedule: str = "cosine"  # of the learning rate: cosine | constant
     weight_decay: float = 1e-4
 
@@ -111,7 +111,7 @@ ROWS = {
 }  # fmt: skip
 TABLE = ("source_only", "dann", "target_only")  # the report's own three rows
 QUICK = ("source_only", "source_augmented", "dann", "best_adaptation", "target_only")
-STEPS = {"quick": 150, "full": 2400}  # of every row
+STEPS = {"quick": 150, "full": 4800}  # of every row
 QUICK_BATCH = 32
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hw2lib.dann import Trained, train
-from hw2lib.dann_data import Problem, Unlabelled
+from hw2lib.dann_data import Problem, Unlabelled, part
 from hw2lib.dann_net import SOURCE, TARGET, features
 from hw2lib.dann_rows import ROWS, Row
 
@@ -132,6 +132,19 @@ def least_error(p: np.ndarray, q: np.ndarray) -> float:
     classes' shares are p and q: half the square of their Jensen-Shannon distance (Zhao et al.,
     2019, theorem 4.3, with a divergence of 0 between the features)."""
     return jensen_shannon(p, q) ** 2 / 2
+
+
+def matched(problem: Problem, labels: Tensor) -> Problem:
+    """The same problem with as many source images of each digit as have the target's shares.
+
+    labels (N,) of the target's training images: no method without them could do this; it shows
+    what the difference of the shares costs.
+    """
+    shares = torch.from_numpy(class_shares(labels))
+    have = torch.bincount(problem.source.labels, minlength=10)
+    keep = (shares * (have / shares.clamp(min=1e-9)).min()).round().long()  # of each digit
+    chosen = [torch.nonzero(problem.source.labels == k).squeeze(1)[: keep[k]] for k in range(10)]
+    return replace(problem, source=part(problem.source, torch.cat(chosen).sort().values))
 
 
 def shifted(problem: Problem, labels: Tensor, keep: float = 0.1) -> Problem:

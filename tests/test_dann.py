@@ -187,7 +187,7 @@ def test_rows_are_picked_up_again_and_reported(small, tmp_path, monkeypatch):
     assert {"dann", "dann: by information", "dann: oracle"} - entries.keys() == {"dann: oracle"}
     assert entries["dann: by oracle"]["mean"] >= entries["dann: by information"]["mean"]
     assert "target_only: by information" not in entries  # it makes no choice
-    for change, words in (({"steps": 5}, "steps=4, not 5"), ({"lr": 0.001}, "lr=0.002, not 0.001")):
+    for change, words in (({"steps": 5}, "steps=4, not 5"), ({"lr": 0.001}, "lr=0.004, not 0.001")):
         with pytest.raises(UserError, match=f"made with {words}"):
             run(**{**short, **change})
 

@@ -1,11 +1,24 @@
 """What happens to digits before the network sees them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from dann_domains import made_up
 
 from hw2lib import dann_data
-from hw2lib.dann_inputs import GROUPS, HANDLING, PLAIN, Handling, edit, prepare, standardise, warp
+from hw2lib import dann_inputs as inputs
+from hw2lib.dann_inputs import (
+    GROUPS,
+    HANDLING,
+    PLAIN,
+    Handling,
+    edit,
+    prepare,
+    smooth,
+    standardise,
+    warp,
+)
 
 
 def generator() -> torch.Generator:
@@ -53,6 +66,42 @@ def test_edits_invert_only_where_the_stroke_changes():
         torch.testing.assert_close(y[changed], 1 - x[changed])
         assert 0 < changed.float().mean() < 0.2
     assert torch.equal(edit(x, mask, Handling(), torch.Generator()), x)
+
+
+def test_neighbours_lie_at_both_sides_and_leave_the_digit_alone():
+    data = made_up("mnistm", 40, masks=True).train
+    mask = data.masks > 0
+    full = inputs._with_neighbours(mask, Handling(neighbours=1.0), generator())
+    added = full & ~mask
+    near = torch.nn.functional.max_pool2d(mask.float(), 3, 1, 1) > 0
+    assert not (added & near).any()
+    columns = torch.arange(28).float()
+    middle = (mask * columns).sum((1, 2, 3)) / mask.sum((1, 2, 3))
+    sides = (columns - middle.view(-1, 1, 1, 1)).expand_as(added)[added].sign()
+    assert (sides < 0).any() and (sides > 0).any()
+
+
+def test_plates_surround_the_middle_as_ellipses_and_rectangles():
+    on = inputs.plate(400, 28, generator())
+    assert on[:, :, 12:16, 12:16].all() and on.float().mean() > 0.3
+    shares = on[:, 0].float().mean((1, 2))
+    box = on.any(3).sum((1, 2)) * on.any(2).sum((1, 2)) / 784  # of the box around it
+    filled = shares / box
+    assert (filled < 0.85).any() and (filled > 0.95).any()  # an ellipse fills pi / 4 of its box
+    x = made_up("mnist", 8).train.images.float() / 255
+    flat = Handling(repaint=1.0, glyphs=True)
+    a, b = (edit(x, None, replace(flat, plates=p), generator()) for p in (0.0, 1.0))
+    assert not torch.equal(a, b)
+
+
+def test_smoothing_widens_with_its_step():
+    x = torch.zeros(1, 1, 29, 29)
+    x[..., 14, 14] = 1
+    place = (torch.arange(29) - 14.0) ** 2
+    for step, variance in ((1, 1.0), (2, 4.0)):
+        y = smooth(x, step)
+        assert y.sum() == pytest.approx(1, abs=1e-5)
+        assert (y.sum((0, 1, 2)) * place).sum() == pytest.approx(variance, abs=1e-4)
 
 
 def test_only_glyphs_are_repainted_without_a_mask():

@@ -1,0 +1,85 @@
+"""The ablation's bookkeeping, the bound's joint error and label shift."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from dann_domains import made_up
+from scipy.stats import entropy
+
+from hw2lib import dann_study
+from hw2lib.dann import train
+from hw2lib.dann_data import make_problem
+from hw2lib.dann_inputs import HANDLING, PLAIN
+from hw2lib.dann_rows import ROWS
+from hw2lib.dann_study import (
+    VARIANTS,
+    ablation,
+    jensen_shannon,
+    joint_error,
+    least_error,
+    matched,
+    shifted,
+)
+
+
+def test_each_variant_changes_one_thing_of_everything():
+    base = VARIANTS["everything"]
+    for name, row in VARIANTS.items():
+        if name.startswith(("no ", "not ", "shared")):
+            changed = [key for key, value in vars(row).items() if value != vars(base)[key]]
+            assert len(changed) == 1, name
+
+
+def test_variants_that_change_nothing_are_left_out_and_finished_ones_taken_up(tmp_path):
+    pair = made_up("mnistm", masks=True), made_up("usps")
+    problem = make_problem(*pair, HANDLING["usps"])
+    some = {name: replace(VARIANTS[name], batch_size=8)
+            for name in ("everything", "no distractors", "no geometry")}  # fmt: skip
+    rows = ablation(problem, [0, 1], 2, tmp_path, some)
+    assert list(rows) == ["everything", "no geometry"]  # USPS has no distractors to leave out
+    assert [t.seed for t in rows["everything"]] == [0, 1]
+    again = ablation(problem, [0, 1], 2, tmp_path, some)
+    assert again["no geometry"][1].losses == rows["no geometry"][1].losses
+
+
+def test_joint_error_is_small_where_one_head_serves_both_and_not_where_classes_are_swapped():
+    g = torch.Generator().manual_seed(0)
+    labels = torch.arange(400) % 10
+    x = torch.eye(10)[labels] + 0.05 * torch.randn(400, 10, generator=g)
+    assert joint_error(x, labels, x.clone(), labels) < 0.01
+    assert joint_error(x, labels, x.clone(), (labels + 1) % 10) > 0.8
+
+
+def test_joint_error_of_a_training(tmp_path):
+    problem = make_problem(made_up("mnistm"), made_up("usps"), (PLAIN, PLAIN))
+    trained = train(replace(ROWS["dann"], steps=2, batch_size=8), problem, out=tmp_path)
+    assert 0 <= dann_study.joint_error_of(trained) <= 2
+
+
+def test_jensen_shannon_is_its_definition_and_bounds_the_error():
+    p, q = np.array([0.5, 0.5, 0.0]), np.array([0.2, 0.3, 0.5])
+    m = (p + q) / 2
+    want = np.sqrt((entropy(p, m, base=2) + entropy(q, m, base=2)) / 2)
+    assert jensen_shannon(p, q) == pytest.approx(want)
+    assert jensen_shannon(p, p) == 0 and jensen_shannon(np.eye(3)[0], np.eye(3)[1]) == 1
+    assert least_error(p, q) == pytest.approx(want**2 / 2)
+
+
+def test_shifted_keeps_the_small_digits_and_a_share_of_the_others():
+    problem = make_problem(made_up("mnistm"), made_up("usps", 100))
+    labels = torch.arange(100) % 10
+    some = shifted(problem, labels, keep=0.1)
+    assert len(some.target) == 50 + 5
+    assert torch.equal(some.target.images[:5], problem.target.images[:5])
+
+
+def test_matched_gives_the_source_the_targets_shares():
+    problem = make_problem(made_up("mnistm", 200, masks=True), made_up("usps"))
+    labels = torch.tensor([0] * 6 + [1] * 3 + list(range(10)))  # of the target
+    some = matched(problem, labels)
+    want = dann_study.class_shares(labels)
+    np.testing.assert_allclose(dann_study.class_shares(some.source.labels), want, atol=0.05)
+    assert len(some.source.masks) == len(some.source) < len(problem.source)
+    assert some.held is problem.held and some.target is problem.target
