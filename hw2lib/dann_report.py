@@ -12,7 +12,7 @@ from hw2lib import results
 from hw2lib.dann import ORACLE, Trained
 from hw2lib.dann_data import Problem
 from hw2lib.dann_net import SOURCE, TARGET, features
-from hw2lib.dann_rows import ROWS
+from hw2lib.dann_rows import ROWS, rows_for
 from hw2lib.dann_study import class_shares, jensen_shannon, joint_error_of, least_error
 from hw2lib.metrics import accuracy_metric, feature_scores, metric
 from hw2lib.paths import RESULTS, WEIGHTS
@@ -140,6 +140,9 @@ def record(result: dict, *, publish: bool = False) -> Path:
             "domains": list(problem.domains),
             "source images held out": len(problem.held),
             "handling": [vars(handling) for handling in problem.handling],
+            "rows not run yet": [
+                key for key in rows_for(result["target"], "full") if key not in rows
+            ],
             "settings": {key: trained[0].row.settings() for key, trained in rows.items()},
         },
         "seeds": result["seeds"],

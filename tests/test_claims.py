@@ -13,10 +13,25 @@ from hw2lib.dann_inputs import Handling
 from hw2lib.paths import RESULTS, ROOT
 
 
+class Recorded(dict):
+    """metric -> mean; a row that the file calls not run yet skips the test, another is an error."""
+
+    def __init__(self, result):
+        super().__init__({key: entry["mean"] for key, entry in result["metrics"].items()})
+        self.later = result["data"].get("rows not run yet", [])
+
+    def __missing__(self, key):
+        if key.split(": ")[0] in self.later:
+            pytest.skip(f"{key}: not recorded yet, as the book says")
+        raise KeyError(key)
+
+
 def recorded(name):
     """metric -> mean of a recorded result file."""
-    metrics = json.loads((RESULTS / f"{name}.json").read_text())["metrics"]
-    return {key: entry["mean"] for key, entry in metrics.items()}
+    file = RESULTS / f"{name}.json"
+    if name == "dann-ablation" and not file.is_file():
+        pytest.skip("the ablation is not recorded yet, as the book says")
+    return Recorded(json.loads(file.read_text()))
 
 
 def scores(name, score):
@@ -286,9 +301,10 @@ def test_made_label_shift_hurts_and_a_strong_reversal_suffers_most(target):
 
 
 def test_the_ablation_has_fewer_steps_than_the_tables_and_these_fewer_than_the_report():
+    recorded("dann-ablation")
     data = {name: json.loads((RESULTS / f"{name}.json").read_text())["data"]
             for name in ("dann-ablation", "dann-svhn")}  # fmt: skip
-    steps = data["dann-svhn"]["settings"]["report_form"]["steps"]
+    steps = data["dann-svhn"]["settings"]["dann"]["steps"]
     assert data["dann-ablation"]["settings"]["steps of each"] < steps < 20 * 60_000 / 128
 
 

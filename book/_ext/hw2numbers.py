@@ -131,6 +131,11 @@ def missing(name: str) -> list[nodes.Node]:
     ]
 
 
+def not_run(result: dict, metric: str) -> bool:
+    """Whether the result file says that this metric's row is planned and was not run yet."""
+    return metric.split(": ")[0] in result.get("data", {}).get("rows not run yet", [])
+
+
 def weights_config(path: Path) -> dict:
     """The configuration in a weights file's header; Mistake for no safetensors file."""
     with open(path, "rb") as stream:

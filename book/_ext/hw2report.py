@@ -34,6 +34,7 @@ from hw2numbers import (
     Mistake,
     formatted,
     missing,
+    not_run,
     number,
     read,
     root,
@@ -70,6 +71,8 @@ class ResultRole(SphinxRole):
         if result is None:
             return missing(parts[0])
         entry = result["metrics"].get(parts[1])
+        if entry is None and not_run(result, parts[1]):
+            return missing(parts[0])
         if entry is None:
             known = ", ".join(result["metrics"])
             raise Mistake(f"no metric {parts[1]!r} in {parts[0]}.json; it has {known}")
@@ -265,7 +268,7 @@ class ScoresTable(Reported):
                 raise Mistake(f"{len(given)} {what} for {len(asked)} {_OF[what]}")
         for what, part, asked in (("row", 1, rows), ("score", 2, scores)):
             for one in asked:
-                if one not in {entry[part] for entry in known}:
+                if one not in {entry[part] for entry in known} and not not_run(result, one):
                     raise Mistake(f"{name}.json has no {what} {one!r}")
         body = [[label, *[ResultsTable.cell(result, f"{group}{row}: {score}")
                           for group, score in columns]]
