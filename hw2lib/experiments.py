@@ -59,7 +59,7 @@ from hw2lib.unet import (
 )
 
 SOLVERS = ("ddim", "dpmpp", "ddpm")
-GUIDANCE = 1.0  # w of the report's digits; the chapter tells why
+GUIDANCE, SOLVER, STEPS = 1.5, "dpmpp", 10  # of the report's digits; the chapter tells why
 DigitNet = DigitUNet | ReportUNet
 
 
@@ -231,8 +231,8 @@ def sample_digits(
     *,
     w: float = GUIDANCE,
     interval: tuple[int, int] | None = None,
-    n_steps: int = 20,
-    solver: str = "ddim",
+    n_steps: int = STEPS,
+    solver: str = SOLVER,
     seed: int = 0,
     eta: float = 0.0,
     on_step: OnStep | None = None,
