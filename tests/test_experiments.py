@@ -200,7 +200,7 @@ def test_samples_are_put_back_to_the_range_of_images(monkeypatch, zero_one, grey
     monkeypatch.setattr(experiments, "sample_ddim", zeros)
     config = {**DIFFUSION, "zero_one": zero_one}
     images = experiments.sample_digits(
-        DigitUNet(DIGITS.model), config, torch.tensor([1]), [0], n_steps=2
+        DigitUNet(DIGITS.model), config, torch.tensor([1]), [0], n_steps=2, solver="ddim"
     )
     assert (images == grey).all() and clips == [not zero_one]
 
