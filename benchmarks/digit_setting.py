@@ -28,8 +28,8 @@ SETTINGS = {
         ("DPM-Solver++(2M)", "dpmpp", 10, 1.5),
         ("DPM-Solver++(2M)", "dpmpp", 12, 1.5),
         ("DDIM", "ddim", 20, 1.5),
-        ("DPM-Solver++(2M)", "dpmpp", 15, 1.5),
         ("DPM-Solver++(2M)", "dpmpp", 10, 1.25),
+        ("DPM-Solver++(2M)", "dpmpp", 12, 1.25),
     )
 }
 

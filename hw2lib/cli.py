@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     digits.add_argument("out", type=Path)
     digits.add_argument("--per-digit", type=_positive, default=100)
     digits.add_argument("--seed", type=_seed, default=0)
-    digits.add_argument("--guidance", type=_finite, default=1.5, help="w of (1+w) cond - w uncond")
+    digits.add_argument("--guidance", type=_finite, default=1.25, help="w of (1+w) cond - w uncond")
     digits.add_argument("--steps", type=_positive, default=10)
     digits.add_argument("--weights", type=Path)
     digits.set_defaults(run=sample_digits_command)

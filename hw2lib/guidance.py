@@ -148,16 +148,21 @@ def means(rows: dict[str, Scores]) -> dict[str, dict[str, float]]:
 
 
 def as_metrics(rows: dict[str, Scores], n: int) -> dict[str, dict]:
-    """Entries "row: score" of a result file, each value of n samples."""
+    """Entries "row: score" of a result file, each value of n samples or of the row's "samples"."""
     units = {"accuracy": "accuracy", "frechet": "distance", "kernel": "distance",
-             "evaluations": "number", "images": "number"}  # fmt: skip
+             "evaluations": "number", "samples": "number",
+             "images": "number"}  # fmt: skip
     entries = {}
     for row, scores in rows.items():
+        drawn = int(scores.get("samples", [n])[0])
         for score, values in scores.items():
             unit = units.get(score, "share")
-            counts = [value * n for value in values]
-            entry = accuracy_metric(counts, n) if unit == "accuracy" else metric(values, n, unit)
-            entries[f"{row}: {score}"] = entry
+            counts = [value * drawn for value in values]
+            entries[f"{row}: {score}"] = (
+                accuracy_metric(counts, drawn)
+                if unit == "accuracy"
+                else metric(values, drawn, unit)
+            )
     return entries
 
 
