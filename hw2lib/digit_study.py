@@ -70,7 +70,7 @@ def solver_study(
         options = {**guidance, "n_steps": n_steps, "solver": solver, "seed": seed}
         taken = evaluations(header["n_train_steps"], n_steps, **guidance)
         scores = kept(
-            Path(out) / f"{solver}-{n_steps}.json",
+            Path(out) / f"{solver}-{n_steps}-{n}.json",
             {"n": n, "trained": header["train"], "images_seen": header["images_seen"], **options},
             partial(sampled_scores, model, header, labels, scorer, **options),
         )
