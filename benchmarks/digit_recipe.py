@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from hw2lib import digits, experiments, guidance, results
+from hw2lib import digits, experiments, guidance, metrics, results
 from hw2lib.paths import RESULTS, WEIGHTS, atomic_write, runs_dir
 from hw2lib.presets import DIGIT_PRESETS, Preset
 
@@ -82,13 +82,15 @@ def main() -> None:
             }  # fmt: skip
             print(f"{name}, w = {w:g}: {scores}", flush=True)
     if args.record:
+        entries = guidance.as_metrics(rows, N)
+        entries["seconds"] = metrics.metric([equal["seconds"]], 1, "s")
         results.record(
             "digits-recipe", preset="full", seeds=[SEED], seconds=2 * equal["seconds"],
-            metrics=guidance.as_metrics(rows, N), directory=RESULTS,
+            metrics=entries, directory=RESULTS,
             weights=[WEIGHTS / f"{k}.safetensors" for k in ("judge", "yardstick")],
             data={
                 "source": domain.source, "sha256": domain.sha256,
-                "settings": {**RULE, "seconds of one thread for each training": equal["seconds"]},
+                "settings": RULE,
             },
         )  # fmt: skip
 

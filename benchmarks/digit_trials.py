@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from digit_recipe import RULE, seconds_a_step
 
-from hw2lib import digits, experiments, guidance, results
+from hw2lib import digits, experiments, guidance, metrics, results
 from hw2lib.paths import RESULTS, WEIGHTS
 from hw2lib.presets import DIGIT_PRESETS, Preset
 
@@ -103,13 +103,15 @@ def main() -> None:
         print(pd.DataFrame(table).T.round(3).to_string(), flush=True)
     if args.record:
         rows = {name: {k: [v] for k, v in row.items()} for name, row in table.items()}
+        entries = guidance.as_metrics(rows, args.samples)
+        entries["seconds"] = metrics.metric([args.seconds], 1, "s")
         results.record(
             "digits-trials", preset="full", seeds=[BASE.train.seed], directory=RESULTS,
-            metrics=guidance.as_metrics(rows, args.samples), seconds=args.seconds * len(table),
+            metrics=entries, seconds=args.seconds * len(table),
             weights=[WEIGHTS / f"{k}.safetensors" for k in ("judge", "yardstick")],
             data={
                 "source": domain.source, "sha256": domain.sha256,
-                "settings": {**OPTIONS, "seconds of one thread for each training": args.seconds},
+                "settings": OPTIONS,
             },
         )  # fmt: skip
 

@@ -104,7 +104,8 @@ def study(
 ) -> Cells:
     """Train one model for each p_drop and each of its seeds, sample and score it at each strength.
 
-    seeds: p_drop -> training seeds, which are the seeds of the samples too.
+    seeds: p_drop -> training seeds, which are the seeds of the samples too. The answer holds the
+    number of training images beside the scores.
     `n` samples a cell, by default as many as the preset's name asks for; `strengths` are named
     settings of sample_digits (by default STRENGTHS), `solver` holds those that they do not name
     (by default PLAIN).
@@ -134,7 +135,7 @@ def study(
                     partial(sampled_scores, model, header, labels, scorer, **options),
                 )
                 cell = cells.setdefault((p_drop, strength), {})
-                for key, value in scores.items():
+                for key, value in {"images": header["images_seen"], **scores}.items():
                     cell.setdefault(key, []).append(value)
     return cells
 

@@ -44,7 +44,7 @@ def test_every_cell_has_one_value_a_seed(tmp_path):
     cells = study(tmp_path)
     assert cells.keys() == {(p, w) for p in P_DROPS for w in TWO}
     for cell in cells.values():
-        assert cell.keys() == SCORES
+        assert cell.keys() == SCORES | {"images"} and cell["images"] == [8, 8]
         assert all(len(values) == 2 for values in cell.values())
     for p_drop in P_DROPS:
         for seed in (0, 1):
