@@ -79,9 +79,10 @@ def main() -> None:
         for w in (0.0, OWN_W[name]):
             options = {**SAMPLERS[name], "w": w}
             scores = guidance.kept(
-                out / f"recipe-w={w:g}.json", {"n": N, "images_seen": header["images_seen"], **options},
+                out / f"recipe-w={w:g}.json",
+                {"n": N, "images_seen": header["images_seen"], **options},
                 partial(guidance.sampled_scores, model, header, labels, scorer, **options),
-            )  # fmt: skip
+            )
             rows[f"{name}, w = {w:g}"] = {
                 "images": [header["images_seen"]], **{k: [v] for k, v in scores.items()},
             }  # fmt: skip
