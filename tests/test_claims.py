@@ -114,6 +114,14 @@ def test_our_recipe_comes_at_least_twice_as_close_as_the_reports():
     assert ours <= 0.5 * min(of["the report's, w = 0"], of["the report's, w = 2"])
 
 
+def test_the_shipped_model_gained_from_its_second_half():
+    for score, more in (("accuracy", 1.03), ("recall", 1.01), ("frechet", 0.75)):
+        of = scores("digits-setting", score)
+        for w in ("w = 0", "w = 1.25") if score == "recall" else ("w = 0",):
+            before, after = of[f"first half of the training, {w}"], of[f"the shipped model, {w}"]
+            assert after > more * before if more > 1 else after < more * before
+
+
 def test_few_steps_act_like_stronger_guidance():
     for score, few_is_more in (("accuracy", True), ("recall", False), ("frechet", True)):
         of = scores("digits-steps", score)
