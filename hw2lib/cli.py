@@ -62,7 +62,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train a model, with checkpoints")
     train.add_argument("what", choices=["digits", "faces", "dann", "judge", "yardstick"])
-    train.add_argument("--preset", default="quick", help="quick | full")
+    train.add_argument(
+        "--preset", default="quick", help="quick | full; for digits also study | report"
+    )
     train.add_argument("--set", dest="settings", nargs="+", action="extend", default=[],
                        metavar="key=value", help="change settings of the preset")  # fmt: skip
     train.add_argument("--target", help="svhn (default) | usps | mnistm; for dann")
@@ -78,8 +80,8 @@ def build_parser() -> argparse.ArgumentParser:
     digits.add_argument("out", type=Path)
     digits.add_argument("--per-digit", type=_positive, default=100)
     digits.add_argument("--seed", type=_seed, default=0)
-    digits.add_argument("--guidance", type=_finite, default=1.0, help="w of (1+w) cond - w uncond")
-    digits.add_argument("--steps", type=_positive, default=20)
+    digits.add_argument("--guidance", type=_finite, default=1.25, help="w of (1+w) cond - w uncond")
+    digits.add_argument("--steps", type=_positive, default=10)
     digits.add_argument("--weights", type=Path)
     digits.set_defaults(run=sample_digits_command)
 

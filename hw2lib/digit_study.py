@@ -24,10 +24,19 @@ from hw2lib.samplers import (
 )
 from hw2lib.yardstick import Yardstick
 
-SOLVER_CASES = {  # name -> (solver, steps); DDPM takes all T whatever is asked for
+Cases = dict[str, tuple[str, int, int]]  # name -> (solver, steps, samples)
+_PAIRS = {
     **{f"DDIM, {n} steps": ("ddim", n) for n in (5, 10, 20, 50, 100)},
     **{f"DPM-Solver++(2M), {n} steps": ("dpmpp", n) for n in (5, 10, 20, 50)},
-    "DDPM, all 1000 steps": ("ddpm", 1000),
+}
+CASES: dict[str, Cases] = {
+    "quick": {name: (*case, 20) for name, case in _PAIRS.items() if case[1] <= 10},
+    "full": {
+        **{name: (*case, 1000) for name, case in _PAIRS.items()},
+        # DDPM takes all T steps, and too long for 1000 samples.
+        "DDIM, 100 steps, fewer samples": ("ddim", 100, 100),
+        "DDPM, all 1000 steps": ("ddpm", 1000, 100),
+    },
 }
 
 
@@ -44,29 +53,29 @@ def solver_study(
     model: DigitNet,
     header: dict,
     scorer: Scorer,
-    n: int,
+    cases: Cases,
     *,
     guidance: dict,
     out: str | Path,
-    cases: dict[str, tuple[str, int]] = SOLVER_CASES,
     seed: int = 0,
 ) -> dict[str, Scores]:
-    """case -> scores of n samples from the same noises, with the evaluations each one took.
+    """case -> scores of samples from the same noises, their number and the evaluations of each.
 
     guidance: `w` and `interval` of sample_digits. Scores are kept in the folder `out`: what is
     there is not made anew.
     """
-    labels = torch.arange(10).repeat_interleave(n // 10)
     rows = {}
-    for name, (solver, n_steps) in cases.items():
+    for name, (solver, n_steps, n) in cases.items():
+        labels = torch.arange(10).repeat_interleave(n // 10)
         options = {**guidance, "n_steps": n_steps, "solver": solver, "seed": seed}
         taken = evaluations(header["n_train_steps"], n_steps, **guidance)
         scores = kept(
-            Path(out) / f"{solver}-{n_steps}.json",
+            Path(out) / f"{solver}-{n_steps}-{n}.json",
             {"n": n, "trained": header["train"], "images_seen": header["images_seen"], **options},
             partial(sampled_scores, model, header, labels, scorer, **options),
         )
-        rows[name] = {score: [value] for score, value in {"evaluations": taken, **scores}.items()}
+        counts = {"evaluations": taken, "samples": n}
+        rows[name] = {score: [value] for score, value in {**counts, **scores}.items()}
     return rows
 
 

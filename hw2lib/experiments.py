@@ -59,7 +59,7 @@ from hw2lib.unet import (
 )
 
 SOLVERS = ("ddim", "dpmpp", "ddpm")
-GUIDANCE = 1.0  # w of the report's digits; the chapter tells why
+GUIDANCE, SOLVER, STEPS = 1.25, "dpmpp", 10  # of the report's digits; the chapter tells why
 DigitNet = DigitUNet | ReportUNet
 
 
@@ -231,8 +231,8 @@ def sample_digits(
     *,
     w: float = GUIDANCE,
     interval: tuple[int, int] | None = None,
-    n_steps: int = 20,
-    solver: str = "ddim",
+    n_steps: int = STEPS,
+    solver: str | None = None,
     seed: int = 0,
     eta: float = 0.0,
     on_step: OnStep | None = None,
@@ -244,10 +244,13 @@ def sample_digits(
     Guidance of strength `w` acts at the time steps of `interval`, by default at all.
     `solver` is one of SOLVERS; `eta` is DDIM's, and DDPM takes all T steps whatever `n_steps` is.
     The estimate of x_0 is clipped to [-1, 1], but not for a model of images in [0, 1]: the report's
-    sampler does not clip.
+    sampler does not clip, and DDIM is the default for it, which does not extrapolate.
     """
+    solver = solver or ("ddim" if eta or config.get("zero_one") else SOLVER)
     if solver not in SOLVERS:
         raise UserError(f"solver {solver!r} is unknown; choose one of {', '.join(SOLVERS)}")
+    if eta and solver != "ddim":
+        raise UserError(f"eta={eta} is DDIM's; with solver {solver!r} leave it at 0")
     schedule = make_schedule(config["schedule"], config["n_train_steps"])
     where, zero_one = device(), config.get("zero_one", False)
     model = model.to(where).to(memory_format=torch.channels_last).eval()

@@ -26,6 +26,9 @@ from torch import Tensor
 from hw2lib import digits
 from hw2lib.digits import DigitDomain
 from hw2lib.experiments import (
+    GUIDANCE,
+    SOLVER,
+    STEPS,
     DigitNet,
     load_digit_unet,
     run_folder,
@@ -45,7 +48,10 @@ from hw2lib.yardstick import Reference, Yardstick, compare, load_yardstick
 STRENGTHS = {
     **{f"w = {w:g}": {"w": w} for w in (0.0, 0.5, 1.0, 1.5, 2.0, 4.0)},
     "w = 1 at t = 300 to 900": {"w": 1.0, "interval": (300, 900)},
+    "by default": {"w": GUIDANCE, "n_steps": STEPS, "solver": SOLVER},
 }
+PLAIN = {"n_steps": 20, "solver": "ddim"}  # of the strengths that do not say otherwise
+TRAININGS = {"full": "study"}  # where the preset of the models has another name
 SAMPLES = {"quick": 100, "full": 1000}  # a cell and seed
 Scores = dict[str, list[float]]  # score -> one value a seed
 Cells = dict[tuple[float, str], Scores]  # by p_drop and the strength's name
@@ -98,15 +104,18 @@ def study(
 ) -> Cells:
     """Train one model for each p_drop and each of its seeds, sample and score it at each strength.
 
-    seeds: p_drop -> training seeds, which are the seeds of the samples too.
+    seeds: p_drop -> training seeds, which are the seeds of the samples too. The answer holds the
+    number of training images beside the scores.
     `n` samples a cell, by default as many as the preset's name asks for; `strengths` are named
-    `w` and `interval` of sample_digits (by default STRENGTHS), `solver` holds its other settings.
+    settings of sample_digits (by default STRENGTHS), `solver` holds those that they do not name
+    (by default PLAIN).
     Each model lies in `out/p{100 p_drop}-s{seed}` with its scores beside it: what is finished
     there is taken up again, not made anew.
     """
     name = preset if isinstance(preset, str) else "quick"
-    preset = choose_preset(DIGIT_PRESETS, preset) if isinstance(preset, str) else preset
-    n, solver, strengths = n or SAMPLES[name], solver or {}, strengths or STRENGTHS
+    if isinstance(preset, str):
+        preset = choose_preset(DIGIT_PRESETS, TRAININGS.get(preset, preset))
+    n, solver, strengths = n or SAMPLES[name], solver or PLAIN, strengths or STRENGTHS
     domain = digits.load("mnistm", source)
     scorer = Scorer.load(domain.test.images, n)
     labels = torch.arange(10).repeat_interleave(n // 10)
@@ -119,14 +128,14 @@ def study(
             train_digits(this, source=source, out=folder, resume=True)
             model, header = load_digit_unet(folder / "weights.safetensors")
             for strength, guidance in strengths.items():
-                options = {**guidance, **solver, "seed": seed}
+                options = {**solver, **guidance, "seed": seed}
                 scores = kept(
                     folder / f"{strength.replace(' ', '')}.json",
                     {"n": n, "images_seen": header["images_seen"], **options},
                     partial(sampled_scores, model, header, labels, scorer, **options),
                 )
                 cell = cells.setdefault((p_drop, strength), {})
-                for key, value in scores.items():
+                for key, value in {"images": header["images_seen"], **scores}.items():
                     cell.setdefault(key, []).append(value)
     return cells
 
@@ -140,16 +149,21 @@ def means(rows: dict[str, Scores]) -> dict[str, dict[str, float]]:
 
 
 def as_metrics(rows: dict[str, Scores], n: int) -> dict[str, dict]:
-    """Entries "row: score" of a result file, each value of n samples."""
+    """Entries "row: score" of a result file, each value of n samples or of the row's "samples"."""
     units = {"accuracy": "accuracy", "frechet": "distance", "kernel": "distance",
-             "evaluations": "number"}  # fmt: skip
+             "evaluations": "number", "samples": "number",
+             "images": "number"}  # fmt: skip
     entries = {}
     for row, scores in rows.items():
+        drawn = int(scores.get("samples", [n])[0])
         for score, values in scores.items():
             unit = units.get(score, "share")
-            counts = [value * n for value in values]
-            entry = accuracy_metric(counts, n) if unit == "accuracy" else metric(values, n, unit)
-            entries[f"{row}: {score}"] = entry
+            counts = [value * drawn for value in values]
+            entries[f"{row}: {score}"] = (
+                accuracy_metric(counts, drawn)
+                if unit == "accuracy"
+                else metric(values, drawn, unit)
+            )
     return entries
 
 

@@ -56,7 +56,13 @@ DIGIT_PRESETS = {
         TrainConfig(steps=120, batch_size=32), DigitConfig((32, 64), (1, 1)), "cosine",
         **LOGIT_NORMAL,
     ),
-    "full": Preset(TrainConfig(steps=4700, lr=2e-3), DigitConfig(), "cosine", **LOGIT_NORMAL),
+    "full": Preset(  # the shipped model
+        TrainConfig(steps=9400, lr=2e-3, schedule="trapezoid"), DigitConfig(), "cosine",
+        **LOGIT_NORMAL,
+    ),
+    "study": Preset(  # each of the six trainings of `guidance`: the first half of "full"
+        TrainConfig(steps=4700, lr=2e-3), DigitConfig(), "cosine", **LOGIT_NORMAL
+    ),
     "report": Preset(  # the recipe of the report being reproduced
         TrainConfig(steps=9400, lr=1e-4, ema=0.0), ReportConfig(), "linear",
         prediction="eps", min_snr=0.0, zero_one=True,

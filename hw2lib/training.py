@@ -29,6 +29,7 @@ from hw2lib.paths import WEIGHTS, UserError, atomic_write, writable_dir
 
 Loss = Callable[[nn.Module, int, torch.Generator], Tensor]
 Watch = Callable[[nn.Module, int], dict[str, float]]
+SCHEDULES = ("constant", "cosine", "trapezoid")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class TrainConfig:
     steps: int
     batch_size: int = 64
     lr: float = 1e-3
-    schedule: str = "constant"  # constant | cosine, both after a linear warm-up
+    schedule: str = "constant"  # | cosine | trapezoid, all after a linear warm-up
     weight_decay: float = 1e-4
     warmup: int = 100
     clip: float = 1.0
@@ -51,7 +52,7 @@ class TrainConfig:
             ("steps", "a whole number from 0", self.steps >= 0),
             ("batch_size", "a whole number from 1", self.batch_size >= 1),
             ("lr", "a number above 0", 0 < self.lr < math.inf),
-            ("schedule", "constant or cosine", self.schedule in ("constant", "cosine")),
+            ("schedule", " or ".join(SCHEDULES), self.schedule in SCHEDULES),
             ("weight_decay", "a number from 0", 0 <= self.weight_decay < math.inf),
             ("warmup", "a whole number from 0", self.warmup >= 0),
             ("clip", "a number above 0", self.clip > 0),
@@ -100,11 +101,23 @@ def training_layout(model: nn.Module) -> nn.Module:
 
 
 def learning_rate(step: int, cfg: TrainConfig) -> float:
-    """Linear warm-up, then constant or a cosine that ends at zero."""
+    """Linear warm-up, then constant, a cosine that ends at zero, or a trapezoid: constant for the
+    first half of the steps, then a straight line that ends at zero (Hu et al. 2024)."""
     warm = min(1.0, (step + 1) / max(1, cfg.warmup))
-    if cfg.schedule == "constant":
-        return cfg.lr * warm
-    return cfg.lr * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / cfg.steps)))
+    done = min(1.0, step / max(1, cfg.steps))
+    factor = {
+        "constant": 1.0,
+        "cosine": 0.5 * (1 + math.cos(math.pi * done)),
+        "trapezoid": min(1.0, 2 * (1 - done)),
+    }[cfg.schedule]
+    return cfg.lr * warm * factor
+
+
+def _level(cfg: dict, done: int) -> bool:
+    """Whether none of the first `done` steps has come down from the warm-up's end: such a run is
+    the same run for whatever number of steps is asked for."""
+    schedule, steps = cfg["schedule"], cfg["steps"]
+    return schedule == "constant" or (schedule == "trapezoid" and 2 * done <= steps)
 
 
 @torch.no_grad()
@@ -144,7 +157,8 @@ def fit(
     after the last; what it returns is kept in the checkpoint too.
 
     Errors: UserError when `out` already holds a run and `resume` is false, when its settings
-    differ from `cfg` (a constant run may go on for more steps) or its identity from `identity`,
+    differ from `cfg` (where the learning rate has been constant so far, another number of steps
+    will do, and a trapezoid that begins later) or its identity from `identity`,
     when the loss is no longer finite, and, after saving, when the run is interrupted (SIGINT or
     SIGTERM).
 
@@ -276,7 +290,8 @@ def _restore(
             f"{file} is not a readable checkpoint ({type(error).__name__}); "
             "delete it to start again"
         ) from None
-    free = {"save_every_s"} | ({"steps"} if cfg.schedule == "constant" else set())
+    level = all(_level({**new, **settings}, done) for settings in (old, new))
+    free = {"save_every_s"} | ({"steps", "schedule"} if level else set())
     _check_same(file, old | {key: new[key] for key in free}, new)
     _check_same(file, old_identity, identity)
     if done > cfg.steps:

@@ -10,6 +10,7 @@ from dataclasses import fields
 import pytest
 
 from hw2lib.dann_inputs import Handling
+from hw2lib.experiments import GUIDANCE, SOLVER, STEPS
 from hw2lib.paths import RESULTS, ROOT
 
 
@@ -52,8 +53,8 @@ def kept(score):
     return {k.removeprefix("p_drop = 0, "): v for k, v in found if k.startswith("p_drop = 0,")}
 
 
-def test_dropping_labels_alone_changes_little():
-    assert abs(dropped("accuracy")["w = 0"] - kept("accuracy")["w = 0"]) < 0.03
+def test_dropping_labels_alone_makes_digits_no_plainer():
+    assert 0 < kept("accuracy")["w = 0"] - dropped("accuracy")["w = 0"] < 0.05
 
 
 def test_guidance_raises_accuracy_and_recall_pays():
@@ -78,8 +79,9 @@ def test_too_much_guidance_breaks_pictures():
 
 def test_guidance_without_dropped_labels_works_in_part():
     assert kept("accuracy")["w = 1"] > kept("accuracy")["w = 0"] + 0.05
-    assert kept("accuracy")["w = 1"] < dropped("accuracy")["w = 1"]
-    assert kept("frechet")["w = 1"] > 2 * dropped("frechet")["w = 1"]
+    assert max(kept("accuracy").values()) < max(dropped("accuracy").values())
+    for w in ("w = 0.5", "w = 1"):
+        assert 1.8 < kept("frechet")[w] / dropped("frechet")[w] < 2.4
 
 
 def test_an_interval_lies_on_the_curve():
@@ -102,12 +104,41 @@ def test_the_second_order_solver_does_with_half_the_steps():
 def test_ddpm_acts_like_stronger_guidance_too():
     for score, more in (("accuracy", True), ("recall", False), ("frechet", True)):
         of = scores("digits-steps", score)
-        assert (of["DDPM, all 1000 steps"] > of["DDIM, 100 steps"]) is more
+        assert (of["DDPM, all 1000 steps"] > of["DDIM, 100 steps, fewer samples"]) is more
 
 
-def test_half_a_unit_more_is_read_better_and_lies_farther():
-    assert dropped("accuracy")["w = 1.5"] > dropped("accuracy")["w = 1"]
-    assert dropped("frechet")["w = 1.5"] > dropped("frechet")["w = 1"]
+def test_the_default_is_the_least_work_that_is_right_and_varied():
+    """Of what was tried, by scores against training digits."""
+    accuracy, recall = (scores("digits-setting", s) for s in ("accuracy", "recall"))
+    tried = [row for row in accuracy if " steps, w = " in row]
+    good = [r for r in tried if accuracy[r] >= 0.99 and recall[r] >= 0.8 * recall["real images"]]
+    chosen = f"DPM-Solver++(2M), {STEPS} steps, w = {GUIDANCE:g}"
+    assert chosen in good and SOLVER == "dpmpp"
+    assert min(int(re.search(r"(\d+) steps", row)[1]) for row in good) == STEPS
+
+
+def test_digits_are_right_and_varied_together():
+    """The targets of the report: .99 read as asked, .8 of the recall of real digits."""
+    enough = 0.8 * scores("digits-guidance", "recall")["real images"]
+    assert dropped("accuracy")["w = 1.5"] >= 0.99 and dropped("recall")["w = 1.5"] >= enough
+    assert 0.985 < dropped("accuracy")["by default"] < 0.99 < recorded("digits")["guided"]
+    assert min(dropped("recall")["by default"], recorded("digits")["guided_recall"]) >= enough
+    metrics = json.loads((RESULTS / "digits-guidance.json").read_text())["metrics"]
+    assert metrics["p_drop = 0.1, by default: accuracy"]["high"] >= 0.99
+
+
+def test_our_recipe_comes_at_least_twice_as_close_as_the_reports():
+    of = scores("digits-recipe", "frechet")
+    ours = max(of["ours, w = 0"], of[f"ours, w = {GUIDANCE:g}"])
+    assert ours <= 0.5 * min(of["the report's, w = 0"], of["the report's, w = 2"])
+
+
+def test_the_shipped_model_gained_from_its_second_half():
+    for score, more in (("accuracy", 1.03), ("recall", 1.01), ("frechet", 0.75)):
+        of = scores("digits-setting", score)
+        for w in ("w = 0", "w = 1.25") if score == "recall" else ("w = 0",):
+            before, after = of[f"first half of the training, {w}"], of[f"the shipped model, {w}"]
+            assert after > more * before if more > 1 else after < more * before
 
 
 def test_few_steps_act_like_stronger_guidance():

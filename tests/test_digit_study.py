@@ -7,7 +7,7 @@ import torch
 
 from hw2lib import digit_study, digits, experiments
 from hw2lib.digit_study import copies, evaluations, solver_study
-from hw2lib.guidance import Scorer
+from hw2lib.guidance import Scorer, as_metrics
 from hw2lib.judge import Judge
 from hw2lib.samplers import (
     time_steps,
@@ -63,14 +63,17 @@ def test_time_steps_of_the_evaluations_are_the_samplers():
 def test_every_solver_is_scored_on_the_same_noises(scorer, tmp_path, monkeypatch):
     torch.manual_seed(0)
     model = DigitUNet(DigitConfig((8, 16), c_condition=8))
-    cases = {"one": ("ddim", 2), "same": ("dpmpp", 1), "again": ("ddim", 1)}
+    cases = {"one": ("ddim", 2, 20), "same": ("dpmpp", 1, 20), "again": ("ddim", 1, 20)}
+    cases["more"] = ("ddim", 1, 30)
     options = {"guidance": {"w": 1.0}, "cases": cases, "out": tmp_path}
-    rows = solver_study(model, HEADER, scorer, 20, **options)
+    rows = solver_study(model, HEADER, scorer, **options)
     assert list(rows) == list(cases)
     assert rows["same"] == rows["again"]  # a single step is the same step for both
     assert {"evaluations", "accuracy", "frechet", "recall"} <= rows["one"].keys()
+    assert [rows[name]["samples"] for name in cases] == [[20], [20], [20], [30]]
+    assert as_metrics(rows, 99)["more: recall"]["n"] == 30
     monkeypatch.setattr(digit_study, "sampled_scores", dict)  # would score nothing: all is kept
-    assert solver_study(model, HEADER, scorer, 20, **options) == rows
+    assert solver_study(model, HEADER, scorer, **options) == rows
 
 
 def test_copies_are_found(scorer, domain):

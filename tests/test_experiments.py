@@ -96,7 +96,7 @@ def test_several_settings_at_once():
         ("batch_size", "0", "batch_size=0 is out of range; a whole number from 1"),
         ("lr", "nan", "lr=nan is out of range"),
         ("ema", "1", "ema=1.0 is out of range"),
-        ("schedule", "linear", "schedule=linear is out of range; constant or cosine"),
+        ("schedule", "linear", "schedule=linear is out of range; constant or cosine or trapezoid"),
         ("prediction", "x0", "prediction=x0 is out of range; eps or v or flow"),
         ("p_drop", "1.1", "p_drop=1.1 is out of range; a number from 0 to 1"),
         ("min_snr", "-1", "min_snr=-1.0 is out of range"),
@@ -111,8 +111,8 @@ def test_a_wrong_setting_is_one_line(key, text, line):
 
 
 @pytest.mark.parametrize("known", [DIGIT_PRESETS, FACE_PRESETS])
-def test_presets_are_quick_and_full_and_for_digits_the_reports(known):
-    assert [*known] == ["quick", "full"] + ["report"] * (known is DIGIT_PRESETS)
+def test_presets_are_quick_and_full_and_for_digits_the_studys_and_the_reports(known):
+    assert [*known] == ["quick", "full"] + ["study", "report"] * (known is DIGIT_PRESETS)
     assert choose_preset(known, "full") is known["full"]
     with pytest.raises(UserError, match="'fast' is unknown; choose one of quick, full"):
         choose_preset(known, "fast")
@@ -200,7 +200,7 @@ def test_samples_are_put_back_to_the_range_of_images(monkeypatch, zero_one, grey
     monkeypatch.setattr(experiments, "sample_ddim", zeros)
     config = {**DIFFUSION, "zero_one": zero_one}
     images = experiments.sample_digits(
-        DigitUNet(DIGITS.model), config, torch.tensor([1]), [0], n_steps=2
+        DigitUNet(DIGITS.model), config, torch.tensor([1]), [0], n_steps=2, solver="ddim"
     )
     assert (images == grey).all() and clips == [not zero_one]
 

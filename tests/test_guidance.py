@@ -1,9 +1,12 @@
 """guidance: every p_drop meets every w, finished cells are kept, scores say what they should."""
 
+import inspect
+
 import pytest
 import torch
 
-from hw2lib import digits, guidance
+from hw2lib import cli, digits, guidance
+from hw2lib.experiments import sample_digits
 from hw2lib.metrics import accuracy_metric, metric
 from hw2lib.paths import UserError
 from hw2lib.presets import (
@@ -41,7 +44,7 @@ def test_every_cell_has_one_value_a_seed(tmp_path):
     cells = study(tmp_path)
     assert cells.keys() == {(p, w) for p in P_DROPS for w in TWO}
     for cell in cells.values():
-        assert cell.keys() == SCORES
+        assert cell.keys() == SCORES | {"images"} and cell["images"] == [8, 8]
         assert all(len(values) == 2 for values in cell.values())
     for p_drop in P_DROPS:
         for seed in (0, 1):
@@ -65,6 +68,28 @@ def test_what_is_finished_is_taken_up_and_other_settings_are_not_mixed_in(tmp_pa
     assert (
         study(tmp_path, seeds=[0, 1])[0.1, "w = 1"]["recall"][0] == first[0.1, "w = 1"]["recall"][0]
     )
+
+
+def test_a_strength_may_name_its_own_solver(tmp_path, monkeypatch):
+    asked = []
+
+    def noted(*_, **options):
+        asked.append(options)
+        return dict.fromkeys(SCORES, 0.5)
+
+    monkeypatch.setattr(guidance, "sampled_scores", noted)
+    strengths = {"plain": {"w": 1.0}, "other": {"w": 1.0, "n_steps": 3, "solver": "dpmpp"}}
+    guidance.study(TINY, {0.1: [4]}, source="embedded", n=20, strengths=strengths, out=tmp_path)
+    plain = {"w": 1.0, "n_steps": 20, "solver": "ddim", "seed": 4}
+    assert asked == [plain, {**plain, "n_steps": 3, "solver": "dpmpp"}]
+
+
+def test_the_default_of_the_samples_is_a_row_of_the_study():
+    row = guidance.STRENGTHS["by default"]
+    defaults = inspect.signature(sample_digits).parameters
+    assert row["w"] == defaults["w"].default and row["n_steps"] == defaults["n_steps"].default
+    parser = cli.build_parser().parse_args(["sample-digits", "out"])
+    assert (parser.guidance, parser.steps) == (row["w"], row["n_steps"])
 
 
 def test_accuracy_counts_what_the_judge_reads(domain):

@@ -85,6 +85,15 @@ def test_an_unknown_solver_is_one_line(digit_model):
         sample_digits(digit_model, DIFFUSION, torch.tensor([1]), [0], solver="euler")
 
 
+def test_noise_on_the_way_is_ddims(digit_model):
+    """Asked for alone it gets DDIM; a solver that would ignore it is an error."""
+    one = (digit_model, DIFFUSION, torch.tensor([1]), [0])
+    noisy = sample_digits(*one, eta=1.0, n_steps=3)
+    assert torch.equal(noisy, sample_digits(*one, eta=1.0, n_steps=3, solver="ddim"))
+    with pytest.raises(UserError, match=r"eta=1.0 is DDIM's; with solver 'dpmpp' leave it at 0"):
+        sample_digits(*one, eta=1.0, n_steps=3, solver="dpmpp")
+
+
 def test_equal_numbers_share_their_noise(digit_model):
     """Down a column of the grid: one noise, ten labels."""
     seen = []

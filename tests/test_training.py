@@ -74,7 +74,7 @@ def test_bfloat16_only_where_the_processor_has_units_for_it(monkeypatch, units):
 
 @pytest.mark.parametrize("k", [0, 1, 4, 8])
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "trapezoid"])
 def test_an_interrupted_and_resumed_run_ends_with_the_same_bytes(tmp_path, k, name, schedule):
     cfg = TrainConfig(**{**vars(CFG), "schedule": schedule})
     whole = fit(network(), loss, cfg, tmp_path / "whole")
@@ -206,6 +206,25 @@ def test_a_cosine_run_has_one_length(tmp_path):
         fit(network(), loss, TrainConfig(**{**vars(cosine), "steps": 20}), tmp_path, resume=True)
 
 
+def test_a_constant_run_goes_on_as_the_first_half_of_a_trapezoid(tmp_path):
+    """To the same bytes as the trapezoid at one go; what has begun to fall has one length."""
+    falling = TrainConfig(**{**vars(CFG), "steps": 18, "schedule": "trapezoid"})
+    whole = fit(network(), loss, falling, tmp_path / "whole")
+    fit(network(), loss, CFG, tmp_path / "cut")  # 9 steps
+    resumed = fit(network(), loss, falling, tmp_path / "cut", resume=True)
+    assert resumed.losses == whole.losses and same(resumed.ema, whole.ema)
+    longer = TrainConfig(**{**vars(falling), "steps": 20})
+    with pytest.raises(UserError, match="made with steps=18, not 20"):
+        fit(network(), loss, longer, tmp_path / "cut", resume=True)
+
+
+def test_a_constant_run_past_the_half_is_no_trapezoid(tmp_path):
+    fit(network(), loss, CFG, tmp_path)
+    late = TrainConfig(**{**vars(CFG), "steps": 17, "schedule": "trapezoid"})
+    with pytest.raises(UserError, match="made with schedule=constant, not trapezoid"):
+        fit(network(), loss, late, tmp_path, resume=True)
+
+
 def test_a_run_past_the_steps_asked_for_is_one_line(tmp_path):
     fit(network(), loss, CFG, tmp_path)
     with pytest.raises(UserError, match="at step 9 already, past steps=5") as caught:
@@ -303,6 +322,13 @@ def test_cosine_falls_to_almost_nothing_and_never_rises_after_the_warm_up():
     assert rates[0] == pytest.approx(0.1) and rates[50] == pytest.approx(0.5)
     assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
     assert rates[99] < 1e-3 and rates[100] == 0
+
+
+def test_a_trapezoid_is_level_for_half_the_way_and_ends_at_zero():
+    cfg = TrainConfig(steps=100, lr=1.0, warmup=10, schedule="trapezoid")
+    rates = [learning_rate(k, cfg) for k in range(101)]
+    assert rates[9:51] == [1.0] * 42
+    assert rates[50:] == pytest.approx([1 - k / 50 for k in range(51)])
 
 
 def test_the_learning_rate_reaches_the_optimiser(tmp_path):

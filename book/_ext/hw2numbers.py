@@ -12,7 +12,7 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.environment import BuildEnvironment
 
-# What makes an executed notebook, and the result file of the same run.
+# What makes an executed notebook and the result file of the same run; other result files.
 NOTEBOOKS = {
     "cfdg": "papermill notebooks/cfdg.ipynb book/executed/cfdg.ipynb -p preset full -p record True",
     "ddim": "papermill notebooks/ddim.ipynb book/executed/ddim.ipynb -p preset full -p record True",
@@ -27,6 +27,10 @@ RESULTS = {
     "digits": NOTEBOOKS["cfdg"],
     "digits-guidance": NOTEBOOKS["cfdg"],
     "digits-steps": NOTEBOOKS["cfdg"],
+    "digits-setting": "python benchmarks/digit_setting.py --record",
+    "digits-recipe": "python benchmarks/digit_recipe.py --record",
+    "digits-trials": "python benchmarks/digit_trials.py --record",
+    "digits-speed": "python benchmarks/digits_speed.py --record",
     "faces": NOTEBOOKS["ddim"],
     "dann-svhn": NOTEBOOKS["dann-svhn"],
     "dann-usps": NOTEBOOKS["dann-usps"],

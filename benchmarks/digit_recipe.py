@@ -1,0 +1,105 @@
+"""The recipe of the report being reproduced, and ours, at equal compute.
+
+    python benchmarks/digit_recipe.py [--record]
+
+The preset "report" trains on one thread for as many seconds of the processor as the first training
+of the guidance study (preset "study", seed 0) takes. Both then draw 500 samples from the same
+noises, without guidance and with each recipe's own w, scored against test images. Each has its own
+sampler: ours the default, theirs one that adds noise on the way as DDPM does, in 50 steps, since
+all T would take hours. (DDIM in 20 steps fails on their model, whose estimates are not clipped.)
+Finished parts are taken up again; --record writes data/results/digits-recipe.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from hw2lib import digits, experiments, guidance, metrics, results
+from hw2lib.paths import RESULTS, WEIGHTS, atomic_write, runs_dir
+from hw2lib.presets import DIGIT_PRESETS, Preset
+
+N, SEED = 500, 0
+THEIR_W = 2.0  # (1 + w) conditional - w unconditional, as the course's code has it
+SAMPLERS = {
+    "ours": {"n_steps": experiments.STEPS, "solver": experiments.SOLVER, "seed": SEED},
+    "the report's": {"n_steps": 50, "solver": "ddim", "eta": 1.0, "seed": SEED},
+}
+OWN_W = {"ours": experiments.GUIDANCE, "the report's": THEIR_W}
+
+
+def seconds_a_step(preset: Preset, steps: int = 20) -> float:
+    """Seconds of the processor for one training step, from two short runs."""
+    taken = []
+    for n in (3, 3 + steps):
+        short = replace(preset, train=replace(preset.train, steps=n, warmup=1))
+        began = time.process_time()
+        experiments.train_digits(short, out=runs_dir() / "timing" / str(time.time_ns()))
+        taken.append(time.process_time() - began)
+    return (taken[1] - taken[0]) / steps
+
+
+def equal_steps(ours: Preset, theirs: Preset, out: Path) -> dict[str, float]:
+    """Steps of theirs in the processor's seconds of ours; measured once, kept in `out`."""
+    file = out / "steps.json"
+    if not file.is_file():
+        pairs = [[seconds_a_step(p) for p in (ours, theirs)] for _ in range(2)]
+        a, b = (min(pair[i] for pair in pairs) for i in (0, 1))
+        found = {"seconds": ours.train.steps * a, "steps": round(ours.train.steps * a / b)}
+        with atomic_write(file) as part:
+            part.write_text(json.dumps(found))
+    return json.loads(file.read_text())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--record", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    domain = digits.load("mnistm")
+    ours, theirs = DIGIT_PRESETS["study"], DIGIT_PRESETS["report"]
+    folders = {
+        "ours": experiments.run_folder("guidance", ours, domain) / "p10-s0",
+        "the report's": experiments.run_folder("recipe", theirs, domain),
+    }
+    equal = equal_steps(ours, theirs, folders["the report's"])
+    print(f"{equal['seconds']:.0f} seconds of one thread: {equal['steps']} steps", flush=True)
+    theirs = replace(theirs, train=replace(theirs.train, steps=equal["steps"]))
+    scorer = guidance.Scorer.load(domain.test.images, N)
+    labels, rows = torch.arange(10).repeat_interleave(N // 10), {}
+    for (name, out), preset in zip(folders.items(), (ours, theirs), strict=True):
+        experiments.train_digits(preset, out=out, resume=True)
+        model, header = experiments.load_digit_unet(out / "weights.safetensors")
+        for w in (0.0, OWN_W[name]):
+            options = {**SAMPLERS[name], "w": w}
+            scores = guidance.kept(
+                out / f"recipe-w={w:g}.json",
+                {"n": N, "images_seen": header["images_seen"], **options},
+                partial(guidance.sampled_scores, model, header, labels, scorer, **options),
+            )
+            rows[f"{name}, w = {w:g}"] = {
+                "images": [header["images_seen"]], **{k: [v] for k, v in scores.items()},
+            }  # fmt: skip
+            print(f"{name}, w = {w:g}: {scores}", flush=True)
+    if args.record:
+        entries = guidance.as_metrics(rows, N)
+        entries["seconds"] = metrics.metric([equal["seconds"]], 1, "s")
+        results.record(
+            "digits-recipe", preset="full", seeds=[SEED], seconds=2 * equal["seconds"],
+            metrics=entries, directory=RESULTS,
+            weights=[WEIGHTS / f"{k}.safetensors" for k in ("judge", "yardstick")],
+            data={
+                "source": domain.source, "sha256": domain.sha256,
+                "settings": SAMPLERS,
+            },
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
