@@ -194,7 +194,7 @@ def repaint(
 ) -> Tensor:
     """alpha * ink + (1 - alpha) * ground + texture, with free ink and ground for each image.
 
-    The texture is the weakened photo (B, C, H, W) where there is one, else a smooth random field.
+    The texture is the weakened photo (B, C, H, W) where there is one, else random (`clouds`).
     A share `plates` has another free colour outside a plate around the middle.
     """
     n, channels, size = len(x), x.shape[1], x.shape[-2:]
@@ -204,13 +204,24 @@ def repaint(
     if plates:
         off = ~plate(n, size[0], generator).to(x.device) & chosen(generator, n, plates).to(x.device)
         ground = torch.where(off, outside, ground)
-    if photo is None:
-        field = torch.randn(n, channels, 5, 5, generator=generator).to(x)
-        texture = 0.3 * F.interpolate(field, size, mode="bilinear", align_corners=True)
-    else:
-        texture = photo - photo.mean((2, 3), keepdim=True)
-    texture = texture * uniform(generator, n, (0, 0.6 if photo is not None else 1)).to(x)
-    return (alpha * ink + (1 - alpha) * ground + texture).clamp(0, 1)
+    if photo is not None:
+        texture = uniform(generator, n, (0, 0.6)).to(x) * (photo - photo.mean((2, 3), keepdim=True))
+        return (alpha * ink + (1 - alpha) * ground + texture).clamp(0, 1)
+    within, around = (clouds(n, channels, size[0], generator).to(x) for _ in range(2))
+    one = chosen(generator, n, 0.5).to(x.device)  # the same texture under the ink and around it
+    within = torch.where(one, around, within)
+    return (alpha * (ink + within) + (1 - alpha) * (ground + around)).clamp(0, 1)
+
+
+def clouds(n: int, channels: int, size: int, generator: torch.Generator) -> Tensor:
+    """(n, channels, size, size) random textures around 0: noise at five scales, each with its own
+    strength in each image, from smooth shading to grain."""
+    total = torch.zeros(n, channels, size, size)
+    for cells in (3, 5, 9, 15, size):
+        field = torch.randn(n, channels, cells, cells, generator=generator)
+        strength = 0.4 * torch.rand(n, 1, 1, 1, generator=generator) ** 2
+        total += strength * F.interpolate(field, (size, size), mode="bilinear", align_corners=True)
+    return total
 
 
 def plate(n: int, size: int, generator: torch.Generator) -> Tensor:
