@@ -207,6 +207,9 @@ def repaint(
     if photo is not None:
         texture = uniform(generator, n, (0, 0.6)).to(x) * (photo - photo.mean((2, 3), keepdim=True))
         return (alpha * ink + (1 - alpha) * ground + texture).clamp(0, 1)
+    # The ink of glyphs is soft; a threshold makes it bold and sharp.
+    bold = (alpha > uniform(generator, n, (0, 0.7)).to(x)).to(x)
+    alpha = torch.where(chosen(generator, n, 0.5).to(x.device), bold, alpha)
     within, around = (clouds(n, channels, size[0], generator).to(x) for _ in range(2))
     one = chosen(generator, n, 0.5).to(x.device)  # the same texture under the ink and around it
     within = torch.where(one, around, within)
@@ -218,8 +221,10 @@ def clouds(n: int, channels: int, size: int, generator: torch.Generator) -> Tens
     strength in each image, from smooth shading to grain."""
     total = torch.zeros(n, channels, size, size)
     for cells in (3, 5, 9, 15, size):
-        field = torch.randn(n, channels, cells, cells, generator=generator)
-        strength = 0.4 * torch.rand(n, 1, 1, 1, generator=generator) ** 2
+        # Mostly shading: the colours of a surface change less than its brightness.
+        field = torch.randn(n, 1, cells, cells, generator=generator)
+        field = field + 0.3 * torch.randn(n, channels, cells, cells, generator=generator)
+        strength = 0.3 * torch.rand(n, 1, 1, 1, generator=generator) ** 2
         total += strength * F.interpolate(field, (size, size), mode="bilinear", align_corners=True)
     return total
 
