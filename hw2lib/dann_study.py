@@ -36,12 +36,15 @@ VARIANTS: dict[str, Row] = {
     "not standardised": replace(BEST, off=("standardise",)),
     "no intensity changes": replace(BEST, off=("intensity",)),
     "no geometry": replace(BEST, off=("geometry",)),
+    "no blur": replace(BEST, off=("blur",)),
+    "no thickness": replace(BEST, off=("thickness",)),
     "no distractors": replace(BEST, off=("distractors",)),
     "no repainting": replace(BEST, off=("repaint",)),
     "shared batch statistics": replace(BEST, separate=False),
     "no adversarial loss": replace(BEST, losses=_without("adversarial")),
     "no teacher": replace(BEST, losses=_without("teacher")),
     "no entropy and balance": replace(BEST, losses=_without("entropy", "balance")),
+    "learning rate halved": replace(BEST, lr=BEST.lr / 2),
     # The adversarial loss alone, weaker and stronger; at 0 only the batch statistics adapt
     **{
         f"adversarial loss alone, lambda {lam:g}": replace(DANN, losses={"adversarial": lam})
