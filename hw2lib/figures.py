@@ -106,15 +106,19 @@ def digit_grid(images: Tensor) -> Figure:
     return fig
 
 
-def reverse_strip(x_t: Sequence[Tensor], x0: Sequence[Tensor], steps: Sequence[int]) -> Figure:
+def reverse_strip(
+    x_t: Sequence[Tensor], x0: Sequence[Tensor], steps: Sequence[int | str]
+) -> Figure:
     """The reverse process: the state x_t above, the model's guess of x_0 then below.
 
-    x_t, x0: images (3, H, W), one for each time step in `steps`.
+    x_t, x0: images (3, H, W), one for each time step in `steps`; a name stands for itself.
     """
     if not len(x_t) == len(x0) == len(steps):
         raise ValueError(f"{len(x_t)} states, {len(x0)} guesses, {len(steps)} steps; must be equal")
     images = torch.stack([torch.stack(list(x_t)), torch.stack(list(x0))])
-    return _grid(images, ["$x_t$", r"$\hat x_0$"], [f"t = {t}" for t in steps])
+    return _grid(
+        images, ["$x_t$", r"$\hat x_0$"], [t if isinstance(t, str) else f"t = {t}" for t in steps]
+    )
 
 
 def confusion(matrix) -> Figure:
