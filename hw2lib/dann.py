@@ -189,7 +189,8 @@ def train(
     )  # fmt: skip
     network = fitted.model.student.eval()
     save(network, out / "dann.safetensors", target=problem.name, source=problem.data, seed=seed,
-         title=row.title, settings=row.settings(), **header)  # fmt: skip
+         title=row.title, settings=row.settings(), steps=row.steps,
+         seconds=round(fitted.seconds, 1), **header)  # fmt: skip
     read = classify_tensor(network, problem.test.images, TARGET if row.adapts else SOURCE)
     held = classify_tensor(network, problem.source_test.images, SOURCE)
     return Trained(
