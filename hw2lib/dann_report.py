@@ -12,7 +12,7 @@ from hw2lib import results
 from hw2lib.dann import ORACLE, Trained
 from hw2lib.dann_data import Problem
 from hw2lib.dann_net import SOURCE, TARGET, features
-from hw2lib.dann_rows import ROWS, rows_for
+from hw2lib.dann_rows import rows_for
 from hw2lib.dann_study import class_shares, jensen_shannon, joint_error_of, least_error
 from hw2lib.metrics import accuracy_metric, feature_scores, metric
 from hw2lib.paths import RESULTS, WEIGHTS
@@ -154,8 +154,3 @@ def record(result: dict, *, publish: bool = False) -> Path:
         WEIGHTS.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(weights, WEIGHTS / f"{name}.safetensors")
     return results.record(name, **content)
-
-
-def titles() -> dict[str, str]:
-    """Row -> its name in tables and figures."""
-    return {name: row.title for name, row in ROWS.items()}
