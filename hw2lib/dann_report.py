@@ -13,7 +13,7 @@ from hw2lib.dann import ORACLE, Trained
 from hw2lib.dann_data import Problem
 from hw2lib.dann_net import SOURCE, TARGET, features
 from hw2lib.dann_rows import rows_for
-from hw2lib.dann_study import class_shares, jensen_shannon, joint_error_of, least_error
+from hw2lib.dann_study import JOINT, class_shares, jensen_shannon, joint_error_of, least_error
 from hw2lib.metrics import accuracy_metric, feature_scores, metric
 from hw2lib.paths import RESULTS, WEIGHTS
 from hw2lib.readers import sha256
@@ -24,6 +24,7 @@ CHOICES = {
     "information": "information",
     "oracle": "oracle",
 }
+FEATURES = 1000  # test images of each domain, at most, whose features are scored
 SHIPPED = "best_adaptation"  # the row whose first seed's weights `hw2 classify` uses
 
 
@@ -41,9 +42,11 @@ def metrics(rows: Mapping[str, Sequence[Trained]]) -> dict[str, dict]:
         for choice, score in CHOICES.items():
             counts = [t.chosen_by(score) * n for t in trained]
             entries[f"{name}: by {choice}"] = accuracy_metric(counts, n)
+        smaller = min(len(trained[0].correct), len(trained[0].source_correct))
         for key, values in of_features(trained).items():
-            entries[f"{name}: {key}"] = metric(values, FEATURES, "number")
-        entries[f"{name}: joint error"] = metric(map(joint_error_of, trained), 2000, "number")
+            entries[f"{name}: {key}"] = metric(values, min(FEATURES, smaller), "number")
+        n = min(JOINT, smaller)
+        entries[f"{name}: joint error"] = metric([joint_error_of(t) for t in trained], n, "number")
     return entries
 
 
@@ -56,9 +59,6 @@ def label_shift(problem: Problem) -> dict[str, dict]:
         "label shift: distance": metric([jensen_shannon(*shares)], n, "number"),
         "label shift: least joint error": metric([least_error(*shares)], n, "number"),
     }
-
-
-FEATURES = 1000  # test images of each domain whose features are scored
 
 
 def of_features(trained: Sequence[Trained]) -> dict[str, list[float]]:

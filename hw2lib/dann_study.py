@@ -22,6 +22,7 @@ from hw2lib.dann_data import Problem, Unlabelled, part
 from hw2lib.dann_net import SOURCE, TARGET, features
 from hw2lib.dann_rows import ROWS, Row
 
+JOINT = 2000  # test images of each domain, at most, by which the joint error is measured
 BEST = ROWS["best_adaptation"]
 DANN = ROWS["dann"]
 
@@ -91,7 +92,7 @@ def joint_error_of(trained: Trained) -> float:
     """
     net, problem = trained.network, trained.problem
     target = TARGET if trained.row.adapts else SOURCE
-    n = min(len(problem.source_test), len(problem.test), 2000) // 2 * 2
+    n = min(len(problem.source_test), len(problem.test), JOINT) // 2 * 2
     return joint_error(
         features(net, problem.source_test.images[:n], SOURCE), problem.source_test.labels[:n],
         features(net, problem.test.images[:n], target), problem.test.labels[:n], trained.seed,
