@@ -135,6 +135,21 @@ def test_the_shipped_model_gained_from_its_second_half():
             assert after > more * before if more > 1 else after < more * before
 
 
+def test_speed_against_the_reports_network():
+    training, sampling, share = (
+        scores("digits-speed", s)
+        for s in ("training images/s", "samples/s", "share of the peak in training")
+    )
+    shipped = "ratio, ours as shipped to theirs as written"
+    assert training[shipped] > 8 and sampling[shipped] > 200
+    assert training["ratio, bfloat16"] < training["ratio, float32"] < 8
+    assert sampling["ratio, bfloat16"] < 200 < sampling["ratio, float32"]
+    assert share["ours, bfloat16"] < 0.6 < share["ours, float32"]
+    for kind in ("float32", "bfloat16"):
+        assert share[f"ours, {kind}"] < share[f"report's, {kind}"]
+    assert recorded("digits-speed")["seconds for the samples"] < 60
+
+
 def test_few_steps_act_like_stronger_guidance():
     for score, few_is_more in (("accuracy", True), ("recall", False), ("frechet", True)):
         of = scores("digits-steps", score)
