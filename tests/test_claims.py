@@ -135,6 +135,25 @@ def test_the_shipped_model_gained_from_its_second_half():
             assert after > more * before if more > 1 else after < more * before
 
 
+def test_what_a_minutes_trials_tell():
+    of = scores("digits-trials", "frechet")
+    assert max(scores("digits-trials", "accuracy").values()) < 0.3
+    for level in ("objective: rectified flow", "objective: v, min-SNR 5, all times alike"):
+        assert abs(of[level] / of["ours"] - 1) < 0.1
+    assert of["objective: eps, linear schedule, all times alike"] > 1.3 * of["ours"]
+    assert of["times: all alike"] > 1.1 * of["ours"] > 1.1 * of["no EMA"]
+
+
+def test_the_stairs_from_the_reports_recipe_to_ours():
+    of, images = (scores("digits-trials", s) for s in ("frechet", "images"))
+    network, range_ = "+ our network", "+ images in [-1, 1], x_0 clipped, no noise on the way"
+    assert images[network] > 3 * images["the report's recipe"]
+    assert of[network] - of["ours"] > of["the report's recipe"] - of[network] > 0
+    assert of[network] > of["+ cosine schedule"] > of["+ v in place of eps"] > of["ours"]
+    assert abs(of["+ our learning rate, EMA"] / of[range_] - 1) < 0.05
+    assert of["+ more of the middle times: ours"] == of["ours"]
+
+
 def test_speed_against_the_reports_network():
     training, sampling, share = (
         scores("digits-speed", s)
