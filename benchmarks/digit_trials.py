@@ -55,7 +55,6 @@ TRIALS = {
     ),
     "times: all alike": changed(log_snr_std=0.0),
     "widths (96, 192)": changed(model={"widths": (96, 192)}),
-    "blocks (1, 1)": changed(model={"blocks": (1, 1)}),
     "pixels not unfolded": changed(model={"unfold": 1}),
     "no EMA": changed(train={"ema": 0.0}),
     "condition only added": changed(model={"scaled": False}),
@@ -75,7 +74,6 @@ for name, fields in STAIRS:
     preset = replace(preset, **fields)
     TRIALS[name] = preset  # equal settings share a folder, so that none is trained twice
 assert preset == BASE
-TRIALS["learning rate 1e-3"] = changed(train={"lr": 1e-3})
 
 
 def main() -> None:

@@ -150,6 +150,40 @@ def test_the_shipped_model_gained_from_its_second_half():
             assert after > more * before if more > 1 else after < more * before
 
 
+def test_what_a_minutes_trials_tell():
+    of = scores("digits-trials", "frechet")
+    assert max(scores("digits-trials", "accuracy").values()) < 0.3
+    for level in ("objective: rectified flow", "objective: v, min-SNR 5, all times alike"):
+        assert abs(of[level] / of["ours"] - 1) < 0.1
+    assert of["objective: eps, linear schedule, all times alike"] > 1.3 * of["ours"]
+    assert of["times: all alike"] > 1.1 * of["ours"] > 1.1 * of["no EMA"]
+
+
+def test_the_stairs_from_the_reports_recipe_to_ours():
+    of, images = (scores("digits-trials", s) for s in ("frechet", "images"))
+    network, range_ = "+ our network", "+ images in [-1, 1], x_0 clipped, no noise on the way"
+    assert images[network] > 3 * images["the report's recipe"]
+    assert of[network] - of["ours"] > of["the report's recipe"] - of[network] > 0
+    assert of[network] > of["+ cosine schedule"] > of["+ v in place of eps"] > of["ours"]
+    assert abs(of["+ our learning rate, EMA"] / of[range_] - 1) < 0.05
+    assert of["+ more of the middle times: ours"] == of["ours"]
+
+
+def test_speed_against_the_reports_network():
+    training, sampling, share = (
+        scores("digits-speed", s)
+        for s in ("training images/s", "samples/s", "share of the peak in training")
+    )
+    shipped = "ratio, ours as shipped to theirs as written"
+    assert training[shipped] > 8 and sampling[shipped] > 200
+    assert training["ratio, bfloat16"] < training["ratio, float32"] < 8
+    assert sampling["ratio, bfloat16"] < 200 < sampling["ratio, float32"]
+    assert share["ours, bfloat16"] < 0.6 < share["ours, float32"]
+    for kind in ("float32", "bfloat16"):
+        assert share[f"ours, {kind}"] < share[f"report's, {kind}"]
+    assert recorded("digits-speed")["seconds for the samples"] < 60
+
+
 def test_few_steps_act_like_stronger_guidance():
     for score, few_is_more in (("accuracy", True), ("recall", False), ("frechet", True)):
         of = scores("digits-steps", score)
