@@ -159,6 +159,15 @@ def test_what_a_minutes_trials_tell():
     assert of["times: all alike"] > 1.1 * of["ours"] > 1.1 * of["no EMA"]
 
 
+def test_fewer_pictures_cost_most_and_augmentation_shows_nothing():
+    of, images = (scores("digits-trials", s) for s in ("frechet", "images"))
+    for large, share in (("pixels not unfolded", 1 / 3), ("widths (96, 192)", 1 / 2)):
+        assert of[large] > 1.25 * of["ours"]
+        assert images[large] / images["ours"] == pytest.approx(share, abs=0.06)
+    assert 1.05 < of["condition only added"] / of["ours"] < 1.15
+    assert abs(of["backgrounds exchanged"] / of["ours"] - 1) < 0.05
+
+
 def test_the_stairs_from_the_reports_recipe_to_ours():
     of, images = (scores("digits-trials", s) for s in ("frechet", "images"))
     network, range_ = "+ our network", "+ images in [-1, 1], x_0 clipped, no noise on the way"
