@@ -272,11 +272,16 @@ def test_augmentation_explains_most_of_the_gain(target):
     assert of["source_augmented"] - of["source_only"] > gain / 2
 
 
-@ADAPTED
-def test_each_stage_adds(target):
-    of = recorded(f"dann-{target}")
-    stages = ["source_only", "source_augmented", "dann", "best_adaptation", "target_only"]
-    assert [of[row] for row in stages] == sorted(of[row] for row in stages)
+def test_what_dann_adds_and_where_it_costs():
+    for target in TARGETS:
+        of = recorded(f"dann-{target}")
+        assert of["best_adaptation"] > max(of["dann"], of["source_augmented"])
+        if target == "usps":
+            assert 0.005 < of["source_augmented"] - of["dann"] < 0.015
+            assert of["best_adaptation"] >= of["target_only"]
+        else:
+            assert of["dann"] > of["source_augmented"]
+            assert of["best_adaptation"] < of["target_only"]
 
 
 def test_masks_matter_more_to_svhn_than_to_usps():
@@ -334,13 +339,13 @@ def test_the_oracle_flatters_the_plain_source_most(target):
     assert flattery["source_only"] > 0.02
 
 
-@pytest.mark.parametrize("target", ["svhn", "usps"])
-def test_features_mix_as_adaptation_grows(target):
-    of = recorded(f"dann-{target}")
-    rows = ("source_only", "source_augmented", "dann", "best_adaptation")
-    for score, falls in (("agreement", False), ("a_distance", True)):
-        found = [of[f"{row}: {score}"] for row in rows]
-        assert found == sorted(found, reverse=falls)
+def test_features_mix_as_adaptation_grows():
+    for target in ("svhn", "usps"):
+        of = recorded(f"dann-{target}")
+        assert of["best_adaptation: agreement"] > of["source_only: agreement"]
+        assert of["best_adaptation: a_distance"] < of["source_only: a_distance"]
+    assert of["dann: a_distance"] < of["source_augmented: a_distance"]  # of USPS
+    assert of["dann: agreement"] < of["source_augmented: agreement"]
 
 
 @pytest.mark.parametrize("target", ["svhn", "usps"])
