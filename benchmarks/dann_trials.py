@@ -2,9 +2,10 @@
 
     python benchmarks/dann_trials.py svhn usps [--seeds 3] [--steps 1200] [--record]
 
-Every variant of `dann_study.VARIANTS` gets the same steps. The table shows accuracy on the
-target's test images after the last step, and the information that the predictions on unlabelled
-target images claim, by which settings may be chosen. With --record the table becomes
+Every variant of `dann_study` gets the same steps. The table shows accuracy on the target's test
+images after the last step, and two scores by which settings may be chosen without target labels:
+the information that the predictions on unlabelled target images claim, and the accuracy on
+images held out from those with labels. With --record the table becomes
 data/results/dann-ablation.json, which the report reads. Finished trainings are taken up again.
 """
 
@@ -16,6 +17,7 @@ import pandas as pd
 import torch
 
 from hw2lib import dann_study, digits, results
+from hw2lib.dann import SAMPLE
 from hw2lib.dann_data import TARGETS, Problem, load_problem
 from hw2lib.dann_rows import Row
 from hw2lib.metrics import accuracy_metric, metric
@@ -24,19 +26,21 @@ from hw2lib.paths import RESULTS, runs_dir
 ALIGNED = ("everything", "adversarial loss alone, lambda 0.3", "adversarial loss alone, lambda 1")
 
 
-def label_shift(problem: Problem) -> dict[str, tuple[Problem, dict[str, Row]]]:
-    """Cases in which the domains' shares of the digits are made equal, or differ more."""
-    labels = digits.load(problem.name, problem.data).train.labels
-    made = {
-        "source with the target's shares": dann_study.matched(problem, labels),
-        "few 5 to 9 in the target": dann_study.shifted(problem, labels),
-    }
+def cases_of(problem: Problem) -> dict[str, tuple[Problem, dict[str, Row]]]:
+    """folder -> what is trained on what: causes, learning rates, and label shift, where the
+    domains' shares of the digits are made equal or differ more."""
+    target = digits.load(problem.name, problem.data)
+    matched = dann_study.matched(problem, target.train.labels)
+    shifted = dann_study.shifted(problem, target.train.labels)
+
+    def aligned(name: str) -> dict[str, Row]:
+        return {f"{name}, {key}": dann_study.VARIANTS[key] for key in ALIGNED}
+
     return {
-        name.replace(" ", "-").replace("'", ""): (
-            case,
-            {f"{name}, {key}": dann_study.VARIANTS[key] for key in ALIGNED},
-        )
-        for name, case in made.items()
+        "as-it-is": (problem, dann_study.VARIANTS | dann_study.RATES),
+        "labels": (dann_study.validated(problem, target), dann_study.CEILING_RATES),
+        "matched": (matched, aligned("source with the target's shares")),
+        "shifted": (shifted, aligned("few 5 to 9 in the target")),
     }
 
 
@@ -45,33 +49,33 @@ def main() -> None:
     parser.add_argument("targets", nargs="+", choices=TARGETS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--only", nargs="*", choices=dann_study.VARIANTS)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    chosen = {name: dann_study.VARIANTS[name] for name in args.only or dann_study.VARIANTS}
     entries, sha256, seconds, source = {}, {}, 0.0, set()
     for target in args.targets:
         problem = load_problem(target)
-        cases = {"as-it-is": (problem, chosen)}
-        if not args.only:
-            cases |= label_shift(problem)
         table = {}
-        for folder, (case, variants) in cases.items():
+        for folder, (case, variants) in cases_of(problem).items():
             out = runs_dir() / f"dann-trials-{args.steps}" / target / folder
             rows = dann_study.ablation(case, range(args.seeds), args.steps, out, variants)
             for name, trained in rows.items():
                 entry = accuracy_metric([t.correct for t in trained])
-                information = metric(
-                    [t.curve[-1]["information"] for t in trained], len(case.target), "number"
+                information, validation = (
+                    metric([t.curve[-1][score] for t in trained], min(len(images), SAMPLE), unit)
+                    for score, images, unit in (
+                        ("information", case.target, "number"),
+                        ("source_accuracy", case.held, "accuracy"),
+                    )
                 )
                 entries[f"{target}, {name}: accuracy"] = entry
                 entries[f"{target}, {name}: information"] = information
+                entries[f"{target}, {name}: validation"] = validation
                 seconds += sum(t.seconds for t in trained)
                 table[name] = {
                     "accuracy": entry["mean"], "low": entry["low"], "high": entry["high"],
-                    "information": information["mean"],
+                    "information": information["mean"], "validation": validation["mean"],
                 }  # fmt: skip
         print(f"\n{target}, {args.seeds} seeds, {args.steps} steps")
         print(pd.DataFrame(table).T.round(3).to_string(), flush=True)

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from hw2lib.dann import Trained, train
-from hw2lib.dann_data import Problem, Unlabelled, part
+from hw2lib.dann_data import Problem, Unlabelled, part, supervised
 from hw2lib.dann_net import SOURCE, TARGET, features
 from hw2lib.dann_rows import ROWS, Row
+from hw2lib.digits import DigitDomain
 
 JOINT = 2000  # test images of each domain, at most, by which the joint error is measured
 BEST = ROWS["best_adaptation"]
@@ -45,7 +46,6 @@ VARIANTS: dict[str, Row] = {
     "no adversarial loss": replace(BEST, losses=_without("adversarial")),
     "no teacher": replace(BEST, losses=_without("teacher")),
     "no entropy and balance": replace(BEST, losses=_without("entropy", "balance")),
-    "learning rate halved": replace(BEST, lr=BEST.lr / 2),
     # The adversarial loss alone, weaker and stronger; at 0 only the batch statistics adapt
     **{
         f"adversarial loss alone, lambda {lam:g}": replace(DANN, losses={"adversarial": lam})
@@ -54,6 +54,19 @@ VARIANTS: dict[str, Row] = {
     "adversarial loss alone, lambda .3 from the start": replace(DANN, ramp=False),
     "source only, augmented": ROWS["source_augmented"],
 }
+
+
+def rates_of(name: str, row: Row) -> dict[str, Row]:
+    """The row, and with half and with twice its learning rate: all rows get the same care."""
+    return {
+        name: row,
+        f"{name}, learning rate halved": replace(row, lr=row.lr / 2),
+        f"{name}, learning rate doubled": replace(row, lr=row.lr * 2),
+    }
+
+
+RATES = rates_of("everything", BEST) | rates_of("source only, plain", ROWS["source_only"])
+CEILING_RATES = rates_of("target's labels", ROWS["target_only"])  # on `validated`
 
 
 def ablation(
@@ -76,6 +89,14 @@ def ablation(
             folder = Path(out) / name.replace(" ", "-").replace(",", "") / f"seed-{seed}"
             rows.setdefault(name, []).append(train(row, problem, seed, folder, resume=True))
     return rows
+
+
+def validated(problem: Problem, target: DigitDomain) -> Problem:
+    """`supervised`, with a tenth of the target's training images held out to choose by."""
+    whole = supervised(problem, target)
+    n = len(whole.source) * 9 // 10
+    held = part(whole.source, slice(n, None))
+    return replace(whole, source=part(whole.source, slice(n)), held=held)
 
 
 # --- the bound ---------------------------------------------------------------------------------

@@ -44,6 +44,25 @@ def test_variants_that_change_nothing_are_left_out_and_finished_ones_taken_up(tm
     assert again["no geometry"][1].losses == rows["no geometry"][1].losses
 
 
+def test_rows_get_the_same_choice_of_learning_rates():
+    for rows in (dann_study.RATES, dann_study.CEILING_RATES):
+        for name, row in rows.items():
+            base = rows[name.split(", learning rate ")[0]]
+            factor = {"halved": 0.5, "doubled": 2}.get(name.split()[-1], 1)
+            assert row == replace(base, lr=base.lr * factor)
+    names = " ".join(dann_study.RATES | dann_study.CEILING_RATES)
+    assert names.count("halved") == names.count("doubled") == 3
+
+
+def test_validated_holds_a_tenth_of_the_targets_labels_back():
+    target = made_up("usps", 100)
+    problem = make_problem(made_up("mnistm"), target)
+    some = dann_study.validated(problem, target)
+    assert (len(some.source), len(some.held)) == (90, 10)
+    assert torch.equal(some.held.labels, target.train.labels[90:])
+    assert torch.equal(some.source.images, target.train.images[:90])
+
+
 def test_joint_error_is_small_where_one_head_serves_both_and_not_where_classes_are_swapped():
     g = torch.Generator().manual_seed(0)
     labels = torch.arange(400) % 10
