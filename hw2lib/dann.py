@@ -47,11 +47,13 @@ ORACLE = 2007  # of the target's test images, at most
 class Learner(nn.Module):
     """A network and its averaged teacher; forward gives the loss of one step."""
 
-    def __init__(self, row: Row, channels: int = 1) -> None:
+    def __init__(self, row: Row, channels: int = 1, inverted: bool = False) -> None:
         super().__init__()
         self.row = row
-        standardise = "standardise" not in row.off
-        self.student = Network(channels, standardise=standardise, separate=row.separate)
+        self.student = Network(
+            channels, standardise="standardise" not in row.off, separate=row.separate,
+            inverted=inverted,
+        )  # fmt: skip
         self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Learner:
@@ -161,7 +163,9 @@ def learner(row: Row, problem: Problem, seed: int = 0) -> tuple[Learner, Loss]:
         return model(step, source, labels, *from_target(row.batch_size, generator))
 
     torch.manual_seed(seed)
-    return Learner(row, problem.channels).to(memory_format=torch.channels_last), loss
+    inverted = any(handled.flip for handled in handling)
+    model = Learner(row, problem.channels, inverted)
+    return model.to(memory_format=torch.channels_last), loss
 
 
 def train(

@@ -105,14 +105,21 @@ class Network(nn.Module):
     """Extractor and both heads; forward gives the logits (B, 10) of images (B, C, 28, 28).
 
     standardise: whether its images are standardised one by one (see `dann_inputs`);
-    separate: whether the target has batch statistics of its own, else it uses the source's.
+    separate: whether the target has batch statistics of its own, else it uses the source's;
+    inverted: whether training inverts images, so that reading takes an image and its inverse.
     """
 
     def __init__(
-        self, channels: int = 1, *, standardise: bool = True, separate: bool = True
+        self,
+        channels: int = 1,
+        *,
+        standardise: bool = True,
+        separate: bool = True,
+        inverted: bool = False,
     ) -> None:
         super().__init__()
         self.channels = channels
+        self.inverted = inverted
         self.still = Handling(standardise=standardise)
         self.separate = separate
         self.extractor = Extractor(channels)
@@ -142,13 +149,20 @@ def channels_last(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def features(network: Network, images: Tensor, domain: int = TARGET) -> Tensor:
-    """float (N, 256) on the CPU of uint8 images (N, 3, 28, 28), in eval mode."""
+    """float (N, 256) on the CPU of uint8 images (N, 3, 28, 28), in eval mode.
+
+    f(x), or (f(x) + f(-x)) / 2 where training inverts images: half of what it has learnt from
+    looked like -x. The label head is linear, so this is the mean of both logits.
+    """
     network.eval()
     where = next(network.parameters()).device
     parts = []
     for batch in images.split(500):
-        x = prepare(batch.to(where), network.still, channels=network.channels)
-        parts.append(network.features(channels_last(x), domain).float().cpu())
+        x = channels_last(prepare(batch.to(where), network.still, channels=network.channels))
+        f = network.features(x, domain)
+        if network.inverted:
+            f = (f + network.features(-x, domain)) / 2
+        parts.append(f.float().cpu())
     return torch.cat(parts)
 
 
@@ -162,7 +176,7 @@ def classify_tensor(network: Network, images: Tensor, domain: int = TARGET) -> T
 def save(network: Network, path: str | Path, **config) -> Path:
     """Write the network (fp16, 0.85 MiB); `config` goes into the header."""
     built = {"channels": network.channels, "standardise": network.still.standardise,
-             "separate": network.separate}  # fmt: skip
+             "separate": network.separate, "inverted": network.inverted}  # fmt: skip
     return save_weights(path, network.state_dict(), {**config, "kind": KIND, **built})
 
 
@@ -173,5 +187,6 @@ def load(path: str | Path) -> tuple[Network, dict]:
         int(config.get("channels", 1)),
         standardise=config.get("standardise", True),
         separate=config.get("separate", True),
+        inverted=config.get("inverted", False),
     )
     return load_state(network, state, path).to(device()), config

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from hw2lib import results
 from hw2lib.dann import ORACLE, Trained
 from hw2lib.dann_data import Problem
-from hw2lib.dann_net import SOURCE, TARGET, features
+from hw2lib.dann_net import SOURCE, TARGET, classify_tensor, features
 from hw2lib.dann_rows import rows_for
 from hw2lib.dann_study import JOINT, class_shares, jensen_shannon, joint_error_of, least_error
 from hw2lib.metrics import accuracy_metric, feature_scores, metric
@@ -31,7 +33,7 @@ SHIPPED = "best_adaptation"  # the row whose first seed's weights `hw2 classify`
 def metrics(rows: Mapping[str, Sequence[Trained]]) -> dict[str, dict]:
     """Entries of a result file: each row's accuracy after the last step under its own name; with
     ": on the source" on the source's test images; with ": by CHOICE" at the look that CHOICE
-    picks; and scores of its features."""
+    picks; what `read_once` gives; and scores of its features."""
     entries = {}
     for name, trained in rows.items():
         entries[name] = accuracy_metric([t.correct for t in trained])
@@ -42,12 +44,34 @@ def metrics(rows: Mapping[str, Sequence[Trained]]) -> dict[str, dict]:
         for choice, score in CHOICES.items():
             counts = [t.chosen_by(score) * n for t in trained]
             entries[f"{name}: by {choice}"] = accuracy_metric(counts, n)
+        entries |= {f"{name}: {key}": entry for key, entry in read_once(trained).items()}
         smaller = min(len(trained[0].correct), len(trained[0].source_correct))
         for key, values in of_features(trained).items():
             entries[f"{name}: {key}"] = metric(values, min(FEATURES, smaller), "number")
         n = min(JOINT, smaller)
         entries[f"{name}: joint error"] = metric([joint_error_of(t) for t in trained], n, "number")
     return entries
+
+
+def read_once(trained: Sequence[Trained]) -> dict[str, dict]:
+    """What it is worth to read an image and its inverse (see `dann_net.features`): accuracy on
+    held-out source images (validation) both ways, and on the target's test images reading the
+    image alone. Nothing for rows that read once anyway."""
+    if not trained[0].network.inverted:
+        return {}
+    correct: dict[str, list[np.ndarray]] = {}
+    for t in trained:
+        once = copy.copy(t.network)  # the same weights
+        once.inverted = False
+        held, test = t.problem.held, t.problem.test
+        for key, net, data, domain in (
+            ("validation", t.network, held, SOURCE),
+            ("validation read once", once, held, SOURCE),
+            ("read once", once, test, TARGET if t.row.adapts else SOURCE),
+        ):
+            read = classify_tensor(net, data.images, domain)
+            correct.setdefault(key, []).append((read == data.labels).numpy())
+    return {key: accuracy_metric(values) for key, values in correct.items()}
 
 
 def label_shift(problem: Problem) -> dict[str, dict]:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from hw2lib import dann, dann_losses, dann_net, dann_report, digits
 from hw2lib.dann import Learner, train
 from hw2lib.dann_data import make_problem
+from hw2lib.dann_inputs import PLAIN
 from hw2lib.dann_losses import LOSSES, Step, domain_loss, entropy_and_balance
 from hw2lib.dann_net import SOURCE, TARGET, Network
 from hw2lib.dann_rows import ROWS, Row
@@ -93,6 +94,31 @@ def test_frozen_statistics_stay_while_weights_learn():
     assert not torch.equal(mean_after(0), first)
     late = mean_after(1)
     assert torch.equal(mean_after(19), late) and conv.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+def test_a_network_trained_on_inverted_images_reads_an_image_and_its_inverse_alike(standardise):
+    net = Network(standardise=standardise, inverted=True)
+    x = torch.randint(0, 256, (4, 3, 28, 28), dtype=torch.uint8)
+    torch.testing.assert_close(dann_net.features(net, x), dann_net.features(net, 255 - x))
+    net.inverted = False
+    assert not torch.allclose(dann_net.features(net, x), dann_net.features(net, 255 - x))
+
+
+def test_reads_twice_where_training_inverts(tmp_path):
+    handling = (replace(PLAIN, flip=0.5), PLAIN)
+    problem = make_problem(made_up("mnistm"), made_up("usps"), handling)
+    row = replace(ROWS["dann"], steps=2, batch_size=8)
+    twice = train(row, problem, out=tmp_path / "twice")
+    once = train(replace(row, off=("intensity",)), problem, out=tmp_path / "once")
+    assert twice.network.inverted and not once.network.inverted
+    assert dann_net.load(tmp_path / "twice" / "dann.safetensors")[0].inverted
+    assert dann_report.read_once([once]) == {}
+    entries = dann_report.read_once([twice])
+    twice.network.inverted = False
+    read = dann_net.classify_tensor(twice.network, problem.test.images)
+    assert entries["read once"]["mean"] == (read == problem.test.labels).double().mean()
+    assert entries["validation"]["n"] == len(problem.held)
 
 
 # --- losses ------------------------------------------------------------------------------------
