@@ -129,20 +129,19 @@ def table(result: dict) -> str:
 def describe(result: dict) -> str:
     """Where the data come from and what the rows learn from, one line each."""
     problem, rows = result["problem"], result["rows"]
-    first = next(iter(rows.values()))[0].row
     n = len(problem.held)
     lines = [
         *problem.domains,
         f"{n:,} source images held out for validation; {len(problem.target):,} target images, "
         "no label",
-        f"every row: {first.steps} steps of {first.batch_size} images a domain, last iterate, "
-        f"seeds {', '.join(map(str, result['seeds']))}",
+        f"last iterate, seeds {', '.join(map(str, result['seeds']))}",
     ]
     for name, trained in rows.items():
         row = trained[0].row
         losses = ", ".join(f"{loss} {weight:g}" for loss, weight in row.losses.items())
         off = f"; input handling off: {', '.join(row.off)}" if row.off else ""
-        lines.append(f"{name}: {row.labels} labels{', ' * bool(losses)}{losses}{off}")
+        work = f"{row.steps:,} steps of {row.batch_size} images a domain"
+        lines.append(f"{name}: {work}; {row.labels} labels{', ' * bool(losses)}{losses}{off}")
     return "\n".join(lines)
 
 

@@ -20,10 +20,23 @@ def test_weights_follow_the_ramp_or_are_constant():
     assert report.weight("adversarial", 0) == report.weight("adversarial", 1) == 0.31
 
 
-@pytest.mark.parametrize("preset", dann_rows.STEPS)
-def test_all_rows_get_the_same_steps_and_batch(preset):
-    rows = [row_for(name, preset) for name in ROWS]
-    assert len({(row.steps, row.batch_size) for row in rows}) == 1
+@pytest.mark.parametrize("preset", dann_rows.PRESETS)
+def test_all_rows_get_the_same_steps_and_batch_but_the_reports_form_the_reports(preset):
+    work = {name: (row_for(name, preset).steps, row_for(name, preset).batch_size) for name in ROWS}
+    report = {work.pop("report_form"), work.pop("report_form_frozen")}
+    assert len(set(work.values())) == 1
+    assert report == ({(9375, 128)} if preset == "full" else set(work.values()))
+
+
+def test_the_frozen_form_keeps_the_statistics_of_the_first_of_20_epochs():
+    row = ROWS["report_form_frozen"]
+    assert row.frozen_after * row.steps * row.batch_size == pytest.approx(60_000, rel=0.001)
+
+
+def test_mnistm_has_no_row_that_needs_what_it_lacks():
+    left = set(ROWS) - set(dann_rows.rows_for("mnistm", "full"))
+    assert left == {"dann_no_masks", "best_no_masks", "report_form", "report_form_frozen"}
+    assert set(dann_rows.rows_for("svhn", "full")) == set(ROWS)
 
 
 def test_dann_uses_no_pseudo_labels_and_no_masks_rows_no_masks():
