@@ -103,9 +103,12 @@ def embedding_input(trained: Trained, each: int = 500) -> tuple[Tensor, Tensor, 
     )  # fmt: skip
 
 
-def table(result: dict) -> str:
-    """The rows as a Markdown table: accuracies in percent, the last step's with its interval."""
-    rows, entries = result["rows"], metrics(result["rows"])
+def table(result: dict, entries: Mapping[str, dict]) -> str:
+    """The rows as a Markdown table: accuracies in percent, the last step's with its interval.
+
+    entries: what `metrics` makes of the rows.
+    """
+    rows = result["rows"]
     lines = [
         f"| row | on {result['target']} | 95 % interval | by source validation | by information | "
         "oracle | on the source |",
@@ -145,8 +148,10 @@ def describe(result: dict) -> str:
     return "\n".join(lines)
 
 
-def record(result: dict, *, publish: bool = False) -> Path:
+def record(result: dict, entries: Mapping[str, dict], *, publish: bool = False) -> Path:
     """Write this machine's result file; `publish` also records it in the report.
+
+    entries: what `metrics` makes of the rows.
 
     Publishing writes data/results/dann-TARGET.json and data/weights/dann-TARGET.safetensors (the
     first seed's of SHIPPED) and needs the full preset and real data.
@@ -170,7 +175,7 @@ def record(result: dict, *, publish: bool = False) -> Path:
         },
         "seeds": result["seeds"],
         "seconds": result["seconds"],
-        "metrics": metrics(rows) | label_shift(problem),
+        "metrics": {**entries, **label_shift(problem)},
     }
     if publish:  # first the result, which is refused where it is not fit for the report
         results.record(name, directory=RESULTS, **content)

@@ -200,12 +200,13 @@ def test_rows_are_picked_up_again_and_reported(small, tmp_path, monkeypatch):
     for name in rows:
         for a, b in zip(result["rows"][name], again["rows"][name], strict=True):
             assert a.losses == b.losses and np.array_equal(a.read, b.read) and a.curve == b.curve
-    assert dann_report.table(result).count("\n") == 5
+    entries = dann_report.metrics(result["rows"])
+    assert dann_report.table(result, entries).count("\n") == 5
     assert "no label" in dann_report.describe(result)
     assert "teacher 1" in dann_report.describe(result)
     with pytest.raises(UserError, match="takes preset full on course or public data"):
-        dann_report.record(result, publish=True)
-    recorded = json.loads(dann_report.record(result).read_text())
+        dann_report.record(result, entries, publish=True)
+    recorded = json.loads(dann_report.record(result, entries).read_text())
     assert recorded["preset"] == "quick, changed"
     assert recorded["data"]["handling"][0]["zoom"] == [0.95, 1.5]
     assert len(recorded["data"]["sha256"]["weights/dann-usps.safetensors"]) == 64
