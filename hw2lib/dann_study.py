@@ -46,6 +46,11 @@ VARIANTS: dict[str, Row] = {
     "no adversarial loss": replace(BEST, losses=_without("adversarial")),
     "no teacher": replace(BEST, losses=_without("teacher")),
     "no entropy and balance": replace(BEST, losses=_without("entropy", "balance")),
+    # How much the network trusts its own guesses
+    **{
+        f"teacher {weight:g}": replace(BEST, losses=BEST.losses | {"teacher": weight})
+        for weight in (0.3, 3.0)
+    },
     # The adversarial loss alone, weaker and stronger; at 0 only the batch statistics adapt
     **{
         f"adversarial loss alone, lambda {lam:g}": replace(DANN, losses={"adversarial": lam})
