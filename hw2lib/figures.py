@@ -16,6 +16,7 @@ import torch
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor, nn
 
 WIDTH = 7.0
@@ -139,30 +140,45 @@ def confusion(matrix) -> Figure:
 
 
 def guidance_curve(
-    curves: Mapping[str, Mapping[str, tuple[dict, dict]]], real: tuple[float, float], x: str
+    panels: Mapping[str, Mapping[str, Mapping[str, tuple[dict, dict]]]],
+    real: tuple[float, float],
+    x: str,
 ) -> Figure:
-    """Accuracy against variety: one curve for each model, one point for each strength.
+    """Accuracy against variety: a panel for each model, a curve for each way to guide it.
 
-    curves: name -> strength -> (entry of the measure `x`, entry of accuracy), entries as in result
-    files, their intervals drawn as crosses; real: the same two numbers of real images, a star.
+    panels: title -> name of a curve -> strength, written at its point -> (entry of the measure `x`,
+    entry of accuracy), entries as in result files, their intervals drawn as crosses; real: the
+    same two numbers of real images, a star. A name has one colour and mark in all panels.
     """
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    looks = dict(zip(names, zip(COLOURS, "osDv^P", strict=False), strict=False))
     with rc_context(_STYLE):
         fig = _figure(4.6)
-        ax = fig.add_subplot()
-        for (name, points), colour in zip(curves.items(), COLOURS, strict=False):
-            across, up = ([pair[i] for pair in points.values()] for i in (0, 1))
-            ax.errorbar(
-                [e["mean"] for e in across], [e["mean"] for e in up], marker="o", capsize=0,
-                xerr=_bars(across), yerr=_bars(up), color=colour, label=name, elinewidth=1,
-            )  # fmt: skip
-            for strength, (a, b) in points.items():
-                ax.annotate(
-                    strength, (a["mean"], b["mean"]), (6, 6), textcoords="offset points",
-                    fontsize=10, color=colour,
+        axes = fig.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+        shown = {}
+        for ax, (title, curves) in zip(axes, panels.items(), strict=True):
+            for name, points in curves.items():
+                colour, mark = looks[name]
+                across, up = ([pair[i] for pair in points.values()] for i in (0, 1))
+                shown[name], _, bars = ax.errorbar(
+                    [e["mean"] for e in across], [e["mean"] for e in up], marker=mark, capsize=0,
+                    xerr=_bars(across), yerr=_bars(up), color=colour, elinewidth=1,
                 )  # fmt: skip
-        ax.plot(*real, "*", color="#222222", markersize=13, linestyle="none", label="real images")
-        ax.set(xlabel=x, ylabel="read as asked")
-        ax.legend(frameon=False, loc="lower left")
+                for bar in bars:
+                    bar.set_alpha(0.35)
+                for i, (strength, (a, b)) in enumerate(points.items()):
+                    above = i % 2  # neighbours' texts on different sides
+                    ax.annotate(
+                        strength, (a["mean"], b["mean"]), (5, 4) if above else (-5, -4),
+                        textcoords="offset points", fontsize=10, color=colour,
+                        ha="left" if above else "right", va="bottom" if above else "top",
+                    )  # fmt: skip
+            (star,) = ax.plot(*real, "*", color="#222222", markersize=13)
+            ax.set(xlabel=x)
+            ax.set_title(title, fontsize=11)
+        axes[0].set(ylabel="read as asked")
+        shown["real images"] = star
+        fig.legend(shown.values(), shown, frameon=False, loc="outside lower center", ncols=2)
     return fig
 
 
@@ -178,6 +194,12 @@ def solver_curve(families: Mapping[str, Mapping[int, float]], real: float, y: st
             ax.plot(list(points), list(points.values()), marker=mark, color=colour, label=name)
         ax.axhline(real, color="#222222", lw=1, ls="--", label="real images")
         ax.set(xscale="log", yscale="log", xlabel="network evaluations for one sample", ylabel=y)
+        taken = sorted({n for points in families.values() for n in points})
+        ax.set_xticks(taken, [str(n) for n in taken])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_formatter("{x:g}")
         ax.legend(frameon=False)
     return fig
 

@@ -79,21 +79,28 @@ def test_guidance_curve_shows_each_strength_and_the_real_images(seeds):
             [round(100 * y) + k for k in range(seeds)], n=100
         )
 
-    curves = {
-        "labels dropped": {"w = 0": pair(0.8, 0.6), "w = 2": pair(0.6, 0.95)},
-        "labels kept": {"w = 0": pair(0.7, 0.7)},
+    panels = {
+        "labels dropped": {
+            "all the way": {"0": pair(0.8, 0.6), "2": pair(0.6, 0.95)},
+            "by default": {"1": pair(0.7, 0.9)},
+        },
+        "labels kept": {"all the way": {"0": pair(0.7, 0.7)}},
     }
-    fig = figures.guidance_curve(curves, (0.85, 0.985), "recall")
+    fig = figures.guidance_curve(panels, (0.85, 0.985), "recall")
     render(fig)
-    ax = fig.axes[0]
-    xy = [tuple(map(tuple, line.get_xydata())) for line in ax.lines if line.get_marker() == "o"]
-    means = [[(x["mean"], y["mean"]) for x, y in c.values()] for c in curves.values()]
-    assert [list(points) for points in xy] == means
-    assert [text.get_text() for text in ax.texts] == ["w = 0", "w = 2", "w = 0"]
-    assert ax.lines[-1].get_xydata().tolist() == [[0.85, 0.985]]
-    crosses = sum(len(c.get_segments()) for c in ax.collections)
-    assert crosses == (6 if seeds > 1 else 3)  # one seed: an interval for the accuracy alone
-    assert ticks(ax.get_legend().get_texts()) == ["real images", "labels dropped", "labels kept"]
+    for ax, (title, curves) in zip(fig.axes, panels.items(), strict=True):
+        assert ax.get_title() == title
+        *lines, star = [line for line in ax.lines if line.get_marker() not in ("None", "")]
+        means = [[[x["mean"], y["mean"]] for x, y in c.values()] for c in curves.values()]
+        assert [line.get_xydata().tolist() for line in lines] == means
+        assert [t.get_text() for t in ax.texts] == [w for c in curves.values() for w in c]
+        assert star.get_xydata().tolist() == [[0.85, 0.985]]
+        points = len(ax.texts)
+        crosses = sum(len(c.get_segments()) for c in ax.collections)
+        assert crosses == (2 * points if seeds > 1 else points)  # one seed: accuracy's alone
+    first, other = (ax.lines[0] for ax in fig.axes)
+    assert first.get_color() == other.get_color()
+    assert ticks(fig.legends[0].get_texts()) == ["all the way", "by default", "real images"]
 
 
 def test_strip():
