@@ -163,7 +163,7 @@ def learner(row: Row, problem: Problem, seed: int = 0) -> tuple[Learner, Loss]:
         return model(step, source, labels, *from_target(row.batch_size, generator))
 
     torch.manual_seed(seed)
-    inverted = any(handled.flip for handled in handling)
+    inverted = all(handled.flip for handled in handling)
     model = Learner(row, problem.channels, inverted)
     return model.to(memory_format=torch.channels_last), loss
 

@@ -106,9 +106,11 @@ def test_a_network_trained_on_inverted_images_reads_an_image_and_its_inverse_ali
 
 
 def test_reads_twice_where_training_inverts(tmp_path):
-    handling = (replace(PLAIN, flip=0.5), PLAIN)
-    problem = make_problem(made_up("mnistm"), made_up("usps"), handling)
+    flips = replace(PLAIN, flip=0.5)
+    problem = make_problem(made_up("mnistm"), made_up("usps"), (flips, flips))
     row = replace(ROWS["dann"], steps=2, batch_size=8)
+    one_sided = replace(problem, handling=(flips, PLAIN))
+    assert not dann.learner(row, one_sided)[0].student.inverted
     twice = train(row, problem, out=tmp_path / "twice")
     once = train(replace(row, off=("intensity",)), problem, out=tmp_path / "once")
     assert twice.network.inverted and not once.network.inverted
