@@ -8,6 +8,7 @@ import pytest
 from test_claims import recorded, scores
 
 from hw2lib.dann_inputs import Handling
+from hw2lib.dann_rows import ROWS
 from hw2lib.paths import RESULTS, ROOT
 
 TARGETS = ("svhn", "usps", "mnistm")
@@ -18,6 +19,29 @@ def ablation(target):
     """variant -> accuracy, of the study of causes."""
     found = scores("dann-ablation", "accuracy").items()
     return {k.removeprefix(f"{target}, "): v for k, v in found if k.startswith(f"{target}, ")}
+
+
+@pytest.mark.parametrize("target", ["svhn", "usps"])
+@pytest.mark.parametrize(
+    "name, score, little",
+    [
+        ("everything", "information", 0.05),
+        ("source only, plain", "validation", 0.01),
+        ("target's labels", "validation", 0.01),
+    ],
+)
+def test_no_other_rate_scores_higher(target, name, score, little):
+    of = scores("dann-ablation", score)
+    chosen = of[f"{target}, {name}"]
+    for other in ("halved", "doubled"):
+        assert of[f"{target}, {name}, learning rate {other}"] < chosen + little
+
+
+@ADAPTED
+@pytest.mark.parametrize("row", ["dann", "best_adaptation"])
+def test_held_out_source_images_speak_for_reading_twice(target, row):
+    of = recorded(f"dann-{target}")
+    assert of[f"{row}: validation"] > of[f"{row}: validation read once"] - 0.002
 
 
 @ADAPTED
@@ -32,10 +56,10 @@ def test_what_dann_adds_and_where_it_costs():
         of = recorded(f"dann-{target}")
         assert of["best_adaptation"] > max(of["dann"], of["source_augmented"])
         if target == "usps":
-            assert 0.005 < of["source_augmented"] - of["dann"] < 0.015
-            assert of["best_adaptation"] >= of["target_only"]
+            assert 0.003 < of["source_augmented"] - of["dann"] < 0.007
+            assert 0 < of["best_adaptation"] - of["target_only"] < 0.01
         else:
-            assert of["dann"] > of["source_augmented"]
+            assert 0 < of["dann"] - of["source_augmented"] < 0.015
             assert of["best_adaptation"] < of["target_only"]
 
 
@@ -48,7 +72,7 @@ def test_masks_matter_more_to_svhn_than_to_usps():
         assert worth("svhn", row) > 0.02 > worth("usps", row)
 
 
-@ADAPTED
+@pytest.mark.parametrize("target", ["svhn", "usps"])
 def test_the_frozen_statistics_are_not_what_held_the_report_back(target):
     of = recorded(f"dann-{target}")
     assert of["report_form"] < of["dann"] - 0.05
@@ -60,6 +84,13 @@ def test_the_teacher_is_worth_more_than_the_adversarial_loss(target):
     of = ablation(target)
     assert of["no teacher"] < of["no adversarial loss"]
     assert of["everything"] - of["no adversarial loss"] < 0.02
+
+
+def test_too_heavy_a_teacher_confirms_its_errors():
+    of = ablation("svhn")
+    assert of["teacher 3"] < of["everything"] - 0.02
+    information = scores("dann-ablation", "information")
+    assert information["svhn, teacher 3"] < information["svhn, everything"]
 
 
 @pytest.mark.parametrize("target", ["svhn", "usps"])
@@ -143,12 +174,17 @@ def test_made_label_shift_hurts_and_a_strong_reversal_suffers_most(target):
     assert max(loss, key=loss.get) == REVERSALS[1]
 
 
-def test_the_ablation_has_fewer_steps_than_the_tables_and_these_fewer_than_the_report():
+def test_the_ablation_has_fewer_steps_than_the_tables():
     recorded("dann-ablation")
     data = {name: json.loads((RESULTS / f"{name}.json").read_text())["data"]
             for name in ("dann-ablation", "dann-svhn")}  # fmt: skip
     steps = data["dann-svhn"]["settings"]["dann"]["steps"]
-    assert data["dann-ablation"]["settings"]["steps of each"] < steps < 20 * 60_000 / 128
+    assert data["dann-ablation"]["settings"]["steps of each"] < steps
+
+
+def test_the_reports_form_has_four_times_the_images_of_the_other_rows():
+    form, dann = ROWS["report_form"], ROWS["dann"]
+    assert 3.8 < form.steps * form.batch_size / (dann.steps * dann.batch_size) < 4.2
 
 
 def test_every_claim_of_the_adaptation_pages_names_a_test_that_exists():
