@@ -45,12 +45,12 @@ def test_variants_that_change_nothing_are_left_out_and_finished_ones_taken_up(tm
 
 
 def test_rows_get_the_same_choice_of_learning_rates():
-    for rows in (dann_study.RATES, dann_study.CEILING_RATES):
-        for name, row in rows.items():
-            base = rows[name.split(", learning rate ")[0]]
-            factor = {"halved": 0.5, "doubled": 2}.get(name.split()[-1], 1)
-            assert row == replace(base, lr=base.lr * factor)
-    names = " ".join(dann_study.RATES | dann_study.CEILING_RATES)
+    rows = dann_study.RATES | dann_study.PLAIN_ROWS | dann_study.CEILING_RATES
+    for name, row in rows.items():
+        base = rows[name.split(", learning rate ")[0]]
+        factor = {"halved": 0.5, "doubled": 2}.get(name.split()[-1], 1)
+        assert row == replace(base, lr=base.lr * factor)
+    names = " ".join(rows)
     assert names.count("halved") == names.count("doubled") == 3
 
 

@@ -35,7 +35,7 @@ RESULTS = {
     "dann-svhn": NOTEBOOKS["dann-svhn"],
     "dann-usps": NOTEBOOKS["dann-usps"],
     "dann-mnistm": NOTEBOOKS["dann-mnistm"],
-    "dann-ablation": "python benchmarks/dann_trials.py svhn usps --record",
+    "dann-ablation": "python benchmarks/dann_trials.py svhn usps mnistm --record",
 }
 FIELDS = ("mean", "low", "high", "n", "unit", "values")
 PLAIN_UNITS = ("", "1", "distance", "number", "none", "norm", "share", "ratio")
