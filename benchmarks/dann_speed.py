@@ -1,6 +1,6 @@
 """Speed of our DANN training beside the reference's shapes, and of `hw2 classify`, in one run.
 
-    python benchmarks/dann_speed.py [--threads 2] [--steps 40] [--to 0.59]
+    python benchmarks/dann_speed.py [--threads 2] [--steps 40] [--to 0.59] [--record]
 
 Ours: the `dann` row of SVHN at the full preset, one step with all that belongs to it: drawing and
 handling both batches, label and domain loss, backward, clipping, AdamW, the average.
@@ -12,7 +12,7 @@ the same type, best of several sizes.
 
 --to trains ours until its accuracy on SVHN's test images reaches that share, and prints the seconds
 of training, without those of the evaluations. Test labels stop the clock and do nothing else: no
-weights are kept, no setting is chosen.
+weights are kept, no setting is chosen. --record writes data/results/dann-speed.json.
 """
 
 from __future__ import annotations
@@ -33,15 +33,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from hw2lib import dann, training
+from hw2lib import dann, results, training
 from hw2lib.classify import classify
 from hw2lib.dann_data import Problem, load_problem
 from hw2lib.dann_net import classify_tensor
 from hw2lib.dann_rows import row_for
+from hw2lib.metrics import metric
+from hw2lib.paths import RESULTS, WEIGHTS
 
 TARGET = "svhn"
 EACH = 64  # images of each domain a step, ours and the reference's
 PICTURES = 2000  # for `hw2 classify`
+FLOPS, TRAINING, SHARE = "MFLOP an image", "training images/s", "share of the peak"
 
 
 @contextmanager
@@ -87,20 +90,19 @@ class Reached(Exception):
     pass
 
 
-def seconds_to(problem: Problem, goal: float, every: int = 20) -> str:
-    """Train until the test images are read as well as `goal`; what to print."""
+def seconds_to(problem: Problem, goal: float, every: int = 20) -> float | None:
+    """Seconds of training until the test images are read as well as `goal`, if they ever are."""
     model, loss, config = ours(problem)
-    test, began, away, seen = problem.test, time.perf_counter(), 0.0, 0.0
+    test, began, away = problem.test, time.perf_counter(), 0.0
 
     def watched(model: nn.Module, step: int, generator: torch.Generator) -> Tensor:
-        nonlocal away, seen
+        nonlocal away
         if step and step % every == 0:
             stopped = time.perf_counter()
             right = classify_tensor(model.student, test.images) == test.labels
             model.train()
-            seen = right.float().mean().item()
-            if seen >= goal:
-                raise Reached(step, stopped - began - away)
+            if right.float().mean().item() >= goal:
+                raise Reached(stopped - began - away)
             away += time.perf_counter() - stopped
         return loss(model, step, generator)
 
@@ -108,11 +110,8 @@ def seconds_to(problem: Problem, goal: float, every: int = 20) -> str:
         try:
             training.fit(model, watched, config, folder, label=f"to {goal:g}")
         except Reached as reached:
-            step, seconds = reached.args
-            return (
-                f"{seen:.3f} of SVHN's test images after {seconds:.0f} s of training ({step} steps)"
-            )
-    return f"{goal:g} was not reached in {config.steps} steps; the last was {seen:.3f}"
+            return reached.args[0]
+    return None
 
 
 # --- the reference -----------------------------------------------------------------------------
@@ -195,37 +194,55 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--steps", type=int, default=40, help="of ours, timed")
     parser.add_argument("--to", type=float, metavar="ACCURACY", help="also train ours up to it")
+    parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    problem = load_problem(TARGET)
+    problem, began = load_problem(TARGET), time.perf_counter()
     print(f"{args.threads} threads", *problem.domains, sep="\n")
-    print(f"hw2 classify: {classify_rate(problem.test.images):,.0f} images/s", flush=True)
+    read = classify_rate(problem.test.images)
+    print(f"hw2 classify: {read:,.0f} images/s", flush=True)
 
-    shipped = torch.float32
+    dtypes = [torch.float32]
     if training.fast_bfloat16(torch.device("cpu")):
-        shipped = torch.bfloat16
+        dtypes.append(torch.bfloat16)
     flops = {"ours": our_flops(problem), "reference": reference_flops()}
-    rates = {}
-    for dtype in dict.fromkeys([torch.float32, shipped]):
-        top, table = peak(dtype), {}
+    rows: dict[str, dict[str, float]] = {}
+    for dtype in dtypes:
+        kind, top = str(dtype).removeprefix("torch."), peak(dtype)
+        print(f"{kind}: peak of matrix products {top:.0f} GFLOP/s", flush=True)
         with precision(dtype):
-            rates["ours", dtype] = our_rate(problem, args.steps)
-        rates["reference", dtype] = reference_rate(dtype)
-        for name, each in flops.items():
-            rate = rates[name, dtype]
-            table[name] = {
-                "MFLOP an image, forward and backward": each / 1e6,
-                "training images/s": rate,
-                "share of the peak": 1e-9 * each * rate / top,
+            rates = {"ours": our_rate(problem, args.steps)}
+        rates["reference"] = reference_rate(dtype)
+        for name, rate in rates.items():
+            rows[f"{name}, {kind}"] = {
+                FLOPS: flops[name] / 1e6,
+                TRAINING: rate,
+                SHARE: 1e-9 * flops[name] * rate / top,
             }
-        frame = pd.DataFrame(table)
-        frame["ratio"] = frame["ours"] / frame["reference"]
-        print(f"\n{dtype}, peak of matrix products {top:.0f} GFLOP/s")
-        print(frame.round(3).to_string(), flush=True)
-    ratio = rates["ours", shipped] / rates["reference", torch.float32]
-    print(f"\nours as shipped ({shipped}) to the reference as written (float32): {ratio:.0f} times")
+        rows[f"ratio, {kind}"] = {TRAINING: rates["ours"] / rates["reference"]}
+    rows["ratio, ours as shipped to the reference as written"] = {
+        TRAINING: rows[f"ours, {kind}"][TRAINING] / rows["reference, float32"][TRAINING]
+    }
+    print(pd.DataFrame(rows).T.to_string(float_format="{:.3g}".format, na_rep="-"), flush=True)
+    entries = {
+        f"{row}: {score}": metric([value], 1, "number")
+        for row, scores in rows.items()
+        for score, value in scores.items()
+    }
+    entries["classify: images/s"] = metric([read], PICTURES, "number")
     if args.to is not None:
-        print(seconds_to(problem, args.to))
+        seconds = seconds_to(problem, args.to)
+        if seconds is None:
+            parser.error(f"--to {args.to:g} was not reached, so nothing is recorded")
+        print(f"to {args.to:g} of SVHN's test images: {seconds:.0f} s of training")
+        entries[f"seconds to {args.to:g}"] = metric([seconds], len(problem.test.images), "s")
+    if args.record:
+        results.record(
+            "dann-speed", preset="full", seeds=[0], metrics=entries, directory=RESULTS,
+            seconds=time.perf_counter() - began, weights=[WEIGHTS / f"dann-{TARGET}.safetensors"],
+            data={"source": problem.data, "sha256": problem.sha256,
+                  "settings": {"threads": args.threads}},
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -32,10 +32,12 @@ RESULTS = {
     "digits-trials": "python benchmarks/digit_trials.py --record",
     "digits-speed": "python benchmarks/digits_speed.py --record",
     "faces": NOTEBOOKS["ddim"],
+    "faces-speed": "python benchmarks/faces_speed.py --record",
     "dann-svhn": NOTEBOOKS["dann-svhn"],
     "dann-usps": NOTEBOOKS["dann-usps"],
     "dann-mnistm": NOTEBOOKS["dann-mnistm"],
     "dann-ablation": "python benchmarks/dann_trials.py svhn usps mnistm --record",
+    "dann-speed": "python benchmarks/dann_speed.py --to 0.59 --record",
 }
 FIELDS = ("mean", "low", "high", "n", "unit", "values")
 PLAIN_UNITS = ("", "1", "distance", "number", "none", "norm", "share", "ratio")
