@@ -3,7 +3,8 @@
     python benchmarks/digit_trials.py --seconds 60 [--only NAME ...] [--record]
 
 Each trial trains on one thread for the same seconds of the processor, then draws samples that judge
-and yardstick score. The table goes to the screen; with --record also to
+and yardstick score. How many steps fit is measured once for each network, so that trials of one
+network see the same number of images. The table goes to the screen; with --record also to
 data/results/digits-trials.json, which the report reads. Finished trials are taken up again.
 Run all on the same machine, or the times are not equal.
 """
@@ -11,15 +12,17 @@ Run all on the same machine, or the times are not equal.
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import replace
 from functools import partial
+from statistics import median
 
 import pandas as pd
 import torch
 from digit_recipe import seconds_a_step
 
 from hw2lib import digits, experiments, guidance, metrics, results
-from hw2lib.paths import RESULTS, WEIGHTS
+from hw2lib.paths import RESULTS, WEIGHTS, atomic_write, runs_dir
 from hw2lib.presets import DIGIT_PRESETS, Preset
 
 OPTIONS = {
@@ -76,6 +79,18 @@ for name, fields in STAIRS:
 assert preset == BASE
 
 
+def steps_within(seconds: float, preset: Preset) -> int:
+    """Training steps of the preset's network that fit; measured once, kept beside the trials."""
+    file = runs_dir() / f"trials-{seconds:g}" / "seconds-a-step.json"
+    known = json.loads(file.read_text()) if file.is_file() else {}
+    network = str(preset.model)
+    if network not in known:
+        known[network] = median(seconds_a_step(preset, 60) for _ in range(3))
+        with atomic_write(file) as part:
+            part.write_text(json.dumps(known, indent=1))
+    return max(1, round(seconds / known[network]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60)
@@ -94,7 +109,7 @@ def main() -> None:
     for name in args.only:
         out = experiments.run_folder(f"trials-{args.seconds:g}/trial", TRIALS[name], domain)
         if not (out / "weights.safetensors").exists():
-            steps = max(1, round(args.seconds / seconds_a_step(TRIALS[name])))
+            steps = steps_within(args.seconds, TRIALS[name])
             preset = replace(TRIALS[name], train=replace(TRIALS[name].train, steps=steps))
             experiments.train_digits(preset, out=out, resume=True)
         model, header = experiments.load_digit_unet(out / "weights.safetensors")
