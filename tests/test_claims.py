@@ -148,31 +148,48 @@ def test_the_shipped_model_gained_from_its_second_half():
             assert after > more * before if more > 1 else after < more * before
 
 
-def test_what_a_minutes_trials_tell():
-    of = scores("digits-trials", "frechet")
-    assert max(scores("digits-trials", "accuracy").values()) < 0.3
-    for level in ("objective: rectified flow", "objective: v, min-SNR 5, all times alike"):
-        assert abs(of[level] / of["ours"] - 1) < 0.1
-    assert of["objective: eps, linear schedule, all times alike"] > 1.3 * of["ours"]
-    assert of["times: all alike"] > 1.1 * of["ours"] > 1.1 * of["no EMA"]
-
-
-def test_fewer_pictures_cost_most_and_augmentation_shows_nothing():
+def test_what_five_minutes_trials_tell():
     of, images = (scores("digits-trials", s) for s in ("frechet", "images"))
-    for large, share in (("pixels not unfolded", 1 / 3), ("widths (96, 192)", 1 / 2)):
-        assert of[large] > 1.25 * of["ours"]
-        assert images[large] / images["ours"] == pytest.approx(share, abs=0.06)
-    assert 1.05 < of["condition only added"] / of["ours"] < 1.15
-    assert abs(of["backgrounds exchanged"] / of["ours"] - 1) < 0.05
+    assert recorded("digits-trials")["seconds"] == 300
+    seeds = [of[name] for name in ("ours", "ours, seed 1", "ours, seed 2")]
+    assert 2 < max(seeds) / min(seeds) < 2.5
+    eps, times = "objective: eps, linear schedule, all times alike", "times: all alike"
+    large = {"pixels not unfolded": 1 / 3, "widths (96, 192)": 1 / 2}
+    assert of[eps] > of["pixels not unfolded"] > of["widths (96, 192)"] > 2 * max(seeds)
+    assert 2 * max(seeds) > of[times] > 1.3 * max(seeds)
+    for name, share in large.items():
+        assert images[name] / images["ours"] == pytest.approx(share, abs=0.06)
+    others = ("objective: v, min-SNR 5, all times alike", "objective: rectified flow", "no EMA",
+              "condition only added", "backgrounds exchanged")  # fmt: skip
+    for name in others:
+        assert 0.95 * min(seeds) < of[name] < 1.2 * max(seeds), name
+
+
+def test_trials_of_one_network_see_the_same_images():
+    images = scores("digits-trials", "images")
+    other_networks = ("the report", "widths", "pixels", "condition", "+ images", "+ our learning")
+    same = {n for name, n in images.items() if not name.startswith(other_networks)}
+    assert len(same) == 1
+
+
+def test_rectified_flow_is_level_with_v_in_a_longer_training():
+    accuracy, frechet, recall = (
+        scores("digits-recipe", s) for s in ("accuracy", "frechet", "recall")
+    )
+    for w in (0, GUIDANCE):
+        v, flow = f"ours, w = {w:g}", f"ours, rectified flow, w = {w:g}"
+        assert abs(accuracy[v] - accuracy[flow]) < 0.02 and abs(recall[v] - recall[flow]) < 0.07
+        assert abs(frechet[flow] / frechet[v] - 1) < 0.1
 
 
 def test_the_stairs_from_the_reports_recipe_to_ours():
     of, images = (scores("digits-trials", s) for s in ("frechet", "images"))
     network, range_ = "+ our network", "+ images in [-1, 1], x_0 clipped, no noise on the way"
+    rate = "+ our learning rate, EMA"
     assert images[network] > 3 * images["the report's recipe"]
-    assert of[network] - of["ours"] > of["the report's recipe"] - of[network] > 0
+    assert 0.5 < of[network] / of[rate] < 0.65 and of[network] / of["ours"] > of[rate] / of[network]
     assert of[network] > of["+ cosine schedule"] > of["+ v in place of eps"] > of["ours"]
-    assert abs(of["+ our learning rate, EMA"] / of[range_] - 1) < 0.05
+    assert abs(of[rate] / of[range_] - 1) < 0.1
     assert of["+ more of the middle times: ours"] == of["ours"]
 
 
