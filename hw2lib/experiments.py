@@ -15,11 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hw2lib import digits, faces, warm_start
-from hw2lib.diffusion import (
-    drop_labels,
-    guided,
-    make_schedule,
-)
+from hw2lib.diffusion import Predict, drop_labels, guided, make_schedule
 from hw2lib.face_unet import FaceConfig, FaceUNet
 from hw2lib.paths import WEIGHTS, UserError, runs_dir
 from hw2lib.presets import (
@@ -322,12 +318,14 @@ def train_faces(
 def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:
     """(model, header) from a `.safetensors` file (the shipped one by default) or `UNet.pt`.
 
-    header["prediction"] tells what the network predicts: "eps" for the course's, "v" for ours.
+    The model is on `device()`, in evaluation mode and the memory format that samples fastest.
+    header["prediction"] tells what it predicts: "eps" for the course's, "v" for ours.
     """
     path = Path(weights) if weights else WEIGHTS / "faces.safetensors"
     if path.suffix == ".safetensors":
         state, config = load_weights(path, "face_unet")
-        return load_state(_model(FaceUNet, FaceConfig, config, path), state, path), config
+        model = load_state(_model(FaceUNet, FaceConfig, config, path), state, path)
+        return model.to(device()).to(memory_format=torch.channels_last), config
     if not path.is_file():
         raise UserError(f"weights file {path} does not exist; name UNet.pt or a .safetensors file")
     try:
@@ -342,11 +340,12 @@ def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:
     config = {"kind": "face_unet", "prediction": "eps", "schedule": "linear", "size": 256}
     with torch.device("meta"):  # 455 MB of initial values would be thrown away
         model = FaceUNet()
-    return load_state(model, state, path), {**config, "n_train_steps": N_TRAIN_STEPS}
+    model = load_state(model, state, path).to(device()).to(memory_format=torch.channels_last)
+    return model, {**config, "n_train_steps": N_TRAIN_STEPS}
 
 
 def sample_faces(
-    model: FaceUNet,
+    predict: Predict,
     config: dict,
     noise: Tensor,
     *,
@@ -359,19 +358,19 @@ def sample_faces(
 ) -> Tensor:
     """DDIM from noise (N, 3, H, W) to faces (N, 3, H, W), float, with the reference's arithmetic.
 
+    `predict` is the model of `load_face_unet`, or another function of x_t and t on `device()`.
     t = 981, 961, .., 1; x_0 clipped; the last step lands at alpha_bar[0]. `batch` faces at a time,
     which bounds the memory; the noise of eta > 0 depends on the seed and each face's number (by
     default 0 to N-1) alone, so no face depends on its neighbours.
     """
     where = device()
-    model = model.to(where).to(memory_format=torch.channels_last).eval()
     schedule = make_schedule(config["schedule"], config["n_train_steps"])
     numbers = range(len(noise)) if numbers is None else numbers
 
     def chunk(indices: Sequence[int]) -> Tensor:
         kept = [min(k, len(noise) - 1) for k in indices]
         return sample_ddim(
-            model,
+            predict,
             noise[kept].to(where),
             schedule,
             n_steps,

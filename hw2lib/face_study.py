@@ -11,6 +11,7 @@ was interrupted goes on where it stopped. Walks between faces are in `face_walks
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -20,22 +21,16 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from scipy.special import stdtrit
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from hw2lib import experiments, faces
-from hw2lib.diffusion import (
-    Schedule,
-)
+from hw2lib.diffusion import Predict, Schedule
 from hw2lib.face_features import FaceFeatures
 from hw2lib.face_unet import FaceUNet
 from hw2lib.metrics import frechet_distance, kernel_distance, metric
 from hw2lib.paths import atomic_write, build_dir
-from hw2lib.samplers import (
-    individual_noise,
-    sample_generators,
-    time_steps,
-)
+from hw2lib.samplers import individual_noise, sample_generators, time_steps
 from hw2lib.training import device, mixed_precision, training_layout
 
 START_SEED = 1000  # of x_T; far from the seeds of the noise that eta > 0 adds
@@ -67,20 +62,16 @@ PLANS = {
 # --- drawing --------------------------------------------------------------------------------
 
 
-class _Mixed(nn.Module):
-    """A network in mixed precision: half the time where the processor multiplies in bfloat16.
+def in_mixed_precision(network: FaceUNet) -> Predict:
+    """The network in mixed precision: half the time where the processor multiplies in bfloat16.
+    A copy, since the memory format that is best for that is not the best in float32."""
+    network = training_layout(copy.deepcopy(network).to(device())).eval()
 
-    It is no sub-module, so that `sample_faces` leaves its memory format alone: the one that it
-    chooses is best in float32.
-    """
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = [training_layout(network.to(device())).eval()]
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+    def predict(x: Tensor, t: Tensor) -> Tensor:
         with mixed_precision(x.device):
-            return self.network[0](x, t).float()
+            return network(x, t).float()
+
+    return predict
 
 
 class Sampler:
@@ -91,7 +82,8 @@ class Sampler:
     """
 
     def __init__(self, model: FaceUNet, header: dict, batch: int = 64):
-        self.model, self.header, self.batch, self.spared = _Mixed(model), header, batch, 0.0
+        self.predict = in_mixed_precision(model)
+        self.header, self.batch, self.spared = header, batch, 0.0
         self.side = header.get("size", faces.SIDE)  # 256 for the course's network
         digest = hashlib.sha256()
         for value in model.state_dict().values():
@@ -111,7 +103,7 @@ class Sampler:
         def sample() -> Tensor:
             batch = min(self.batch, len(noise))
             return experiments.sample_faces(
-                self.model, self.header, noise, n_steps=n_steps, eta=eta, seed=seed, batch=batch,
+                self.predict, self.header, noise, n_steps=n_steps, eta=eta, seed=seed, batch=batch,
                 numbers=range(first, first + len(noise)),
             )  # fmt: skip
 

@@ -94,7 +94,7 @@ def first_estimates(draw: Sampler, noise: Tensor, scales: Sequence[float]) -> Te
     columns = []
     for scale in scales:
         x = scale * noise
-        output = draw.model(x, torch.full((len(x),), t))
+        output = draw.predict(x, torch.full((len(x),), t))
         columns.append(to_x0_and_eps(ab[t], draw.header["prediction"], x, output, clip=False)[0])
     return torch.stack(columns, 1)
 
@@ -104,7 +104,7 @@ def code(draw: Sampler, images: Tensor, n_steps: int = 50) -> Tensor:
 
     def make() -> Tensor:
         return encode(
-            draw.model, images, draw.schedule, n_steps, prediction=draw.header["prediction"]
+            draw.predict, images, draw.schedule, n_steps, prediction=draw.header["prediction"]
         )
 
     return draw.kept(("encode", n_steps), images, make)

@@ -13,9 +13,14 @@ HEADER = {"schedule": "linear", "n_train_steps": 1000, "prediction": "v"}
 
 
 @pytest.fixture
-def draw(tmp_path, monkeypatch):
+def network():
+    return FaceUNet(TINY).eval()
+
+
+@pytest.fixture
+def draw(network, tmp_path, monkeypatch):
     monkeypatch.setenv("HW2_BUILD", str(tmp_path / "build"))
-    return Sampler(FaceUNet(TINY).eval(), HEADER, batch=2)
+    return Sampler(network, HEADER, batch=2)
 
 
 def normal(*shape, seed=0):
@@ -25,16 +30,14 @@ def normal(*shape, seed=0):
 # --- drawing -------------------------------------------------------------------------------------
 
 
-def test_a_sampler_draws_what_sample_faces_draws(draw):
+def test_a_sampler_draws_what_sample_faces_draws(draw, network):
     x = normal(3, 3, 16, 16)
-    expected = experiments.sample_faces(
-        draw.model.network[0], HEADER, x, n_steps=3, eta=0.5, seed=2
-    )
+    expected = experiments.sample_faces(network, HEADER, x, n_steps=3, eta=0.5, seed=2)
     found = draw(x, n_steps=3, eta=0.5, seed=2)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.05)  # bfloat16 where it is fast
 
 
-def test_a_sampler_keeps_its_faces_and_the_time_they_took(draw, monkeypatch):
+def test_a_sampler_keeps_its_faces_and_the_time_they_took(draw, network, monkeypatch):
     x = normal(3, 3, 16, 16)
     first = draw(x, n_steps=2)
     assert draw.spared == 0
@@ -44,7 +47,7 @@ def test_a_sampler_keeps_its_faces_and_the_time_they_took(draw, monkeypatch):
 
     original = experiments.sample_faces
     monkeypatch.setattr(experiments, "sample_faces", never)
-    again = Sampler(draw.model.network[0], HEADER)
+    again = Sampler(network, HEADER)
     assert torch.equal(again(x, n_steps=2), first) and again.spared > 0
     for other in ({"n_steps": 3}, {"n_steps": 2, "eta": 0.5}, {"n_steps": 2, "seed": 1}):
         with pytest.raises(AssertionError, match="drawn again"):

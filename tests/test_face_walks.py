@@ -66,7 +66,7 @@ def test_pairs_are_of_noises_that_differ_from_the_other_studies(draw):
 def test_first_estimates_are_those_of_the_sampler(draw):
     noise, seen = normal(2, 3, 16, 16), []
     found = face_walks.first_estimates(draw, noise, (1.0, 0.5))
-    sample_ddim(draw.model, noise, linear_schedule(), 50, spacing="leading", clip=False,
+    sample_ddim(draw.predict, noise, linear_schedule(), 50, spacing="leading", clip=False,
                 on_step=lambda t, x, x_0: seen.append(x_0))  # fmt: skip
     assert found.shape == (2, 2, 3, 16, 16)
     torch.testing.assert_close(found[:, 0], seen[0])
