@@ -270,6 +270,13 @@ def test_faces_come_back_from_their_noises_and_noises_do_not():
     assert of["left_eta050"] < 0.05
 
 
+def test_the_face_samplers_time_is_the_networks_and_its_pictures_the_recipes():
+    for network, share in scores("faces-speed", "sampler's share of the time").items():
+        assert 0 < share < 0.02, network
+    course = "course's, 256x256, batch 1"
+    assert recorded("faces-speed")[f"{course}: mean square error to the recipe, 0..255"] == 0
+
+
 def test_the_chapter_says_how_the_judge_reads_and_when_that_was_decided():
     text = re.sub(r"\s+", " ", (ROOT / "book" / "cfdg.md").read_text())
     assert "each picture and its negative" in text
