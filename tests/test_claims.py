@@ -274,7 +274,7 @@ def test_the_face_samplers_time_is_the_networks_and_its_pictures_the_recipes():
     for network, share in scores("faces-speed", "sampler's share of the time").items():
         assert 0 < share < 0.02, network
     course = "course's, 256x256, batch 1"
-    assert recorded("faces-speed")[f"{course}: mean square error to the recipe, 0..255"] == 0
+    assert recorded("faces-speed")[f"{course}: mean square error to the recipe, 0..255"] < 1e-4
 
 
 def test_the_chapter_says_how_the_judge_reads_and_when_that_was_decided():
