@@ -185,6 +185,13 @@ def test_the_table_puts_this_machine_beside_the_recorded(project):
     assert not page.warnings
 
 
+def test_the_run_that_was_recorded_does_not_stand_beside_itself(project):
+    for folder in (project.recorded, project.local):
+        result_file(folder, dann=ACCURACY)
+    text = project.build("```{results-table} dann-svhn\n:columns: to SVHN\n```\n").text
+    assert "to SVHN" in text and "this machine" not in text
+
+
 def test_a_row_for_comparison_is_grey_and_a_table_has_its_caption(project):
     result_file(project.recorded, dann=ACCURACY, **{"dann: by oracle": ACCURACY})
     table = "```{results-table} dann-svhn\n:caption: Read rightly.\n:grey: "

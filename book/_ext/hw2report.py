@@ -198,6 +198,8 @@ class ResultsTable(Reported):
         local = [read(self.env, name, local=True) for name in names]
         head, columns = [""], []
         for title, ours, here in zip(titles, recorded, local, strict=True):
+            if here and ours and here["metrics"] == ours["metrics"]:
+                here = None  # the run that was recorded
             head.append(f"{title}, recorded" if here else title)
             columns.append(ours)
             if here:
