@@ -1,6 +1,6 @@
 """What each part of the adaptation is worth: one cause at a time, and what label shift does.
 
-    python benchmarks/dann_trials.py svhn usps mnistm [--seeds 3] [--steps 1200] [--record]
+    python benchmarks/dann_trials.py svhn usps mnistm [--seeds 3] [--steps 960] [--record]
 
 Every variant of `dann_study` gets the same steps. The table shows accuracy on the target's test
 images after the last step, and two scores by which settings may be chosen without target labels:
@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("targets", nargs="+", choices=TARGETS)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=960)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
