@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hw2lib.figures import _STYLE, COLOURS, WIDTH, _bars, _figure
+from hw2lib.figures import COLOURS, STYLE, WIDTH, interval_bars, new_figure
 
 MARKS = ("o", "^")  # of the first and the second domain
 SHADE = "#08306B"  # darkest colour of a confusion matrix
@@ -67,8 +67,8 @@ def tsne_panels(
     order = np.random.default_rng(0).permutation(len(labels))
     by_class = np.array(COLOURS)[labels]
     by_domain = np.array(COLOURS)[[names.index(name) for name in domains]]
-    with rc_context(_STYLE):
-        fig = _figure(0.9 + 3.3 * len(features))
+    with rc_context(STYLE):
+        fig = new_figure(0.9 + 3.3 * len(features))
         axes = fig.subplots(len(features), 2, squeeze=False)
         for (name, x), row in zip(features.items(), axes, strict=True):
             plane = embed_tsne(x, seed, perplexity)
@@ -120,8 +120,8 @@ def confusions(matrices: Mapping[str, object]) -> Figure:
     shapes = [a.shape for a in arrays.values()]
     if not 1 <= len(arrays) <= 2 or set(shapes) != {(10, 10)}:
         raise ValueError(f"matrices {shapes}; one or two of (10, 10) are needed")
-    with rc_context(_STYLE):
-        fig = _figure(WIDTH / 2 + 0.5 if len(arrays) == 2 else 5.6)
+    with rc_context(STYLE):
+        fig = new_figure(WIDTH / 2 + 0.5 if len(arrays) == 2 else 5.6)
         axes = fig.subplots(1, len(arrays), squeeze=False)[0]
         for ax, (title, counts) in zip(axes, arrays.items(), strict=True):
             _matrix(ax, counts / np.maximum(counts.sum(1, keepdims=True), 1))
@@ -170,8 +170,8 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     if not len(step) == len(loss) == len(accuracy) == len(strength) > 0:
         lengths = {key: len(values) for key, values in history.items()}
         raise ValueError(f"history of lengths {lengths}; equal ones above 0 are needed")
-    with rc_context(_STYLE):
-        fig = _figure(5.4)
+    with rc_context(STYLE):
+        fig = new_figure(5.4)
         axes = fig.subplots(3, 1, sharex=True, height_ratios=(3, 3, 2))
         _smoothed(axes[0], step, loss, COLOURS[0])
         if loss.min() > 0:
@@ -218,8 +218,8 @@ def accuracy_dots(
         raise ValueError("no entry to draw")
     lowest = [e["mean"] if e["low"] is None else e["low"] for e in found]
     lowest += [value for row in reported.values() for value in row.values()]
-    with rc_context(_STYLE):
-        fig = _figure(1.1 + 0.48 * len(rows) + (0.3 if reported else 0))
+    with rc_context(STYLE):
+        fig = new_figure(1.1 + 0.48 * len(rows) + (0.3 if reported else 0))
         axes = fig.subplots(1, len(targets), sharex=True, sharey=True, squeeze=False)[0]
         for ax, target, colour in zip(axes, targets, COLOURS, strict=False):
             for k, (name, row) in enumerate(rows.items()):
@@ -249,7 +249,7 @@ def _dot(ax: Axes, y: int, entry: dict | None, other: float | None, colour: str)
         ax.text(0.5, y, "not run", transform=ax.get_yaxis_transform(), ha="center", va="center",
                 fontsize=10, color="0.4")  # fmt: skip
         return
-    ax.errorbar(entry["mean"], y, xerr=_bars([entry]), fmt="o", color=colour, ms=6, capsize=0,
-                zorder=4)  # fmt: skip
+    ax.errorbar(entry["mean"], y, xerr=interval_bars([entry]), fmt="o", color=colour, ms=6,
+                capsize=0, zorder=4)  # fmt: skip
     ax.annotate(f"{entry['mean']:.3f}".removeprefix("0"), (entry["mean"], y), (0, 6),
                 textcoords="offset points", ha="center", va="bottom", fontsize=10)  # fmt: skip

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from hw2lib.figures import _STYLE, COLOURS, WIDTH, Picture, _bars, _grid
+from hw2lib.figures import COLOURS, STYLE, WIDTH, Picture, interval_bars, labelled_grid
 from hw2lib.interpolation import WAYS
 
 _WAY_COLOURS = dict(zip(WAYS, (COLOURS[0], COLOURS[3], COLOURS[2]), strict=True))
@@ -32,13 +32,13 @@ def quality_table(
     as bars; `marks` are numbers to compare with, drawn as dashed lines with their names."""
     steps = sorted({n for n, _ in cells})
     etas = sorted({eta for _, eta in cells})
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         fig, (ax,) = _axes(height=4.2)
         for k, eta in enumerate(etas):
             entries = [cells[n, eta] for n in steps]
             x = np.array(steps) * 1.03 ** (k - (len(etas) - 1) / 2)  # bars beside each other
-            ax.errorbar(x, [e["mean"] for e in entries], yerr=_bars(entries), color=COLOURS[k],
-                        marker="o", capsize=2, label=rf"$\eta$ = {eta:g}")  # fmt: skip
+            ax.errorbar(x, [e["mean"] for e in entries], yerr=interval_bars(entries), marker="o",
+                        color=COLOURS[k], capsize=2, label=rf"$\eta$ = {eta:g}")  # fmt: skip
         for name_of_mark, value in marks.items():
             ax.axhline(value, color="0.45", ls="--", lw=1)
             ax.annotate(name_of_mark, (1, value), (-4, 3), xycoords=("axes fraction", "data"),
@@ -55,7 +55,7 @@ def movement_curve(moved: Mapping[float, Tensor], other: Tensor) -> Figure:
     over all in full colour; `other` (noises,): the distance between faces of two noises."""
     etas = sorted(moved)
     values = torch.stack([moved[eta].mean(1) for eta in etas]).numpy()  # (etas, noises)
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         fig, (ax,) = _axes()
         ax.plot(etas, values, color=COLOURS[0], alpha=0.2, lw=0.8)
         ax.plot(etas, values.mean(1), "o-", color=COLOURS[0], lw=2, label="mean over noises")
@@ -68,7 +68,7 @@ def movement_curve(moved: Mapping[float, Tensor], other: Tensor) -> Figure:
 
 def noise_shares(shares: Mapping[float, np.ndarray], left: Mapping[float, np.ndarray]) -> Figure:
     """Per step, for each eta: the share of noise drawn anew, and the share of the first left."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         fig, axes = _axes(2)
         for ax, curves in zip(axes, (shares, left), strict=True):
             for colour, (eta, y) in zip(COLOURS, curves.items(), strict=False):
@@ -84,7 +84,7 @@ def gap_curves(gaps: Mapping[str, Tensor], alphas: Sequence[float]) -> Figure:
     """Distance of neighbouring images along each way, {way: (pairs, A - 1)}: mean over pairs, and
     a band that holds the middle half of them."""
     middle = (np.array(alphas[1:]) + np.array(alphas[:-1])) / 2
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         fig, (ax,) = _axes()
         for how, x in gaps.items():
             low, high = np.quantile(x.numpy(), [0.25, 0.75], axis=0)
@@ -97,7 +97,7 @@ def gap_curves(gaps: Mapping[str, Tensor], alphas: Sequence[float]) -> Figure:
 
 def scale_grid(images: Tensor, scales: Sequence[float], rows: Sequence[str]) -> Figure:
     """images (rows, scales, 3, H, W): one column for each scale of the starting noise."""
-    fig = _grid(images, list(rows), [f"{scale:g}" for scale in scales])
+    fig = labelled_grid(images, list(rows), [f"{scale:g}" for scale in scales])
     fig.axes[0].set_xlabel("norm of the input as a share of the right one")
     fig.axes[0].xaxis.set_label_position("top")
     return fig
@@ -105,13 +105,13 @@ def scale_grid(images: Tensor, scales: Sequence[float], rows: Sequence[str]) -> 
 
 def labelled_rows(images: Tensor, rows: Sequence[str], columns: Sequence[str] = ()) -> Figure:
     """images (rows, N, 3, H, W) with a name beside each row and, if given, over each column."""
-    return _grid(images, list(rows), list(columns))
+    return labelled_grid(images, list(rows), list(columns))
 
 
 def nearest_histogram(distances: Mapping[str, Tensor]) -> Figure:
     """Distances to the nearest training face, one histogram for each set of faces."""
     high = max(x.max().item() for x in distances.values())
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         fig, (ax,) = _axes()
         for colour, (name, x) in zip(COLOURS, distances.items(), strict=False):
             ax.hist(x.numpy(), bins=np.linspace(0, high, 41), density=True, histtype="stepfilled",
@@ -125,7 +125,7 @@ def inversion_curve(errors: Mapping[int, tuple[Tensor, Tensor]]) -> Figure:
     """Error of the decoded face and of the noise over the steps, {steps: (faces, noises)}: mean,
     and a band that holds the middle half."""
     steps = sorted(errors)
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         fig, axes = _axes(2, 3.2)
         for k, (ax, name) in enumerate(zip(axes, ("decoded face", "noise found"), strict=True)):
             x = np.stack([errors[n][k].numpy() for n in steps])

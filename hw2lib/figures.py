@@ -25,7 +25,7 @@ COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7",
     "#56B4E9", "#8C564B", "#7F7F7F", "#BCBD22", "#222222",
 )  # fmt: skip
-_STYLE = {
+STYLE = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "figure.dpi": 100,
@@ -44,7 +44,8 @@ class Picture(Figure):
         return stream.getvalue()
 
 
-def _figure(height: float) -> Figure:
+def new_figure(height: float) -> Figure:
+    """An empty white figure of the report's width, `height` inches high."""
     return Picture(figsize=(WIDTH, height), layout="constrained", facecolor="white", dpi=100)
 
 
@@ -75,10 +76,13 @@ def _mosaic(ax: Axes, images: Tensor, gap: float = 0.06) -> tuple[np.ndarray, np
     return down, np.arange(columns) * (w + space) + (w - 1) / 2
 
 
-def _grid(images: Tensor, row_labels: Sequence[str], column_labels: Sequence[str]) -> Figure:
+def labelled_grid(
+    images: Tensor, row_labels: Sequence[str], column_labels: Sequence[str]
+) -> Figure:
+    """Images (rows, columns, 3, H, W) with labels at the left and on top; [] for no labels."""
     rows, columns, _, h, w = images.shape
-    with rc_context(_STYLE):
-        fig = _figure(min(9.0, (WIDTH - 0.6) * rows * h / (columns * w) + 0.5))
+    with rc_context(STYLE):
+        fig = new_figure(min(9.0, (WIDTH - 0.6) * rows * h / (columns * w) + 0.5))
         ax = fig.add_subplot()
         down, across = _mosaic(ax, images)
         if len(row_labels):
@@ -101,7 +105,7 @@ def digit_grid(images: Tensor) -> Figure:
     if images.ndim == 4:
         images = images.unflatten(0, (10, -1))
     rows, columns = images.shape[:2]
-    fig = _grid(images, [str(d) for d in range(rows)], [str(c + 1) for c in range(columns)])
+    fig = labelled_grid(images, [str(d) for d in range(rows)], [str(c + 1) for c in range(columns)])
     fig.axes[0].set(ylabel="digit asked for", xlabel="noise, the same down a column")
     fig.axes[0].xaxis.set_label_position("top")
     return fig
@@ -117,7 +121,7 @@ def reverse_strip(
     if not len(x_t) == len(x0) == len(steps):
         raise ValueError(f"{len(x_t)} states, {len(x0)} guesses, {len(steps)} steps; must be equal")
     images = torch.stack([torch.stack(list(x_t)), torch.stack(list(x0))])
-    return _grid(
+    return labelled_grid(
         images, ["$x_t$", r"$\hat x_0$"], [t if isinstance(t, str) else f"t = {t}" for t in steps]
     )
 
@@ -127,8 +131,8 @@ def confusion(matrix) -> Figure:
     import seaborn
 
     matrix = np.asarray(matrix)
-    with rc_context(_STYLE):
-        fig = _figure(5.6)
+    with rc_context(STYLE):
+        fig = new_figure(5.6)
         ax = fig.add_subplot()
         seaborn.heatmap(
             matrix, ax=ax, annot=True, fmt="d", cmap="Blues", cbar=False, square=True,
@@ -152,8 +156,8 @@ def guidance_curve(
     """
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     looks = dict(zip(names, zip(COLOURS, "osDv^P", strict=False), strict=False))
-    with rc_context(_STYLE):
-        fig = _figure(4.6)
+    with rc_context(STYLE):
+        fig = new_figure(4.6)
         axes = fig.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
         shown = {}
         for ax, (title, curves) in zip(axes, panels.items(), strict=True):
@@ -162,7 +166,7 @@ def guidance_curve(
                 across, up = ([pair[i] for pair in points.values()] for i in (0, 1))
                 shown[name], _, bars = ax.errorbar(
                     [e["mean"] for e in across], [e["mean"] for e in up], marker=mark, capsize=0,
-                    xerr=_bars(across), yerr=_bars(up), color=colour, elinewidth=1,
+                    xerr=interval_bars(across), yerr=interval_bars(up), color=colour, elinewidth=1,
                 )  # fmt: skip
                 for bar in bars:
                     bar.set_alpha(0.35)
@@ -187,8 +191,8 @@ def solver_curve(families: Mapping[str, Mapping[int, float]], real: float, y: st
 
     families: solver -> evaluations of one sample -> the score named `y`; real: that of real images.
     """
-    with rc_context(_STYLE):
-        fig = _figure(4.2)
+    with rc_context(STYLE):
+        fig = new_figure(4.2)
         ax = fig.add_subplot()
         for (name, points), colour, mark in zip(families.items(), COLOURS, "os^v", strict=False):
             ax.plot(list(points), list(points.values()), marker=mark, color=colour, label=name)
@@ -208,8 +212,8 @@ def distance_histogram(distances: Mapping[str, Tensor], x: str) -> Figure:
     """Outlined histograms (shares) of several sets of distances over common bins."""
     values = {name: np.asarray(d, float) for name, d in distances.items()}
     bins = np.linspace(0, max(d.max() for d in values.values()), 41)
-    with rc_context(_STYLE):
-        fig = _figure(3.6)
+    with rc_context(STYLE):
+        fig = new_figure(3.6)
         ax = fig.add_subplot()
         for (name, d), colour in zip(values.items(), COLOURS, strict=False):
             ax.hist(d, bins, weights=np.full(len(d), 1 / len(d)), histtype="stepfilled",
@@ -221,7 +225,7 @@ def distance_histogram(distances: Mapping[str, Tensor], x: str) -> Figure:
     return fig
 
 
-def _bars(entries: Sequence[dict]) -> np.ndarray | None:
+def interval_bars(entries: Sequence[dict]) -> np.ndarray | None:
     """Lengths (2, N) of the intervals below and above the means; None where there are none."""
     if any(e["low"] is None for e in entries):
         return None
@@ -237,7 +241,7 @@ def strip(images: Tensor, alphas: Sequence[float], rows: Sequence[str] = ()) -> 
     images = images[None] if images.ndim == 4 else images
     if images.shape[1] != len(alphas):
         raise ValueError(f"{images.shape[1]} images for {len(alphas)} alphas; must be equal")
-    fig = _grid(images, list(rows), [f"{alpha:g}" for alpha in alphas])
+    fig = labelled_grid(images, list(rows), [f"{alpha:g}" for alpha in alphas])
     fig.axes[0].set_xlabel(r"$\alpha$")
     fig.axes[0].xaxis.set_label_position("top")
     return fig
@@ -250,7 +254,7 @@ def eta_grid(images: Tensor, etas: Sequence[float], noises: Sequence[str]) -> Fi
         raise ValueError(
             f"images {tuple(images.shape[:2])} for {len(noises)} noises and {len(etas)} etas"
         )
-    fig = _grid(images, list(noises), [f"{eta:g}" for eta in etas])
+    fig = labelled_grid(images, list(noises), [f"{eta:g}" for eta in etas])
     fig.axes[0].set(xlabel=r"$\eta$", ylabel="noise")
     fig.axes[0].xaxis.set_label_position("top")
     return fig
@@ -263,8 +267,8 @@ def norm_curve(alphas: Sequence[float], slerp: Sequence[float], lerp: Sequence[f
     """
     slerp, lerp = (np.asarray(x, float) / float(x[0]) for x in (slerp, lerp))
     a = np.linspace(0, 1, 101)
-    with rc_context(_STYLE):
-        fig = _figure(3.8)
+    with rc_context(STYLE):
+        fig = new_figure(3.8)
         ax = fig.add_subplot()
         ax.plot(a, np.sqrt((1 - a) ** 2 + a**2), color=COLOURS[7], lw=1.5, zorder=1,
                 label=r"theory $\sqrt{(1-\alpha)^2+\alpha^2}$")  # fmt: skip
@@ -304,8 +308,8 @@ def _percent(entry: dict | None) -> str:
 def loss_curve(losses: Sequence[float] | Mapping[str, Sequence[float]], log: bool = True) -> Figure:
     """Loss by step, its running mean in full colour; several runs as {name: losses}."""
     runs = losses if isinstance(losses, Mapping) else {"loss": losses}
-    with rc_context(_STYLE):
-        fig = _figure(3.6)
+    with rc_context(STYLE):
+        fig = new_figure(3.6)
         ax = fig.add_subplot()
         for colour, (name, values) in zip(COLOURS, runs.items(), strict=False):
             values = np.asarray(values, float)
