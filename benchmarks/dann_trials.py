@@ -23,7 +23,10 @@ from hw2lib.dann_rows import Row
 from hw2lib.metrics import accuracy_metric, metric
 from hw2lib.paths import RESULTS, runs_dir
 
-ALIGNED = ("everything", "adversarial loss alone, lambda 0.3", "adversarial loss alone, lambda 1")
+ALIGNED = (
+    "everything",
+    *(f"adversarial loss alone, lambda {lam}" for lam in ("0", "0.3", "1")),
+)
 
 
 def cases_of(problem: Problem) -> dict[str, tuple[Problem, dict[str, Row]]]:

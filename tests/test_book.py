@@ -196,7 +196,7 @@ def test_a_row_for_comparison_is_grey_and_a_table_has_its_caption(project):
     result_file(project.recorded, dann=ACCURACY, **{"dann: by oracle": ACCURACY})
     table = "```{results-table} dann-svhn\n:caption: Read rightly.\n:grey: "
     page = project.build(table + "dann: by oracle\n```\n")
-    assert page.html.count("hw2-grey") == 2 and "Read rightly." in page.text
+    assert page.html.count("hw2-grey") == 3 and "Read rightly." in page.text
     assert not page.warnings
     assert "no row oracle that could be grey" in project.build(table + "oracle\n```\n").warnings
 

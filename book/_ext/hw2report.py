@@ -53,6 +53,15 @@ WEIGHTS_SHOWN = ("kind", "preset", "architecture", "schedule", "prediction", "mi
                  "images_seen", "seconds", "device", "source")  # fmt: skip
 
 
+def numeral(text: str) -> list[nodes.Node]:
+    """A number that no line breaks, and its interval, which may stand below in a narrow column."""
+    value, bracket, interval = text.partition(" [")
+    answer: list[nodes.Node] = [nodes.inline("", value, classes=["hw2-number"])]
+    if bracket:
+        answer += [nodes.Text(" "), nodes.inline("", f"[{interval}", classes=["hw2-number"])]
+    return answer
+
+
 class ResultRole(SphinxRole):
     """{result}`NAME:METRIC` or {result}`NAME:METRIC:FIELD`."""
 
@@ -77,7 +86,7 @@ class ResultRole(SphinxRole):
             known = ", ".join(result["metrics"])
             raise Mistake(f"no metric {parts[1]!r} in {parts[0]}.json; it has {known}")
         text = formatted(entry, parts[2] if len(parts) == 3 else None)
-        return [nodes.inline("", text, classes=["hw2-number"])]
+        return numeral(text)
 
 
 class ReportRole(SphinxRole):
@@ -92,7 +101,7 @@ class ReportRole(SphinxRole):
                            location=self.get_location())  # fmt: skip
             return [nodes.literal("", self.text)], []
         text = with_unit(number(values[self.text], "accuracy"), "accuracy")
-        return [nodes.inline("", text, classes=["hw2-number"])], []
+        return numeral(text), []
 
 
 class WeightsRole(SphinxRole):
@@ -115,7 +124,7 @@ class WeightsRole(SphinxRole):
             logger.warning("weights %r: %s", self.text, error, location=self.get_location())
             return [nodes.literal("", self.text)], []
         text = formatted(value) if isinstance(value, dict) else f"{value:,}"
-        return [nodes.inline("", text, classes=["hw2-number"])], []
+        return numeral(text), []
 
 
 # --- tables ---------------------------------------------------------------------------------
@@ -225,8 +234,9 @@ class ResultsTable(Reported):
         body = []
         for row, label in zip(rows, labels, strict=True):
             cells = [[nodes.inline("", label)], *[self.cell(column, row) for column in columns]]
-            for cell in cells if row in grey else []:
-                cell[0]["classes"].append("hw2-grey")
+            for node in sum(cells, []) if row in grey else []:
+                if isinstance(node, nodes.inline):
+                    node["classes"].append("hw2-grey")
             body.append(cells)
         return [table(head, body, self.options.get("caption")), *answer]
 
@@ -234,7 +244,7 @@ class ResultsTable(Reported):
     def cell(column: dict | None, row: str) -> list[nodes.Node]:
         entry = column["metrics"].get(row) if column else None
         text = "–" if entry is None else formatted(entry)
-        return [nodes.inline("", text, classes=["hw2-number"])]
+        return numeral(text)
 
 
 class ScoresTable(Reported):
