@@ -76,7 +76,8 @@ class Learner(nn.Module):
             update_ema(self.teacher, net, step, TEACHER_DECAY)
         f_source, f_target = net.both(source, target)
         state = Step(net, self.teacher, labels, f_source, f_target, net.label_head(f_target), plain)
-        loss = F.cross_entropy(net.label_head(f_source), labels)
+        label_loss = F.cross_entropy(net.label_head(f_source), labels)
+        loss = row.label_weight(progress) * label_loss
         for name in row.losses:
             loss = loss + LOSSES[name](state, row.weight(name, progress))
         return loss

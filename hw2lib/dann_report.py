@@ -144,7 +144,10 @@ def describe(result: dict) -> str:
         losses = ", ".join(f"{loss} {weight:g}" for loss, weight in row.losses.items())
         off = f"; input handling off: {', '.join(row.off)}" if row.off else ""
         work = f"{row.steps:,} steps of {row.batch_size} images a domain"
-        lines.append(f"{name}: {work}; {row.labels} labels{', ' * bool(losses)}{losses}{off}")
+        labels = f"{row.labels} labels"
+        if row.label_end < 1:
+            labels += f" down to {row.label_end:g}"
+        lines.append(f"{name}: {work}; {labels}{', ' * bool(losses)}{losses}{off}")
     return "\n".join(lines)
 
 

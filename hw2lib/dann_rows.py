@@ -20,6 +20,7 @@ from hw2lib.dann_losses import LOSSES
 from hw2lib.paths import UserError
 from hw2lib.training import TrainConfig
 
+LET_GO = (0.3, 0.7)  # shares of the steps between which the label loss falls to `label_end`
 MASKED = ("thickness", "distractors", "repaint")  # input handling that needs the digits' masks
 
 
@@ -30,6 +31,7 @@ class Row:
     title: str
     labels: str = "source"  # whose labels: source | target
     losses: Mapping[str, float] = field(default_factory=dict)  # of LOSSES -> weight at the end
+    label_end: float = 1.0  # weight of the label loss at the end; it begins with 1
     ramp: bool = True  # weights grow as 2 / (1 + exp(-10 p)) - 1; else they are constant
     off: tuple[str, ...] = ()  # groups of input handling that are turned off
     separate: bool = True  # source and target have batch statistics of their own
@@ -43,6 +45,7 @@ class Row:
     def __post_init__(self) -> None:
         for name, right, fits in (
             ("labels", "source or target", self.labels in ("source", "target")),
+            ("label_end", "a number from 0 to 1", 0 <= self.label_end <= 1),
             ("steps", "a whole number from 1", self.steps >= 1),
             ("batch_size", "a whole number from 2", self.batch_size >= 2),
             ("frozen_after", "a number from 0 to 1", 0 <= self.frozen_after <= 1),
@@ -56,6 +59,8 @@ class Row:
                 raise UserError(f"{name}={weight} is out of range; a number from 0 is right")
         if self.losses and self.labels == "target":
             raise UserError("losses are for rows that learn from the source's labels")
+        if self.label_end < 1 and not self.losses:
+            raise UserError(f"label_end={self.label_end} needs other losses; 1 is right")
         if unknown := set(self.off) - GROUPS.keys():
             raise UserError(f"off={', '.join(sorted(unknown))}: choose from {', '.join(GROUPS)}")
         self.train()  # has its say on lr, schedule and weight_decay
@@ -75,6 +80,12 @@ class Row:
     def weight(self, loss: str, progress: float) -> float:
         """Weight of a loss after the share `progress` of the steps."""
         return self.losses[loss] * (ramp(progress) if self.ramp else 1.0)
+
+    def label_weight(self, progress: float) -> float:
+        """Weight of the label loss after the share `progress` of the steps: 1, then a straight
+        line to `label_end`, which is reached before the end."""
+        begin, end = LET_GO
+        return 1 - (1 - self.label_end) * min(1.0, max(0.0, (progress - begin) / (end - begin)))
 
     def settings(self) -> dict[str, Any]:
         """Everything but the title, in JSON's types."""
@@ -99,13 +110,16 @@ ROWS = {
     "source_only": Row("source only, plain", off=PLAIN_INPUTS, separate=False),
     "source_augmented": Row("source only, augmented", separate=False),
     "dann": Row("DANN", losses={"adversarial": 0.3}),
-    "best_adaptation": Row("best adaptation", losses={"adversarial": 0.3, **SELF_TRAINING}),
+    "best_adaptation": Row("best adaptation", losses=SELF_TRAINING, label_end=0.05),
     "target_only": Row("target's labels", labels="target", separate=False),
     "dann_no_masks": Row("DANN, no masks", losses={"adversarial": 0.3}, off=MASKED),
     "best_no_masks": Row(
-        "best adaptation, no masks", losses={"adversarial": 0.3, **SELF_TRAINING}, off=MASKED
+        "best adaptation, no masks", losses=SELF_TRAINING, label_end=0.05, off=MASKED
     ),
-    "self_training": Row("best without the adversarial loss", losses=SELF_TRAINING),
+    "self_training": Row("self-training", losses=SELF_TRAINING),
+    "dann_self_training": Row(
+        "DANN and self-training", losses={"adversarial": 0.3, **SELF_TRAINING}
+    ),
     "report_form": REPORT,
     "report_form_frozen": replace(
         REPORT, title="the report's form, statistics frozen", frozen_after=1 / EPOCHS
