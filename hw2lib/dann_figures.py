@@ -174,7 +174,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
         fig = new_figure(5.4)
         axes = fig.subplots(3, 1, sharex=True, height_ratios=(3, 3, 2))
         _smoothed(axes[0], step, loss, COLOURS[0])
-        if loss.min() > 0:
+        if loss.max() > 10 * loss.min() > 0:  # a log axis has no plain ticks within a decade
             axes[0].set_yscale("log")
         _smoothed(axes[1], step, accuracy, COLOURS[3])
         axes[1].set_ylim(min(0.4, accuracy.min()), 1.02)

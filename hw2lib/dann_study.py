@@ -25,7 +25,6 @@ from hw2lib.digits import DigitDomain
 
 JOINT = 2000  # test images of each domain, at most, by which the joint error is measured
 ALL_LOSSES = ROWS["dann_self_training"]
-SELF_TRAINING = ROWS["self_training"]  # "no adversarial loss" below
 DANN = ROWS["dann"]
 
 
@@ -44,13 +43,13 @@ VARIANTS: dict[str, Row] = {
     "no distractors": replace(ALL_LOSSES, off=("distractors",)),
     "no repainting": replace(ALL_LOSSES, off=("repaint",)),
     "shared batch statistics": replace(ALL_LOSSES, separate=False),
-    "no adversarial loss": SELF_TRAINING,
+    "no adversarial loss": replace(ALL_LOSSES, losses=_without("adversarial")),
     "no teacher": replace(ALL_LOSSES, losses=_without("teacher")),
     "no entropy and balance": replace(ALL_LOSSES, losses=_without("entropy", "balance")),
-    # The source let go (`Row.label_end`): from everything, and from self-training alone
-    "source let go to 0.05": replace(ALL_LOSSES, label_end=0.05),
+    # The source let go (`Row.label_end`), with the adversarial loss and without
+    "everything, source let go to 0.05": replace(ALL_LOSSES, label_end=0.05),
     **{
-        f"no adversarial loss, source let go to {end:g}": replace(SELF_TRAINING, label_end=end)
+        f"self-training, source let go to {end:g}": replace(ROWS["self_training"], label_end=end)
         for end in (0.2, 0.05, 0.0)
     },
     # How much the network trusts its own guesses

@@ -127,6 +127,9 @@ def test_training_curves_take_steps_and_name_what_is_missing():
     assert ax.lines[0].get_xdata().tolist() == [10, 20, 30]
     zero = dann_figures.training_curves({**given, "label_loss": [1, 0, 0]}).axes[0]
     assert zero.get_yscale() == "linear"  # a zero has no logarithm
+    for losses, scale in (([2, 1, 0.5], "linear"), ([20, 1, 0.5], "log")):
+        drawn = dann_figures.training_curves({**given, "label_loss": losses}).axes[0]
+        assert drawn.get_yscale() == scale
     with pytest.raises(ValueError, match="history has no lambda"):
         dann_figures.training_curves({key: given[key] for key in list(given)[:2]})
     with pytest.raises(ValueError, match="equal ones above 0"):

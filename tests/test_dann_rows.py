@@ -46,6 +46,22 @@ def test_dann_uses_no_pseudo_labels_and_no_masks_rows_no_masks():
         assert free.losses == masked.losses and set(free.off) == set(dann_rows.MASKED)
 
 
+def test_the_label_loss_falls_to_its_end_and_stays_there():
+    row = Row("mine", losses={"entropy": 1.0}, label_end=0.2)
+    weights = [row.label_weight(p) for p in (0, 0.3, 0.4, 0.5, 0.6, 0.7, 1)]
+    assert weights == pytest.approx([1, 1, 0.8, 0.6, 0.4, 0.2, 0.2])
+    assert Row("mine").label_weight(0.9) == 1
+    with pytest.raises(UserError, match="label_end=0.2 needs other losses"):
+        Row("mine", label_end=0.2)
+    with pytest.raises(UserError, match="label_end=-1 is out of range; a number from 0 to 1"):
+        Row("mine", losses={"entropy": 1.0}, label_end=-1)
+
+
+def test_the_best_adaptation_is_self_training_that_lets_the_source_go():
+    best, without = ROWS["best_adaptation"].settings(), ROWS["self_training"].settings()
+    assert {key for key in best if best[key] != without[key]} == {"label_end"}
+
+
 def test_only_target_only_learns_from_target_labels():
     assert [name for name, row in ROWS.items() if row.labels == "target"] == ["target_only"]
 
