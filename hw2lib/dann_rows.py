@@ -113,12 +113,12 @@ ROWS = {
     "best_adaptation": Row("best adaptation", losses=SELF_TRAINING, label_end=0.05),
     "target_only": Row("target's labels", labels="target", separate=False),
     "dann_no_masks": Row("DANN, no masks", losses={"adversarial": 0.3}, off=MASKED),
-    "best_no_masks": Row(
-        "best adaptation, no masks", losses=SELF_TRAINING, label_end=0.05, off=MASKED
-    ),
     "self_training": Row("self-training", losses=SELF_TRAINING),
     "dann_self_training": Row(
         "DANN and self-training", losses={"adversarial": 0.3, **SELF_TRAINING}
+    ),
+    "dann_self_training_no_masks": Row(
+        "DANN and self-training, no masks", losses={"adversarial": 0.3, **SELF_TRAINING}, off=MASKED
     ),
     "report_form": REPORT,
     "report_form_frozen": replace(

@@ -46,11 +46,10 @@ VARIANTS: dict[str, Row] = {
     "no adversarial loss": replace(ALL_LOSSES, losses=_without("adversarial")),
     "no teacher": replace(ALL_LOSSES, losses=_without("teacher")),
     "no entropy and balance": replace(ALL_LOSSES, losses=_without("entropy", "balance")),
-    # The source let go (`Row.label_end`), with the adversarial loss and without
-    "everything, source let go to 0.05": replace(ALL_LOSSES, label_end=0.05),
+    # The source let go (`Row.label_end`)
     **{
         f"self-training, source let go to {end:g}": replace(ROWS["self_training"], label_end=end)
-        for end in (0.2, 0.05, 0.0)
+        for end in (0.05, 0.0)
     },
     # How much the network trusts its own guesses
     **{

@@ -35,14 +35,19 @@ def test_the_frozen_form_keeps_the_statistics_of_the_first_of_20_epochs():
 
 def test_mnistm_has_no_row_that_needs_what_it_lacks():
     left = set(ROWS) - set(dann_rows.rows_for("mnistm", "full"))
-    assert left == {"dann_no_masks", "best_no_masks", "report_form", "report_form_frozen"}
+    assert left == {
+        "dann_no_masks",
+        "dann_self_training_no_masks",
+        "report_form",
+        "report_form_frozen",
+    }
     assert set(dann_rows.rows_for("svhn", "full")) == set(ROWS)
 
 
 def test_dann_uses_no_pseudo_labels_and_no_masks_rows_no_masks():
     assert set(ROWS["dann"].losses) == {"adversarial"}
-    for name in ("dann", "best"):
-        masked, free = ROWS[{"best": "best_adaptation"}.get(name, name)], ROWS[f"{name}_no_masks"]
+    for name in ("dann", "dann_self_training"):
+        masked, free = ROWS[name], ROWS[f"{name}_no_masks"]
         assert free.losses == masked.losses and set(free.off) == set(dann_rows.MASKED)
 
 
