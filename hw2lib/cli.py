@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a model, with checkpoints")
     train.add_argument("what", choices=["digits", "faces", "dann", "judge", "yardstick"])
     train.add_argument(
-        "--preset", default="quick", help="quick | full; for digits also study | report"
+        "--preset", default="quick", help="quick | full; digits also study | report, faces longer"
     )
     train.add_argument("--set", dest="settings", nargs="+", action="extend", default=[],
                        metavar="key=value", help="change settings of the preset")  # fmt: skip
