@@ -266,7 +266,7 @@ def test_faces_come_back_from_their_noises_and_noises_do_not():
     of = recorded("faces")
     decoded = [of[f"decoded_s{n}"] for n in (10, 20, 50, 100, 200)]
     assert decoded == sorted(decoded, reverse=True) and decoded[-1] < 0.02
-    assert 0.25 < of["encoded_s200"] < of["encoded_s50"] < 0.4
+    assert 0.22 < of["encoded_s200"] < 0.28 and of["encoded_s200"] < of["encoded_s50"]
     assert of["left_eta050"] < 0.05
 
 
