@@ -77,7 +77,7 @@ def test_letting_the_source_go():
         gain[target] = of["best_adaptation"] - of["self_training"]
     assert 0.005 < gain["svhn"] < 0.015
     assert 0 <= gain["usps"] < 0.0025
-    assert -0.0065 < gain["mnistm"] < -0.0025
+    assert -0.004 < gain["mnistm"] < -0.001
     assert recorded("dann-mnistm")["self_training: on the source"] > 0.99
 
 
@@ -207,6 +207,9 @@ def test_the_last_step_is_as_good_as_a_label_free_choice(target):
     for row in ("dann", "best_adaptation"):
         for choice in ("source validation", "information"):
             assert of[row] > of[f"{row}: by {choice}"] - 0.01
+    if target == "svhn":
+        early = of["best_adaptation: by source validation"]
+        assert 0.025 < of["best_adaptation"] - early < 0.035
 
 
 @ADAPTED
