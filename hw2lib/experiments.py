@@ -24,6 +24,7 @@ from hw2lib.presets import (
     N_TRAIN_STEPS,
     Preset,
     choose_preset,
+    preset_name,
 )
 from hw2lib.samplers import (
     OnStep,
@@ -105,8 +106,8 @@ def train_digits(
 
     Returns (fitted, the weights' header).
     """
-    name = preset if isinstance(preset, str) else "custom"
     p = choose_preset(DIGIT_PRESETS, preset) if isinstance(preset, str) else preset
+    name = preset_name(DIGIT_PRESETS, p)
     domain = digits.load("mnistm", source)
     print(domain.describe(), flush=True)
     torch.manual_seed(p.train.seed)
@@ -293,8 +294,8 @@ def train_faces(
 
     Writes the EMA's weights. `start` names weights to begin with in place of random ones.
     """
-    name = preset if isinstance(preset, str) else "custom"
     p = choose_preset(FACE_PRESETS, preset) if isinstance(preset, str) else preset
+    name = preset_name(FACE_PRESETS, p)
     data = faces.load(source)
     print(data.describe(), flush=True)
     torch.manual_seed(p.train.seed)

@@ -116,3 +116,11 @@ def choose_preset(presets: dict[str, Preset], name: str) -> Preset:
     if name not in presets:
         raise UserError(f"preset {name!r} is unknown; choose one of {', '.join(presets)}")
     return presets[name]
+
+
+def preset_name(presets: dict[str, Preset], preset: Preset) -> str:
+    """The preset's name, whatever its seed; "custom" where anything else was changed."""
+    for name, known in presets.items():
+        if replace(preset, train=replace(preset.train, seed=known.train.seed)) == known:
+            return name
+    return "custom"
