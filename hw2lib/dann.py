@@ -47,12 +47,12 @@ ORACLE = 2007  # of the target's test images, at most
 class Learner(nn.Module):
     """A network and its averaged teacher; forward gives the loss of one step."""
 
-    def __init__(self, row: Row, channels: int = 1, inverted: bool = False) -> None:
+    def __init__(self, row: Row, channels: int = 1, readings: int = 1) -> None:
         super().__init__()
         self.row = row
         self.student = Network(
             channels, standardise="standardise" not in row.off, separate=row.separate,
-            inverted=inverted,
+            readings=readings,
         )  # fmt: skip
         self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
 
@@ -165,7 +165,7 @@ def learner(row: Row, problem: Problem, seed: int = 0) -> tuple[Learner, Loss]:
 
     torch.manual_seed(seed)
     inverted = all(handled.flip for handled in handling)
-    model = Learner(row, problem.channels, inverted)
+    model = Learner(row, problem.channels, 2 if inverted else 1)
     return model.to(memory_format=torch.channels_last), loss
 
 

@@ -18,6 +18,9 @@ from hw2lib.training import device, load_state, load_weights, save_weights
 
 KIND = "dann"
 SOURCE, TARGET = 0, 1  # which batch statistics to use
+READINGS = (1, 2, 10)
+CORNERS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))  # of the views in an image padded by a pixel
+SETTLED = 10_000  # images, at most, of which the final statistics are
 
 
 # --- the network -------------------------------------------------------------------------------
@@ -47,6 +50,7 @@ class DomainNorm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.momentum = 0.1  # of the running statistics
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("mean", torch.zeros(2, channels))
@@ -54,7 +58,7 @@ class DomainNorm(nn.Module):
 
     def forward(self, x: Tensor, domain: int) -> Tensor:
         mean, var = self.mean[domain], self.var[domain]
-        return F.batch_norm(x, mean, var, self.weight, self.bias, self.training, 0.1)
+        return F.batch_norm(x, mean, var, self.weight, self.bias, self.training, self.momentum)
 
 
 class Extractor(nn.Module):
@@ -106,7 +110,7 @@ class Network(nn.Module):
 
     standardise: whether its images are standardised one by one (see `dann_inputs`);
     separate: whether the target has batch statistics of its own, else it uses the source's;
-    inverted: whether training inverts images, so that reading takes an image and its inverse.
+    readings: how many `views` of an image are read; more than 1 where training inverts images.
     """
 
     def __init__(
@@ -115,11 +119,11 @@ class Network(nn.Module):
         *,
         standardise: bool = True,
         separate: bool = True,
-        inverted: bool = False,
+        readings: int = 1,
     ) -> None:
         super().__init__()
         self.channels = channels
-        self.inverted = inverted
+        self.readings = readings
         self.still = Handling(standardise=standardise)
         self.separate = separate
         self.extractor = Extractor(channels)
@@ -147,23 +151,52 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
+def views(x: Tensor, readings: int) -> list[Tensor]:
+    """What is read of prepared images x (B, C, H, W): 1: x; 2: x and -x; 10: also both moved by
+    a pixel up, down, left and right, edges reflected."""
+    if readings not in READINGS:
+        raise ValueError(f"{readings} readings; {READINGS} are right")
+    height, width = x.shape[-2:]
+    wide = F.pad(x, (1, 1, 1, 1), mode="reflect")
+    corners = CORNERS if readings == 10 else CORNERS[:1]
+    moved = [wide[..., i : i + height, j : j + width] for i, j in corners]
+    signs = (1, -1) if readings > 1 else (1,)
+    return [channels_last(sign * view) for sign in signs for view in moved]
+
+
 @torch.no_grad()
 def features(network: Network, images: Tensor, domain: int = TARGET) -> Tensor:
     """float (N, 256) on the CPU of uint8 images (N, 3, 28, 28), in eval mode.
 
-    f(x), or (f(x) + f(-x)) / 2 where training inverts images: half of what it has learnt from
-    looked like -x. The label head is linear, so this is the mean of both logits.
+    The mean of f over `views`: where training inverts images, half of what f has learnt from
+    looked like -x. The label head is linear, so this is the mean of their logits.
     """
     network.eval()
     where = next(network.parameters()).device
     parts = []
     for batch in images.split(500):
-        x = channels_last(prepare(batch.to(where), network.still, channels=network.channels))
-        f = network.features(x, domain)
-        if network.inverted:
-            f = (f + network.features(-x, domain)) / 2
-        parts.append(f.float().cpu())
+        x = prepare(batch.to(where), network.still, channels=network.channels)
+        several = [network.features(view, domain).float() for view in views(x, network.readings)]
+        parts.append(torch.stack(several).mean(0).cpu())
     return torch.cat(parts)
+
+
+@torch.no_grad()
+def settle(network: Network, images: Tensor, domain: int) -> None:
+    """Replace the running statistics of `domain`, which are of changed images and a few of the
+    last batches, by those of uint8 images (N, 3, 28, 28) as they are read (Wu and Johnson, 2021,
+    section 3: "precise" batch norm; here each image also inverted)."""
+    network.train()
+    norms = network.extractor.norms
+    where = next(network.parameters()).device
+    for i, batch in enumerate(images[:SETTLED].split(500)):
+        for norm in norms:
+            norm.momentum = 1 / (i + 1)  # the mean over all batches so far
+        x = prepare(batch.to(where), network.still, channels=network.channels)
+        network.features(channels_last(torch.cat([x, -x])), domain)
+    for norm in norms:
+        norm.momentum = 0.1
+    network.eval()
 
 
 @torch.no_grad()
@@ -176,7 +209,7 @@ def classify_tensor(network: Network, images: Tensor, domain: int = TARGET) -> T
 def save(network: Network, path: str | Path, **config) -> Path:
     """Write the network (fp16, 0.85 MiB); `config` goes into the header."""
     built = {"channels": network.channels, "standardise": network.still.standardise,
-             "separate": network.separate, "inverted": network.inverted}  # fmt: skip
+             "separate": network.separate, "readings": network.readings}  # fmt: skip
     return save_weights(path, network.state_dict(), {**config, "kind": KIND, **built})
 
 
@@ -187,6 +220,6 @@ def load(path: str | Path) -> tuple[Network, dict]:
         int(config.get("channels", 1)),
         standardise=config.get("standardise", True),
         separate=config.get("separate", True),
-        inverted=config.get("inverted", False),
+        readings=config.get("readings", 2 if config.get("inverted") else 1),
     )
     return load_state(network, state, path).to(device()), config

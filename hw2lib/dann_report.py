@@ -57,12 +57,12 @@ def read_once(trained: Sequence[Trained]) -> dict[str, dict]:
     """What it is worth to read an image and its inverse (see `dann_net.features`): accuracy on
     held-out source images (validation) both ways, and on the target's test images reading the
     image alone. Nothing for rows that read once anyway."""
-    if not trained[0].network.inverted:
+    if trained[0].network.readings == 1:
         return {}
     correct: dict[str, list[np.ndarray]] = {}
     for t in trained:
         once = copy.copy(t.network)  # the same weights
-        once.inverted = False
+        once.readings = 1
         held, test = t.problem.held, t.problem.test
         for key, net, data, domain in (
             ("validation", t.network, held, SOURCE),

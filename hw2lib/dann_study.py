@@ -1,6 +1,7 @@
 """What each part of the adaptation is worth, and the terms of the bound that DANN rests on.
 
     scores = ablation("svhn", VARIANTS, seeds=[0, 1, 2])     # one cause at a time
+    by_reading(trained)                                       # one view of an image, or several
     joint_error_of(trained)                                   # a term of Ben-David et al. (2010)
 
 Nothing here chooses anything: the bound's last term and label shift are measured with target
@@ -9,6 +10,7 @@ labels, after training.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from hw2lib.dann import Trained, train
 from hw2lib.dann_data import Problem, Unlabelled, part, supervised
-from hw2lib.dann_net import SOURCE, TARGET, features
+from hw2lib.dann_net import SOURCE, TARGET, classify_tensor, features, settle
 from hw2lib.dann_rows import PLAIN_INPUTS, ROWS, Row
 from hw2lib.digits import DigitDomain
 
@@ -115,6 +117,36 @@ def validated(problem: Problem, target: DigitDomain) -> Problem:
     n = len(whole.source) * 9 // 10
     held = part(whole.source, slice(n, None))
     return replace(whole, source=part(whole.source, slice(n)), held=held)
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+WAYS = {  # how an image is read -> (views of it, whether the statistics are settled)
+    "once": (1, False),
+    "twice": (2, False),
+    "in ten views": (10, False),
+    "settled, in ten views": (10, True),
+}
+
+
+def by_reading(trained: Trained) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """way -> which held-out images of the domain whose labels the row learns from are read
+    rightly, bool (m,), and which test images of the target, bool (n,)."""
+    row, problem = trained.row, trained.problem
+    net = copy.deepcopy(trained.network)
+    found = {}
+    for way, (net.readings, settled) in WAYS.items():
+        if settled:
+            settle(net, problem.source.images, SOURCE)
+        if settled and row.adapts and net.separate:
+            settle(net, problem.target.images, TARGET)
+        found[way] = tuple(
+            (classify_tensor(net, data.images, domain) == data.labels).numpy()
+            for data, domain in (
+                (problem.held, SOURCE), (problem.test, TARGET if row.adapts else SOURCE),
+            )
+        )  # fmt: skip
+    return found
 
 
 # --- the bound ---------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import torch
 from dann_domains import made_up
 from torch.nn import functional as F
 
-from hw2lib import dann, dann_losses, dann_net, dann_report, digits
+from hw2lib import dann, dann_inputs, dann_losses, dann_net, dann_report, digits
 from hw2lib.dann import Learner, train
 from hw2lib.dann_data import make_problem
 from hw2lib.dann_inputs import PLAIN
@@ -97,12 +97,53 @@ def test_frozen_statistics_stay_while_weights_learn():
 
 
 @pytest.mark.parametrize("standardise", [True, False])
-def test_a_network_trained_on_inverted_images_reads_an_image_and_its_inverse_alike(standardise):
-    net = Network(standardise=standardise, inverted=True)
+@pytest.mark.parametrize("readings", [2, 10])
+def test_a_network_trained_on_inverted_images_reads_an_image_and_its_inverse_alike(
+    standardise, readings
+):
+    net = Network(standardise=standardise, readings=readings)
     x = torch.randint(0, 256, (4, 3, 28, 28), dtype=torch.uint8)
     torch.testing.assert_close(dann_net.features(net, x), dann_net.features(net, 255 - x))
-    net.inverted = False
+    net.readings = 1
     assert not torch.allclose(dann_net.features(net, x), dann_net.features(net, 255 - x))
+
+
+def test_views_are_the_image_moved_by_a_pixel_each_way_and_inverted():
+    x = torch.rand(3, 1, 28, 28)
+    assert [v.tolist() for v in dann_net.views(x, 1)] == [x.tolist()]
+    assert all(torch.equal(a, b) for a, b in zip(dann_net.views(x, 2), (x, -x), strict=True))
+    ten = dann_net.views(x, 10)
+    inside = [view[..., 1:-1, 1:-1] for view in ten]
+    moved = [x.roll((i, j), (2, 3)) for i, j in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
+    for view, expected in zip(inside, [*moved, *(-m for m in moved)], strict=True):
+        assert torch.equal(view, expected[..., 1:-1, 1:-1])
+    with pytest.raises(ValueError, match="3 readings"):
+        dann_net.views(x, 3)
+
+
+def test_features_are_the_mean_over_the_views():
+    net = Network(readings=10).eval()
+    x = torch.randint(0, 256, (5, 3, 28, 28), dtype=torch.uint8)
+    prepared = dann_inputs.prepare(x, net.still, channels=1)
+    each = [net.features(view) for view in dann_net.views(prepared, 10)]
+    torch.testing.assert_close(dann_net.features(net, x), torch.stack(each).mean(0))
+
+
+def test_settled_statistics_are_those_of_the_images_as_they_are_read():
+    net = Network(readings=2)
+    x = torch.randint(0, 256, (1000, 3, 28, 28), dtype=torch.uint8)
+    first = net.extractor.norms[0]
+    kept = first.mean[1].clone()
+    dann_net.settle(net, x, 0)
+    prepared = dann_inputs.prepare(x, net.still, channels=1)
+    maps = net.extractor.convs[0](torch.cat([prepared, -prepared]))
+    torch.testing.assert_close(first.mean[0], maps.mean((0, 2, 3)), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(first.var[0], maps.var((0, 2, 3)), atol=1e-4, rtol=1e-3)
+    assert torch.equal(first.mean[1], kept) and not net.training
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    dann_net.settle(net, x, 0)  # nothing is left of the statistics that were there
+    for key, value in net.state_dict().items():
+        torch.testing.assert_close(value, before[key], atol=1e-5, rtol=1e-4)
 
 
 def test_reads_twice_where_training_inverts(tmp_path):
@@ -110,14 +151,14 @@ def test_reads_twice_where_training_inverts(tmp_path):
     problem = make_problem(made_up("mnistm"), made_up("usps"), (flips, flips))
     row = replace(ROWS["dann"], steps=2, batch_size=8)
     one_sided = replace(problem, handling=(flips, PLAIN))
-    assert not dann.learner(row, one_sided)[0].student.inverted
+    assert dann.learner(row, one_sided)[0].student.readings == 1
     twice = train(row, problem, out=tmp_path / "twice")
     once = train(replace(row, off=("intensity",)), problem, out=tmp_path / "once")
-    assert twice.network.inverted and not once.network.inverted
-    assert dann_net.load(tmp_path / "twice" / "dann.safetensors")[0].inverted
+    assert twice.network.readings == 2 and once.network.readings == 1
+    assert dann_net.load(tmp_path / "twice" / "dann.safetensors")[0].readings == 2
     assert dann_report.read_once([once]) == {}
     entries = dann_report.read_once([twice])
-    twice.network.inverted = False
+    twice.network.readings = 1
     read = dann_net.classify_tensor(twice.network, problem.test.images)
     assert entries["read once"]["mean"] == (read == problem.test.labels).double().mean()
     assert entries["validation"]["n"] == len(problem.held)

@@ -54,6 +54,21 @@ def test_rows_get_the_same_choice_of_learning_rates():
     assert names.count("halved") == names.count("doubled") == 3
 
 
+@pytest.mark.parametrize("name", ["source_augmented", "best_adaptation"])
+def test_by_reading_leaves_the_network_as_it_is(name, tmp_path):
+    pair = made_up("mnistm", masks=True), made_up("usps")
+    problem = make_problem(*pair, HANDLING["usps"])
+    trained = train(replace(ROWS[name], steps=2, batch_size=8), problem, out=tmp_path)
+    before = {k: v.clone() for k, v in trained.network.state_dict().items()}
+    found = dann_study.by_reading(trained)
+    assert list(found) == list(dann_study.WAYS)
+    assert {len(held) for held, _ in found.values()} == {len(problem.held)}
+    assert (found["twice"][1] == trained.correct).all()
+    after = trained.network.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    assert trained.network.readings == 2
+
+
 def test_validated_holds_a_tenth_of_the_targets_labels_back():
     target = made_up("usps", 100)
     problem = make_problem(made_up("mnistm"), target)
