@@ -64,6 +64,19 @@ def test_what_dann_adds_and_where_it_costs():
             assert of["best_adaptation"] < of["target_only"]
 
 
+def test_the_test_digits_of_usps_are_harder_than_its_training_digits():
+    metrics = json.loads((RESULTS / "dann-ablation.json").read_text())["metrics"]
+    for target in TARGETS:
+        held, test = (metrics[f"{target}, target's labels: {score}"]
+                      for score in ("validation", "accuracy"))  # fmt: skip
+        if target == "usps":
+            assert held["mean"] > 0.99 and held["low"] > test["high"]
+        else:
+            assert held["mean"] < test["mean"]
+    data = json.loads((RESULTS / "dann-usps.json").read_text())["data"]
+    assert data["source images held out"] == 2000  # of 60,000
+
+
 @ADAPTED
 def test_the_adversarial_loss_adds_nothing_to_self_training(target):
     of = recorded(f"dann-{target}")
