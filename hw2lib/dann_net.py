@@ -185,7 +185,7 @@ def features(network: Network, images: Tensor, domain: int = TARGET) -> Tensor:
 def settle(network: Network, images: Tensor, domain: int) -> None:
     """Replace the running statistics of `domain`, which are of changed images and a few of the
     last batches, by those of uint8 images (N, 3, 28, 28) as they are read (Wu and Johnson, 2021,
-    section 3: "precise" batch norm; here each image also inverted)."""
+    section 3: "precise" batch norm), inverted too where they are read so."""
     network.train()
     norms = network.extractor.norms
     where = next(network.parameters()).device
@@ -193,7 +193,7 @@ def settle(network: Network, images: Tensor, domain: int) -> None:
         for norm in norms:
             norm.momentum = 1 / (i + 1)  # the mean over all batches so far
         x = prepare(batch.to(where), network.still, channels=network.channels)
-        network.features(channels_last(torch.cat([x, -x])), domain)
+        network.features(channels_last(torch.cat(views(x, min(network.readings, 2)))), domain)
     for norm in norms:
         norm.momentum = 0.1
     network.eval()
