@@ -120,13 +120,19 @@ ROWS = {
     "dann_self_training_no_masks": Row(
         "DANN and self-training, no masks", losses={"adversarial": 0.3, **SELF_TRAINING}, off=MASKED
     ),
+    "best_no_masks": Row(
+        "best adaptation, no masks", losses=SELF_TRAINING, label_end=0.05, off=MASKED
+    ),
     "report_form": REPORT,
     "report_form_frozen": replace(
         REPORT, title="the report's form, statistics frozen", frozen_after=1 / EPOCHS
     ),
 }  # fmt: skip
 TABLE = ("source_only", "dann", "target_only")  # the report's own three rows
-REPORT_FORMS = ("report_form_frozen", "report_form")  # recorded apart: they take the longest
+APART = {  # rows with a result file of their own, by `benchmarks/dann_apart.py`
+    "report-form": ("report_form_frozen", "report_form"),
+    "no-masks": ("best_no_masks",),
+}
 MAIN = ("source_only", "source_augmented", "dann", "best_adaptation", "target_only")
 PRESETS = ("quick", "full")
 QUICK_STEPS, QUICK_BATCH = 300, 32
@@ -139,7 +145,8 @@ def rows_for(target: str, preset: str) -> tuple[str, ...]:
     if preset == "quick":
         return MAIN
     without = ("no_masks",) if target == "mnistm" else ()
-    return tuple(n for n in ROWS if n not in REPORT_FORMS and not n.endswith(without))
+    apart = {name for group in APART.values() for name in group}
+    return tuple(name for name in ROWS if name not in apart and not name.endswith(without))
 
 
 def row_for(name: str, preset: str = "full") -> Row:

@@ -35,7 +35,7 @@ def test_the_frozen_form_keeps_the_statistics_of_the_first_of_20_epochs():
 
 def test_mnistm_has_no_row_that_needs_what_it_lacks():
     of_svhn = set(dann_rows.rows_for("svhn", "full"))
-    assert set(ROWS) - of_svhn == {"report_form", "report_form_frozen"}
+    assert set(ROWS) - of_svhn == {"report_form", "report_form_frozen", "best_no_masks"}
     assert of_svhn - set(dann_rows.rows_for("mnistm", "full")) == {
         "dann_no_masks",
         "dann_self_training_no_masks",
@@ -44,9 +44,14 @@ def test_mnistm_has_no_row_that_needs_what_it_lacks():
 
 def test_dann_uses_no_pseudo_labels_and_no_masks_rows_no_masks():
     assert set(ROWS["dann"].losses) == {"adversarial"}
-    for name in ("dann", "dann_self_training"):
-        masked, free = ROWS[name], ROWS[f"{name}_no_masks"]
-        assert free.losses == masked.losses and set(free.off) == set(dann_rows.MASKED)
+    for name, without in (
+        ("dann", "dann_no_masks"),
+        ("dann_self_training", "dann_self_training_no_masks"),
+        ("best_adaptation", "best_no_masks"),
+    ):
+        masked, free = ROWS[name].settings(), ROWS[without].settings()
+        assert {key for key in masked if masked[key] != free[key]} == {"off"}
+        assert set(free["off"]) == set(dann_rows.MASKED)
 
 
 def test_the_label_loss_falls_to_its_end_and_stays_there():

@@ -37,7 +37,8 @@ RESULTS = {
     "dann-usps": NOTEBOOKS["dann-usps"],
     "dann-mnistm": NOTEBOOKS["dann-mnistm"],
     "dann-ablation": "python benchmarks/dann_trials.py svhn usps mnistm --record",
-    "dann-report-form": "python benchmarks/dann_report_form.py svhn usps --record",
+    "dann-report-form": "python benchmarks/dann_apart.py report-form svhn usps --record",
+    "dann-no-masks": "python benchmarks/dann_apart.py no-masks svhn usps --record",
     "dann-reading": "python benchmarks/dann_reading.py svhn usps mnistm --record",
     "dann-speed": "python benchmarks/dann_speed.py --to 0.59 --record",
 }
