@@ -20,7 +20,6 @@ KIND = "dann"
 SOURCE, TARGET = 0, 1  # which batch statistics to use
 READINGS = (1, 2, 10)
 CORNERS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))  # of the views in an image padded by a pixel
-SETTLED = 10_000  # images, at most, of which the final statistics are
 
 
 # --- the network -------------------------------------------------------------------------------
@@ -179,24 +178,6 @@ def features(network: Network, images: Tensor, domain: int = TARGET) -> Tensor:
         several = [network.features(view, domain).float() for view in views(x, network.readings)]
         parts.append(torch.stack(several).mean(0).cpu())
     return torch.cat(parts)
-
-
-@torch.no_grad()
-def settle(network: Network, images: Tensor, domain: int) -> None:
-    """Replace the running statistics of `domain`, which are of changed images and a few of the
-    last batches, by those of uint8 images (N, 3, 28, 28) as they are read (Wu and Johnson, 2021,
-    section 3: "precise" batch norm), inverted too where they are read so."""
-    network.train()
-    norms = network.extractor.norms
-    where = next(network.parameters()).device
-    for i, batch in enumerate(images[:SETTLED].split(500)):
-        for norm in norms:
-            norm.momentum = 1 / (i + 1)  # the mean over all batches so far
-        x = prepare(batch.to(where), network.still, channels=network.channels)
-        network.features(channels_last(torch.cat(views(x, min(network.readings, 2)))), domain)
-    for norm in norms:
-        norm.momentum = 0.1
-    network.eval()
 
 
 @torch.no_grad()

@@ -21,10 +21,12 @@ from torch import Tensor
 
 from hw2lib.dann import Trained, train
 from hw2lib.dann_data import Problem, Unlabelled, part, supervised
-from hw2lib.dann_net import SOURCE, TARGET, classify_tensor, features, settle
+from hw2lib.dann_inputs import prepare
+from hw2lib.dann_net import SOURCE, TARGET, Network, channels_last, classify_tensor, features, views
 from hw2lib.dann_rows import PLAIN_INPUTS, ROWS, Row
 from hw2lib.digits import DigitDomain
 
+SETTLED = 10_000  # images, at most, of which settled statistics are
 JOINT = 2000  # test images of each domain, at most, by which the joint error is measured
 ALL_LOSSES = ROWS["dann_self_training"]
 DANN = ROWS["dann"]
@@ -127,6 +129,24 @@ WAYS = {  # how an image is read -> (views of it, whether the statistics are set
     "in ten views": (10, False),
     "settled, in ten views": (10, True),
 }
+
+
+@torch.no_grad()
+def settle(network: Network, images: Tensor, domain: int) -> None:
+    """Replace the running statistics of `domain`, which are of changed images and a few of the
+    last batches, by those of uint8 images (N, 3, 28, 28) as they are read (Wu and Johnson, 2021,
+    section 3: "precise" batch norm), inverted too where they are read so."""
+    network.train()
+    norms = network.extractor.norms
+    where = next(network.parameters()).device
+    for i, batch in enumerate(images[:SETTLED].split(500)):
+        for norm in norms:
+            norm.momentum = 1 / (i + 1)  # the mean over all batches so far
+        x = prepare(batch.to(where), network.still, channels=network.channels)
+        network.features(channels_last(torch.cat(views(x, min(network.readings, 2)))), domain)
+    for norm in norms:
+        norm.momentum = 0.1
+    network.eval()
 
 
 def by_reading(trained: Trained) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -11,7 +11,8 @@ from scipy.stats import entropy
 from hw2lib import dann_study
 from hw2lib.dann import train
 from hw2lib.dann_data import make_problem
-from hw2lib.dann_inputs import HANDLING, PLAIN
+from hw2lib.dann_inputs import HANDLING, PLAIN, prepare
+from hw2lib.dann_net import Network
 from hw2lib.dann_rows import ROWS
 from hw2lib.dann_study import (
     VARIANTS,
@@ -52,6 +53,23 @@ def test_rows_get_the_same_choice_of_learning_rates():
         assert row == replace(base, lr=base.lr * factor)
     names = " ".join(rows)
     assert names.count("halved") == names.count("doubled") == 3
+
+
+def test_settled_statistics_are_those_of_the_images_as_they_are_read():
+    net = Network(readings=2)
+    x = torch.randint(0, 256, (1000, 3, 28, 28), dtype=torch.uint8)
+    first = net.extractor.norms[0]
+    kept = first.mean[1].clone()
+    dann_study.settle(net, x, 0)
+    prepared = prepare(x, net.still, channels=1)
+    maps = net.extractor.convs[0](torch.cat([prepared, -prepared]))
+    torch.testing.assert_close(first.mean[0], maps.mean((0, 2, 3)), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(first.var[0], maps.var((0, 2, 3)), atol=1e-4, rtol=1e-3)
+    assert torch.equal(first.mean[1], kept) and not net.training
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    dann_study.settle(net, x, 0)  # nothing is left of the statistics that were there
+    for key, value in net.state_dict().items():
+        torch.testing.assert_close(value, before[key], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["source_augmented", "best_adaptation"])
