@@ -9,6 +9,7 @@ from test_claims import recorded, scores
 
 from hw2lib.dann_inputs import Handling
 from hw2lib.dann_rows import ROWS
+from hw2lib.dann_study import WAYS
 from hw2lib.paths import RESULTS, ROOT
 
 TARGETS = ("svhn", "usps", "mnistm")
@@ -43,6 +44,24 @@ def test_no_other_rate_scores_higher(target, name, score):
 def test_held_out_source_images_speak_for_reading_twice(target, row):
     of = recorded(f"dann-{target}")
     assert of[f"{row}: validation"] > of[f"{row}: validation read once"] - 0.002
+    if target != "mnistm":
+        short = scores("dann-reading", "validation")
+        assert short[f"{target}, {row} twice"] > short[f"{target}, {row} once"]
+
+
+@pytest.mark.parametrize("target", ["svhn", "usps"])
+@pytest.mark.parametrize("row", ["dann", "best_adaptation"])
+def test_ten_views_help_a_little_and_settled_statistics_do_not(target, row):
+    held, test = (
+        {way: scores("dann-reading", score)[f"{target}, {row} {way}"] for way in WAYS}
+        for score in ("validation", "accuracy")
+    )
+    twice, ten, settled = list(WAYS)[1:]
+    assert held[ten] > held[twice]
+    if target == "svhn":
+        assert 0.005 < held[settled] - held[ten] < 0.015
+    assert -0.0005 < test[ten] - test[twice] < 0.0032
+    assert test[settled] - test[ten] < 0.0005
 
 
 @ADAPTED
