@@ -1,6 +1,6 @@
 """How an image should be read: once, inverted too, in ten views, with settled batch statistics.
 
-    python benchmarks/dann_reading.py svhn usps mnistm [--seeds 3] [--steps 960] [--record]
+    python benchmarks/dann_reading.py svhn usps [--seeds 3] [--steps 960] [--record]
 
 Short trainings of four rows, each read in the ways of `dann_study.WAYS`. Accuracy on images held
 out from those with labels is what a way may be chosen by; beside it stands the accuracy on the
