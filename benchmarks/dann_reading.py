@@ -10,31 +10,22 @@ trainings are taken up again.
 
 from __future__ import annotations
 
-import argparse
-
 import pandas as pd
-import torch
+from dann_trials import arguments, record
 
-from hw2lib import digits, results
-from hw2lib.dann_data import TARGETS, load_problem
+from hw2lib import digits
+from hw2lib.dann_data import load_problem
 from hw2lib.dann_rows import ROWS
 from hw2lib.dann_study import WAYS, ablation, by_reading, validated
 from hw2lib.metrics import accuracy_metric
-from hw2lib.paths import RESULTS, runs_dir
+from hw2lib.paths import runs_dir
 
 READ = ("source_augmented", "dann", "best_adaptation", "target_only")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("targets", nargs="+", choices=TARGETS)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=960)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--record", action="store_true")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    entries, sha256, seconds, source = {}, {}, 0.0, set()
+    args = arguments(__doc__.splitlines()[0])
+    entries, problems, seconds = {}, [], 0.0
     for target in args.targets:
         problem = load_problem(target)
         with_labels = validated(problem, digits.load(target, problem.data))
@@ -56,15 +47,9 @@ def main() -> None:
                 table[f"{name} {way}"] = both
         print(f"\n{target}, {args.seeds} seeds, {args.steps} steps")
         print(pd.DataFrame(table).T.round(4).to_string(), flush=True)
-        sha256 |= problem.sha256
-        source.add(problem.data)
+        problems.append(problem)
     if args.record:
-        results.record(
-            "dann-reading", preset="full", seeds=list(range(args.seeds)), seconds=seconds,
-            metrics=entries, directory=RESULTS,
-            data={"source": "embedded" if "embedded" in source else source.pop(),
-                  "sha256": sha256, "settings": {"steps of each": args.steps}},
-        )  # fmt: skip
+        record("dann-reading", args, entries, problems, seconds)
 
 
 if __name__ == "__main__":

@@ -50,8 +50,9 @@ def cases_of(problem: Problem) -> dict[str, tuple[Problem, dict[str, Row]]]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(description: str) -> argparse.Namespace:
+    """Those of every study of short trainings."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("targets", nargs="+", choices=TARGETS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=960)
@@ -59,7 +60,26 @@ def main() -> None:
     parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    entries, sha256, seconds, source = {}, {}, 0.0, set()
+    return args
+
+
+def record(
+    name: str, args: argparse.Namespace, entries: dict, problems: list[Problem], seconds: float
+) -> None:
+    """Write data/results/NAME.json."""
+    sources = {problem.data for problem in problems}
+    results.record(
+        name, preset="full", seeds=list(range(args.seeds)), seconds=seconds,
+        metrics=entries, directory=RESULTS,
+        data={"source": "embedded" if "embedded" in sources else sources.pop(),
+              "sha256": {k: v for problem in problems for k, v in problem.sha256.items()},
+              "settings": {"steps of each": args.steps}},
+    )  # fmt: skip
+
+
+def main() -> None:
+    args = arguments(__doc__.splitlines()[0])
+    entries, problems, seconds = {}, [], 0.0
     for target in args.targets:
         problem = load_problem(target)
         table = {}
@@ -85,15 +105,9 @@ def main() -> None:
                 }  # fmt: skip
         print(f"\n{target}, {args.seeds} seeds, {args.steps} steps")
         print(pd.DataFrame(table).T.round(3).to_string(), flush=True)
-        sha256 |= problem.sha256
-        source.add(problem.data)
+        problems.append(problem)
     if args.record:
-        results.record(
-            "dann-ablation", preset="full", seeds=list(range(args.seeds)), seconds=seconds,
-            metrics=entries, directory=RESULTS,
-            data={"source": "embedded" if "embedded" in source else source.pop(),
-                  "sha256": sha256, "settings": {"steps of each": args.steps}},
-        )  # fmt: skip
+        record("dann-ablation", args, entries, problems, seconds)
 
 
 if __name__ == "__main__":
