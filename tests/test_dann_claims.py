@@ -125,14 +125,20 @@ def test_how_far_the_source_should_be_let_go():
         assert abs(of[ends[1]] - of[ends[2]]) < 0.005
 
 
-def test_masks_are_worth_less_than_a_point():
+def test_what_masks_are_worth():
+    of = {target: recorded(f"dann-{target}") for target in ("svhn", "usps")}
+    best = scores("dann-no-masks", "accuracy")
+
     def worth(target, row):
-        of = recorded(f"dann-{target}")
-        return of[row] - of[f"{row}_no_masks"]
+        return of[target][row] - of[target][f"{row}_no_masks"]
 
     assert 0.005 < worth("svhn", "dann") < 0.01
     assert -0.005 < worth("usps", "dann") < -0.002
-    assert all(abs(worth(target, "dann_self_training")) < 0.0025 for target in ("svhn", "usps"))
+    assert all(abs(worth(target, "dann_self_training")) < 0.0025 for target in of)
+    without = best["svhn, best_no_masks"]
+    assert 0.02 < of["svhn"]["best_adaptation"] - without < 0.03
+    assert without < of["svhn"]["dann_self_training_no_masks"]
+    assert abs(of["usps"]["best_adaptation"] - best["usps, best_no_masks"]) < 0.0025
 
 
 def test_the_frozen_statistics_are_not_what_held_the_report_back():
