@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,13 +38,15 @@ SAMPLERS = {
 OWN_W = dict.fromkeys(SAMPLERS, experiments.GUIDANCE) | {"the report's": THEIR_W}
 
 
-def seconds_a_step(preset: Preset, steps: int = 20) -> float:
+def seconds_a_step(
+    preset: Preset, steps: int = 20, train: Callable = experiments.train_digits
+) -> float:
     """Seconds of the processor for one training step, from two short runs."""
     taken = []
     for n in (3, 3 + steps):
         short = replace(preset, train=replace(preset.train, steps=n, warmup=1))
         began = time.process_time()
-        experiments.train_digits(short, out=runs_dir() / "timing" / str(time.time_ns()))
+        train(short, out=runs_dir() / "timing" / str(time.time_ns()))
         taken.append(time.process_time() - began)
     return (taken[1] - taken[0]) / steps
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import pandas as pd
@@ -22,7 +24,7 @@ import torch
 from digit_recipe import seconds_a_step
 
 from hw2lib import digits, experiments, guidance, metrics, results
-from hw2lib.paths import RESULTS, WEIGHTS, atomic_write, runs_dir
+from hw2lib.paths import RESULTS, WEIGHTS, atomic_write
 from hw2lib.presets import DIGIT_PRESETS, Preset
 
 OPTIONS = {
@@ -81,13 +83,15 @@ for name, fields in STAIRS:
 assert preset == BASE
 
 
-def steps_within(seconds: float, preset: Preset) -> int:
-    """Training steps of the preset's network that fit; measured once, kept beside the trials."""
-    file = runs_dir() / f"trials-{seconds:g}" / "seconds-a-step.json"
+def steps_within(
+    seconds: float, preset: Preset, folder: Path, train: Callable = experiments.train_digits
+) -> int:
+    """Training steps of the preset's network that fit; measured once, kept in the folder."""
+    file = folder / "seconds-a-step.json"
     known = json.loads(file.read_text()) if file.is_file() else {}
     network = str(preset.model)
     if network not in known:
-        known[network] = median(seconds_a_step(preset, 60) for _ in range(3))
+        known[network] = median(seconds_a_step(preset, 60, train) for _ in range(3))
         with atomic_write(file) as part:
             part.write_text(json.dumps(known, indent=1))
     return max(1, round(seconds / known[network]))
@@ -111,7 +115,7 @@ def main() -> None:
     for name in args.only:
         out = experiments.run_folder(f"trials-{args.seconds:g}/trial", TRIALS[name], domain)
         if not (out / "weights.safetensors").exists():
-            steps = steps_within(args.seconds, TRIALS[name])
+            steps = steps_within(args.seconds, TRIALS[name], out.parent)
             preset = replace(TRIALS[name], train=replace(TRIALS[name].train, steps=steps))
             experiments.train_digits(preset, out=out, resume=True)
         model, header = experiments.load_digit_unet(out / "weights.safetensors")

@@ -1,0 +1,94 @@
+"""Face models at equal compute: one thing changed in ours.
+
+    python benchmarks/face_trials.py [--seconds 600] [--only NAME ...] [--record]
+
+Each trial trains on one thread for the same seconds of the processor, then draws faces in 50 steps
+without fresh noise. They are compared with training faces, in the features of the network that was
+trained for that: choices are made by these scores. How many steps fit is measured once for each
+network. With --record the table becomes data/results/faces-trials.json, which the report reads.
+Finished trials are taken up again. Run all on the same machine, or the times are not equal.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+import pandas as pd
+import torch
+from digit_trials import steps_within
+
+from hw2lib import experiments, faces, results
+from hw2lib.face_features import load_features
+from hw2lib.face_study import Sampler, quality
+from hw2lib.metrics import metric
+from hw2lib.paths import RESULTS, WEIGHTS
+from hw2lib.presets import FACE_PRESETS, Preset
+
+BASE = FACE_PRESETS["full"]
+REAL = 1000  # training faces to compare with
+
+
+def changed(train: dict | None = None, model: dict | None = None, **fields) -> Preset:
+    """The base with one thing changed."""
+    fields["train"] = replace(BASE.train, **(train or {}))
+    fields["model"] = replace(BASE.model, **(model or {}))
+    return replace(BASE, **fields)
+
+
+# Patches of 2x2 pixels need one resolution more to end at 4x4 as well.
+FINER = {"unfold": 2, "widths": (64, 128, 128, 128), "attention": (2,)}
+TRIALS = {
+    "ours": BASE,
+    "ours, seed 1": changed(train={"seed": 1}),  # how much chance alone does
+    "2x2 pixels unfolded": changed(model=FINER),
+    "64 channels": changed(model={"widths": (64, 64, 64)}),
+    "192 channels": changed(model={"widths": (192, 192, 192)}),
+    "two blocks a resolution": changed(model={"blocks": 2}),
+    "attention at 4x4 alone": changed(model={"attention": ()}),
+    "attention at 16x16 as well": changed(model={"attention": (0, 1)}),
+    "v, min-SNR 5, all times alike": changed(min_snr=5.0, log_snr_std=0.0),
+    "v, all times alike": changed(log_snr_std=0.0),
+    "eps, all times alike": changed(prediction="eps", log_snr_std=0.0),
+    "half the learning rate": changed(train={"lr": BASE.train.lr / 2}),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--samples", type=int, default=256)
+    parser.add_argument("--only", nargs="*", choices=TRIALS, default=list(TRIALS))
+    parser.add_argument("--record", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    data = faces.load()
+    eye = load_features()
+    real = eye.embed(faces.split(data)[0][:REAL])
+    table, entries = {}, {}
+    for name in args.only:
+        preset = TRIALS[name]
+        out = experiments.run_folder(f"face-trials-{args.seconds:g}/trial", preset, data)
+        if not (out / "weights.safetensors").exists():
+            steps = steps_within(args.seconds, preset, out.parent, experiments.train_faces)
+            preset = replace(preset, train=replace(preset.train, steps=steps))
+            experiments.train_faces(preset, out=out, resume=True)
+        model, header = experiments.load_face_unet(out / "weights.safetensors")
+        found = quality(eye.embed(Sampler(model, header).many(args.samples)), real)
+        found["images"] = metric([header["images_seen"]], 1, "number")
+        entries |= {f"{name}: {score}": entry for score, entry in found.items()}
+        table[name] = {score: entry["mean"] for score, entry in found.items()}
+        print(pd.DataFrame(table).T.round(3).to_string(), flush=True)
+    if args.record:
+        entries["seconds"] = metric([args.seconds], 1, "s")
+        results.record(
+            "faces-trials", preset="full", seeds=[BASE.train.seed], directory=RESULTS,
+            metrics=entries, seconds=args.seconds * len(table),
+            weights=[WEIGHTS / "face-features.safetensors"],
+            data={"source": data.source, "sha256": data.sha256,
+                  "settings": {"steps": 50, "eta": 0.0, "training faces": REAL}},
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
