@@ -132,6 +132,15 @@ def test_a_sample_does_not_depend_on_how_many_are_asked_for(capsys, weights, tmp
     assert len(seconds) == 20  # no noise comes twice
 
 
+@pytest.fixture
+def interruptible():
+    """What a shell starts in the background may have to ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("command", ["sample-digits", "sample-faces"])
 def test_an_interrupted_sampling_leaves_nothing(

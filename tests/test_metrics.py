@@ -122,7 +122,7 @@ def test_frechet_laws(seed, factor):
     assert metrics.frechet_distance(factor * a, factor * b) == pytest.approx(factor**2 * d)
     rotation = np.linalg.qr(np.random.default_rng(seed).normal(size=(4, 4)))[0]
     assert metrics.frechet_distance(a @ rotation, b @ rotation) == pytest.approx(d, rel=1e-7)
-    assert metrics.frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+    assert metrics.frechet_distance(a, a) == pytest.approx(0, abs=1e-7)  # a root of rounding
     assert metrics.frechet_distance(a, a + 3.0) == pytest.approx(36, rel=1e-7)
 
 
