@@ -8,14 +8,10 @@ import pytest
 import torch
 
 from hw2lib import cli, experiments, presets, warm_start
-from hw2lib.experiments import (
-    train_faces,
-)
+from hw2lib.experiments import train_faces
 from hw2lib.face_unet import TINY, FaceConfig
 from hw2lib.paths import UserError
-from hw2lib.presets import (
-    Preset,
-)
+from hw2lib.presets import FACE_PRESETS, Preset, preset_name, with_settings
 from hw2lib.training import TrainConfig, load_weights
 
 TRAIN = TrainConfig(steps=2, batch_size=2, warmup=1, ema=0.5)
@@ -28,6 +24,14 @@ def drawn_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiments.faces, "load", cache(experiments.faces.load))
         yield
+
+
+@pytest.mark.parametrize("name", FACE_PRESETS)
+def test_another_seed_keeps_the_presets_name(name):
+    other = with_settings(FACE_PRESETS[name], {"seed": "2"})
+    assert preset_name(FACE_PRESETS, other) == name
+    changed = with_settings(other, {"lr": "0.5"})
+    assert preset_name(FACE_PRESETS, changed) == "custom"
 
 
 @pytest.fixture(scope="module")
