@@ -22,32 +22,43 @@ from hw2lib.paths import RESULTS
 TARGETS = ("svhn", "usps")  # MNIST has no masks to leave out, and the report no such task
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("group", choices=APART)
-    parser.add_argument("targets", nargs="+", choices=TARGETS)
+def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What was asked for, the options of every study of full trainings among it."""
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    entries, sha256, settings, seconds = {}, {}, {}, 0.0
+    return args
+
+
+def record(name: str, runs: list[dict], entries: dict[str, dict]) -> None:
+    """Write data/results/NAME.json about some runs of `dann.run`, one for each target."""
+    rows = {row: some[0].row for run in runs for row, some in run["rows"].items()}
+    results.record(
+        name, preset="full", seeds=runs[0]["seeds"], directory=RESULTS, metrics=entries,
+        seconds=sum(run["seconds"] for run in runs),
+        data={"source": runs[0]["problem"].data,
+              "sha256": {k: v for run in runs for k, v in run["problem"].sha256.items()},
+              "settings": {name: row.settings() for name, row in rows.items()}},
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("group", choices=APART)
+    parser.add_argument("targets", nargs="+", choices=TARGETS)
+    args = arguments(parser)
+    entries, runs = {}, []
     for target in args.targets:
-        result = dann.run(target, "full", args.seeds, APART[args.group])
-        measured = dann_report.metrics(result["rows"])
-        print(dann_report.table(result, measured), flush=True)
+        runs.append(dann.run(target, "full", args.seeds, APART[args.group]))
+        measured = dann_report.metrics(runs[-1]["rows"])
+        print(dann_report.table(runs[-1], measured), flush=True)
         for key, entry in measured.items():
             row, _, score = key.partition(": ")
             entries[f"{target}, {row}: {score or 'accuracy'}"] = entry
-        sha256 |= result["problem"].sha256
-        settings |= {name: some[0].row.settings() for name, some in result["rows"].items()}
-        seconds += result["seconds"]
     if args.record:
-        results.record(
-            f"dann-{args.group}", preset="full", seeds=result["seeds"], seconds=seconds,
-            metrics=entries, directory=RESULTS,
-            data={"source": result["problem"].data, "sha256": sha256, "settings": settings},
-        )  # fmt: skip
+        record(f"dann-{args.group}", runs, entries)
 
 
 if __name__ == "__main__":

@@ -50,9 +50,8 @@ def cases_of(problem: Problem) -> dict[str, tuple[Problem, dict[str, Row]]]:
     }
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """Those of every study of short trainings."""
-    parser = argparse.ArgumentParser(description=description)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("targets", nargs="+", choices=TARGETS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=960)
@@ -60,25 +59,6 @@ def arguments(description: str) -> argparse.Namespace:
     parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    return args
-
-
-def record(
-    name: str, args: argparse.Namespace, entries: dict, problems: list[Problem], seconds: float
-) -> None:
-    """Write data/results/NAME.json."""
-    sources = {problem.data for problem in problems}
-    results.record(
-        name, preset="full", seeds=list(range(args.seeds)), seconds=seconds,
-        metrics=entries, directory=RESULTS,
-        data={"source": "embedded" if "embedded" in sources else sources.pop(),
-              "sha256": {k: v for problem in problems for k, v in problem.sha256.items()},
-              "settings": {"steps of each": args.steps}},
-    )  # fmt: skip
-
-
-def main() -> None:
-    args = arguments(__doc__.splitlines()[0])
     entries, problems, seconds = {}, [], 0.0
     for target in args.targets:
         problem = load_problem(target)
@@ -107,7 +87,14 @@ def main() -> None:
         print(pd.DataFrame(table).T.round(3).to_string(), flush=True)
         problems.append(problem)
     if args.record:
-        record("dann-ablation", args, entries, problems, seconds)
+        sources = {problem.data for problem in problems}
+        results.record(
+            "dann-ablation", preset="full", seeds=list(range(args.seeds)), seconds=seconds,
+            metrics=entries, directory=RESULTS,
+            data={"source": "embedded" if "embedded" in sources else sources.pop(),
+                  "sha256": {k: v for problem in problems for k, v in problem.sha256.items()},
+                  "settings": {"steps of each": args.steps}},
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

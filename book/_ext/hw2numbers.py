@@ -33,13 +33,14 @@ RESULTS = {
     "digits-speed": "python benchmarks/digits_speed.py --record",
     "faces": NOTEBOOKS["ddim"],
     "faces-speed": "python benchmarks/faces_speed.py --record",
+    "faces-trials": "python benchmarks/face_trials.py --record",
     "dann-svhn": NOTEBOOKS["dann-svhn"],
     "dann-usps": NOTEBOOKS["dann-usps"],
     "dann-mnistm": NOTEBOOKS["dann-mnistm"],
     "dann-ablation": "python benchmarks/dann_trials.py svhn usps mnistm --record",
     "dann-report-form": "python benchmarks/dann_apart.py report-form svhn usps --record",
     "dann-no-masks": "python benchmarks/dann_apart.py no-masks svhn usps --record",
-    "dann-reading": "python benchmarks/dann_reading.py svhn usps --record",
+    "dann-reading": "python benchmarks/dann_reading.py svhn usps mnistm --record",
     "dann-speed": "python benchmarks/dann_speed.py --to 0.59 --record",
 }
 FIELDS = ("mean", "low", "high", "n", "unit", "values")
