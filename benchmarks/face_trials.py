@@ -5,13 +5,15 @@
 Each trial trains on one thread for the same seconds of the processor, then draws faces in 50 steps
 without fresh noise. They are compared with training faces, in the features of the network that was
 trained for that: choices are made by these scores. How many steps fit is measured once for each
-network. With --record the table becomes data/results/faces-trials.json, which the report reads.
-Finished trials are taken up again. Run all on the same machine, or the times are not equal.
+network; faces a second are those of the drawing. With --record the table becomes
+data/results/faces-trials.json, which the report reads. Finished trials are taken up again. Run all
+on the same machine, or the times are not equal.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from dataclasses import replace
 
 import pandas as pd
@@ -42,6 +44,8 @@ TRIALS = {
     "ours": BASE,
     "ours, seed 1": changed(train={"seed": 1}),  # how much chance alone does
     "2x2 pixels unfolded": changed(model=FINER),
+    "2x2, 96 channels at 16x16": changed(model={**FINER, "widths": (64, 96, 128, 128)}),
+    "2x2, without 4x4": changed(model={**FINER, "widths": (64, 128, 128)}),
     "64 channels": changed(model={"widths": (64, 64, 64)}),
     "192 channels": changed(model={"widths": (192, 192, 192)}),
     "two blocks a resolution": changed(model={"blocks": 2}),
@@ -74,8 +78,12 @@ def main() -> None:
             preset = replace(preset, train=replace(preset.train, steps=steps))
             experiments.train_faces(preset, out=out, resume=True)
         model, header = experiments.load_face_unet(out / "weights.safetensors")
-        found = quality(eye.embed(Sampler(model, header).many(args.samples)), real)
+        draw, began = Sampler(model, header), time.perf_counter()
+        samples = draw.many(args.samples)
+        seconds = time.perf_counter() - began + draw.spared
+        found = quality(eye.embed(samples), real)
         found["images"] = metric([header["images_seen"]], 1, "number")
+        found["faces a second"] = metric([args.samples / seconds], args.samples, "number")
         entries |= {f"{name}: {score}": entry for score, entry in found.items()}
         table[name] = {score: entry["mean"] for score, entry in found.items()}
         print(pd.DataFrame(table).T.round(3).to_string(), flush=True)
