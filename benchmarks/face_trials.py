@@ -38,14 +38,19 @@ def changed(train: dict | None = None, model: dict | None = None, **fields) -> P
     return replace(BASE, **fields)
 
 
-# Patches of 2x2 pixels need one resolution more to end at 4x4 as well.
-FINER = {"unfold": 2, "widths": (64, 128, 128, 128), "attention": (2,)}
+def finer(*widths: int) -> Preset:
+    """On 2x2 pixels: one resolution more, so that the last is 4x4 as well."""
+    groups = 32 if all(width % 32 == 0 for width in widths) else 16
+    return changed(model={"unfold": 2, "widths": widths, "attention": (2,), "groups": groups})
+
+
 TRIALS = {
     "ours": BASE,
     "ours, seed 1": changed(train={"seed": 1}),  # how much chance alone does
-    "2x2 pixels unfolded": changed(model=FINER),
-    "2x2, 96 channels at 16x16": changed(model={**FINER, "widths": (64, 96, 128, 128)}),
-    "2x2, without 4x4": changed(model={**FINER, "widths": (64, 128, 128)}),
+    "2x2 pixels, 64-128-128-128 channels": finer(64, 128, 128, 128),
+    "2x2 pixels, 64-96-128-128 channels": finer(64, 96, 128, 128),
+    "2x2 pixels, 48-96-96-128 channels": finer(48, 96, 96, 128),
+    "2x2 pixels, 32-96-128-128 channels": finer(32, 96, 128, 128),
     "64 channels": changed(model={"widths": (64, 64, 64)}),
     "192 channels": changed(model={"widths": (192, 192, 192)}),
     "two blocks a resolution": changed(model={"blocks": 2}),
@@ -54,7 +59,6 @@ TRIALS = {
     "v, min-SNR 5, all times alike": changed(min_snr=5.0, log_snr_std=0.0),
     "v, all times alike": changed(log_snr_std=0.0),
     "eps, all times alike": changed(prediction="eps", log_snr_std=0.0),
-    "half the learning rate": changed(train={"lr": BASE.train.lr / 2}),
 }
 
 
