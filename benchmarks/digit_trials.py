@@ -84,16 +84,24 @@ assert preset == BASE
 
 
 def steps_within(
-    seconds: float, preset: Preset, folder: Path, train: Callable = experiments.train_digits
-) -> int:
-    """Training steps of the preset's network that fit; measured once, kept in the folder."""
+    seconds: float, preset: Preset, folder: Path, base: Preset = BASE,
+    train: Callable = experiments.train_digits,
+) -> int:  # fmt: skip
+    """Training steps of the preset's network that fit, kept in the folder.
+
+    The base's are measured once; those of another network follow from the ratio to the base's,
+    measured in turn, since the speed of a machine drifts.
+    """
     file = folder / "seconds-a-step.json"
     known = json.loads(file.read_text()) if file.is_file() else {}
-    network = str(preset.model)
+    ours, network = str(base.model), str(preset.model)
+    if ours not in known:
+        known[ours] = median(seconds_a_step(base, 60, train) for _ in range(3))
     if network not in known:
-        known[network] = median(seconds_a_step(preset, 60, train) for _ in range(3))
-        with atomic_write(file) as part:
-            part.write_text(json.dumps(known, indent=1))
+        pairs = [[seconds_a_step(p, 60, train) for p in (base, preset)] for _ in range(3)]
+        known[network] = known[ours] * median(other / own for own, other in pairs)
+    with atomic_write(file) as part:
+        part.write_text(json.dumps(known, indent=1))
     return max(1, round(seconds / known[network]))
 
 
