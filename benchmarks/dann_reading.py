@@ -5,22 +5,45 @@
 The notebooks' own trainings of two rows, each read in the ways of `dann_study.WAYS`. Accuracy on
 held-out source images is what a way may be chosen by; beside it stands the accuracy on the
 target's test images. With --record the table becomes data/results/dann-reading.json. Finished
-trainings, the notebooks' too, are taken up again; one takes about five minutes on one core.
+trainings, the notebooks' too, and readings are taken up again; a training takes about five minutes
+on one core.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from dann_apart import arguments, record
 
 from hw2lib import dann
+from hw2lib.dann import Trained
 from hw2lib.dann_data import TARGETS
 from hw2lib.dann_study import WAYS, by_reading
 from hw2lib.metrics import accuracy_metric
+from hw2lib.paths import atomic_write
+from hw2lib.readers import sha256
 
 READ = ("dann", "best_adaptation")
+SCORES = ("validation", "accuracy")
+
+
+def kept_reading(trained: Trained, folder: Path) -> dict[str, np.ndarray]:
+    """ "WAY: SCORE" -> which images are read rightly, by `by_reading`; kept in the folder of the
+    training, with the weights in its name."""
+    file = folder / f"reading-{sha256(folder / 'dann.safetensors')[:12]}.npz"
+    if not file.exists():
+        read = {
+            f"{way}: {score}": right
+            for way, both in by_reading(trained).items()
+            for score, right in zip(SCORES, both, strict=True)
+        }
+        with atomic_write(file) as part, open(part, "wb") as stream:
+            np.savez(stream, **read)
+    with np.load(file) as kept:
+        return dict(kept)
 
 
 def main() -> None:
@@ -32,14 +55,12 @@ def main() -> None:
         runs.append(dann.run(target, "full", args.seeds, READ))
         table = {}
         for name, trained in runs[-1]["rows"].items():
-            read = [by_reading(t) for t in trained]
+            read = [kept_reading(t, runs[-1]["out"] / f"seed-{t.seed}" / name) for t in trained]
             for way in WAYS:
-                both = {}
-                for i, score in enumerate(("validation", "accuracy")):
-                    entry = accuracy_metric([r[way][i] for r in read])
-                    entries[f"{target}, {name} {way}: {score}"] = entry
-                    both[score] = entry["mean"]
-                table[f"{name} {way}"] = both
+                both = {score: accuracy_metric([r[f"{way}: {score}"] for r in read])
+                        for score in SCORES}  # fmt: skip
+                entries |= {f"{target}, {name} {way}: {k}": entry for k, entry in both.items()}
+                table[f"{name} {way}"] = {k: entry["mean"] for k, entry in both.items()}
         print(f"\n{target}, {args.seeds} seeds")
         print(pd.DataFrame(table).T.round(4).to_string(), flush=True)
     if args.record:
