@@ -44,24 +44,46 @@ def test_no_other_rate_scores_higher(target, name, score):
 def test_held_out_source_images_speak_for_reading_twice(target, row):
     of = recorded(f"dann-{target}")
     assert of[f"{row}: validation"] > of[f"{row}: validation read once"] - 0.002
-    if target != "mnistm":
-        short = scores("dann-reading", "validation")
-        assert short[f"{target}, {row} twice"] > short[f"{target}, {row} once"]
+    read = scores("dann-reading", "validation")
+    if f"{target}, {row} once" in read:
+        assert read[f"{target}, {row} twice"] > read[f"{target}, {row} once"] - 0.002
 
 
-@pytest.mark.parametrize("target", ["svhn", "usps"])
-@pytest.mark.parametrize("row", ["dann", "best_adaptation"])
-def test_ten_views_help_a_little_and_settled_statistics_do_not(target, row):
+READ_AGAIN = pytest.mark.parametrize(
+    "target, row",
+    [(t, r) for t in ("svhn", "usps") for r in ("dann", "best_adaptation")]
+    + [("mnistm", "best_adaptation")],
+)
+
+
+@READ_AGAIN
+def test_trainings_that_were_done_again_read_the_same_images(target, row):
+    again, before = (
+        json.loads((RESULTS / f"{name}.json").read_text())["metrics"][key]
+        for name, key in (
+            ("dann-reading", f"{target}, {row} twice: accuracy"), (f"dann-{target}", row),
+        )
+    )  # fmt: skip
+    assert again["values"] == before["values"] and len(again["values"]) == 5
+
+
+@READ_AGAIN
+def test_ten_views_help_and_promises_of_settled_statistics_do_not_carry_over(target, row):
     held, test = (
         {way: scores("dann-reading", score)[f"{target}, {row} {way}"] for way in WAYS}
         for score in ("validation", "accuracy")
     )
     twice, ten, settled = list(WAYS)[1:]
     assert held[ten] > held[twice]
+    assert 0 <= test[ten] - test[twice] < 0.0067
+    promise, gain = held[settled] - held[ten], test[settled] - test[ten]
     if target == "svhn":
-        assert 0.005 < held[settled] - held[ten] < 0.015
-    assert -0.0005 < test[ten] - test[twice] < 0.0032
-    assert test[settled] - test[ten] < 0.0005
+        assert 0.01 < promise < 0.02
+        assert -0.007 < gain < -0.004 if row == "dann" else 0.0005 < gain < 0.0015
+    elif target == "usps":
+        assert promise < 0 and gain < 0
+    else:
+        assert promise < 0.0005 and 0.0015 < gain < 0.0025
 
 
 @ADAPTED
