@@ -64,7 +64,7 @@ def make_schedule(name: str, n_steps: int = 1000) -> Schedule:
 
 def _gather(values: Tensor, t: Tensor, like: Tensor) -> Tensor:
     """values[t] shaped (B, 1, 1, ..) in the type of `like`."""
-    picked = values[t.cpu()].to(like.device, like.dtype)
+    picked = values[t.cpu()].to(like.dtype).to(like.device, non_blocking=True)
     return picked.reshape(-1, *[1] * (like.ndim - 1))
 
 
@@ -151,6 +151,16 @@ def draw_times(density: Tensor, b: int, generator: torch.Generator) -> Tensor:
     return t.clamp(max=len(density) - 1)[torch.randperm(b, generator=generator)]
 
 
+def draw_noise(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Normal noise of the shape of x, drawn where x is: a GPU's generator starts, for each draw,
+    from a seed that `generator` (on the CPU) gives, so that its state alone fixes the noise."""
+    if x.device.type == "cpu":
+        return torch.randn(x.shape, generator=generator)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    there = torch.Generator(x.device).manual_seed(seed)
+    return torch.randn(x.shape, generator=there, device=x.device)
+
+
 def check_prediction(prediction: str) -> None:
     """UserError for another prediction than those of PREDICTIONS."""
     if prediction not in PREDICTIONS:
@@ -173,11 +183,11 @@ def diffusion_loss(
     """
     check_prediction(prediction)
     t = draw_times(time_density(schedule, *log_snr), len(x_0), generator)
-    eps = torch.randn(x_0.shape, generator=generator).to(x_0.device)
+    eps = draw_noise(x_0, generator)
     x_t = add_noise(schedule, x_0, eps, t)
-    output = predict(x_t, t.to(x_0.device))
+    output = predict(x_t, t.to(x_0.device, non_blocking=True))
     error = (output.float() - target(schedule, prediction, x_0, eps, t)).square().flatten(1).mean(1)
-    weight = loss_weight(schedule, prediction, min_snr)[t].to(error.device, error.dtype)
+    weight = _gather(loss_weight(schedule, prediction, min_snr), t, error)
     return (weight * error).mean()
 
 

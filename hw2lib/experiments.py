@@ -305,11 +305,15 @@ def train_faces(
     images, held_out = faces.split(data)
     schedule, where = make_schedule(p.schedule, N_TRAIN_STEPS), device()
     pick = epochs(len(images), p.train.batch_size)
+    images = images.to(where)  # all of them: a GPU would wait for every batch
+    if where.type == "cuda":
+        model.compile()
 
     def loss(net: nn.Module, step: int, generator: torch.Generator) -> Tensor:
-        x_0 = digits.to_float(images[pick(step, generator)])
+        i = pick(step, generator).to(where, non_blocking=True)
+        x_0 = digits.to_float(images[i])
         mirrored = torch.rand(len(x_0), 1, 1, 1, generator=generator) < 0.5
-        x_0 = torch.where(mirrored, x_0.flip(3), x_0).to(where)
+        x_0 = torch.where(mirrored.to(where, non_blocking=True), x_0.flip(3), x_0)
         return p.loss(net, x_0, schedule, generator)
 
     header = {"kind": "face_unet", "size": faces.SIDE, "held_out": len(held_out)}

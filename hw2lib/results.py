@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import re
 import subprocess
@@ -183,7 +184,8 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit of the code, "-dirty" if tracked files differ from it, "unknown" without git.
+    """The commit of the code, "-dirty" if tracked files differ from it; for a copy without git, as
+    in a container, what HW2_COMMIT says, else "unknown".
 
     Result files and the book do not count: the second of two recordings was made by the same code.
     """
@@ -192,7 +194,7 @@ def commit() -> str:
         changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".",
                        ":(exclude)data/results", ":(exclude)book")  # fmt: skip
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        return os.environ.get("HW2_COMMIT", "unknown")
     return head + ("-dirty" if changes else "")
 
 

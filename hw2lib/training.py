@@ -129,10 +129,11 @@ def update_ema(ema: nn.Module, model: nn.Module, step: int, decay: float) -> Non
     d = min(decay, (1 + step) / (10 + step))
     average = list(ema.parameters()) + list(ema.buffers())
     current = list(model.parameters()) + list(model.buffers())
-    for a, c in zip(average, current, strict=True):
-        if a.is_floating_point():
-            a.lerp_(c.detach(), 1 - d)
-        else:
+    pairs = list(zip(average, current, strict=True))
+    floating = [(a, c.detach()) for a, c in pairs if a.is_floating_point()]
+    torch._foreach_lerp_(*map(list, zip(*floating, strict=True)), 1 - d)  # few launches on a GPU
+    for a, c in pairs:
+        if not a.is_floating_point():
             a.copy_(c)
 
 
@@ -198,7 +199,15 @@ def fit(
         accelerator = Accelerator(cpu=where.type == "cpu")
         net, optimizer = accelerator.prepare(model, optimizer)
 
+    def read() -> None:
+        for value in torch.stack(unread).tolist() if unread else []:
+            if not math.isfinite(value):
+                raise UserError(f"{label}: the loss is {value} at step {len(losses)}; lower lr")
+            losses.append(value)
+        unread.clear()
+
     def save(step: int) -> None:
+        read()
         if rank == 0:
             state = {
                 "config": asdict(cfg),
@@ -215,6 +224,8 @@ def fit(
             with atomic_write(file) as part:
                 torch.save(state, part)
 
+    unread: list[Tensor] = []  # losses that may not have been computed yet
+    read_every = 50 if where.type == "cuda" else 1  # reading one waits for the GPU
     began = saved = time.perf_counter()
     step = start
     with _Stop() as stop:
@@ -226,14 +237,14 @@ def fit(
                 group["lr"] = learning_rate(step, cfg)
             with mixed_precision(where):
                 value = loss(net, step, generator)
-            if not math.isfinite(number := value.item()):
-                raise UserError(f"{label}: the loss is {number} at step {step}; lower lr")
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(value) if several else value.backward()
             nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
             optimizer.step()
             update_ema(ema, model, step, cfg.ema)
-            losses.append(number)
+            unread.append(value.detach())
+            if step % read_every == 0:
+                read()
             if watch and ((step + 1) % watch_every == 0 or step + 1 == cfg.steps):
                 model.eval()
                 watched.append(watch(model, step + 1))
@@ -249,6 +260,7 @@ def fit(
             if time.perf_counter() - saved > cfg.save_every_s:
                 save(step + 1)
                 saved = time.perf_counter()
+    read()
     seconds = before + time.perf_counter() - began
     if start < cfg.steps:
         save(cfg.steps)
