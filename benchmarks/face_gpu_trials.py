@@ -26,7 +26,7 @@ from hw2lib.face_unet import FaceConfig, FaceUNet
 from hw2lib.metrics import metric
 from hw2lib.paths import RESULTS, WEIGHTS, UserError
 from hw2lib.presets import FACE_PRESETS, Preset
-from hw2lib.training import load_state
+from hw2lib.training import TrainConfig, load_state
 
 BASE = FACE_PRESETS["full"]
 REAL = 1000  # training faces to compare with
@@ -49,8 +49,10 @@ class Clocked(Preset):
         return super().loss(*args, **options)
 
 
-def trial(model: FaceConfig, lr: float = BASE.train.lr, batch_size: int = 256) -> Preset:
-    train = replace(BASE.train, steps=LONG, lr=lr, batch_size=batch_size)
+def trial(model: FaceConfig, lr: float = 1e-3, batch_size: int = 256) -> Preset:
+    train = TrainConfig(
+        LONG, batch_size, lr=lr, schedule="trapezoid", warmup=500, ema=0.9995, seed=0
+    )
     fields = {name: getattr(BASE, name) for name in BASE.__dataclass_fields__}
     return Clocked(**{**fields, "model": model, "train": train})
 
