@@ -61,8 +61,8 @@ DEEP = FaceConfig(widths=(64, 96, 128, 128), blocks=2, attention=(1, 2), unfold=
 WIDE = FaceConfig(widths=(64, 128, 160, 160), blocks=1, attention=(2,), unfold=2)
 TRIALS = {
     "two blocks, 64-96-128-128 channels, lr .001": trial(DEEP),
-    "two blocks, 64-96-128-128 channels, lr .002": trial(DEEP, 2e-3),
     "one block, 64-128-160-160 channels, lr .001": trial(WIDE),
+    "two blocks, 64-96-128-128 channels, lr .002": trial(DEEP, 2e-3),
 }
 
 
@@ -87,7 +87,9 @@ def main() -> None:
             try:
                 experiments.train_faces(TRIALS[name], out=out)
             except UserError as stopped:
-                print(stopped)
+                print(stopped)  # by the clock, or since the loss is no longer finite
+        if not (out / "checkpoint.pt").exists():
+            continue
         state = torch.load(out / "checkpoint.pt", map_location="cpu", weights_only=True)
         model = load_state(FaceUNet(TRIALS[name].model), state["ema"], out)
         header = {"schedule": BASE.schedule, "prediction": BASE.prediction,
