@@ -85,9 +85,9 @@ assert preset == BASE
 
 def steps_within(
     seconds: float, preset: Preset, folder: Path, base: Preset = BASE,
-    train: Callable = experiments.train_digits,
+    train: Callable = experiments.train_digits, steps: int = 60,
 ) -> int:  # fmt: skip
-    """Training steps of the preset's network that fit, kept in the folder.
+    """Training steps of the preset's network that fit, by trainings of `steps`, kept in the folder.
 
     The base's are measured once; those of another network follow from the ratio to the base's,
     measured in turn, since the speed of a machine drifts.
@@ -96,9 +96,9 @@ def steps_within(
     known = json.loads(file.read_text()) if file.is_file() else {}
     ours, network = str(base.model), str(preset.model)
     if ours not in known:
-        known[ours] = median(seconds_a_step(base, 60, train) for _ in range(3))
+        known[ours] = median(seconds_a_step(base, steps, train) for _ in range(3))
     if network not in known:
-        pairs = [[seconds_a_step(p, 60, train) for p in (base, preset)] for _ in range(3)]
+        pairs = [[seconds_a_step(p, steps, train) for p in (base, preset)] for _ in range(3)]
         known[network] = known[ours] * median(other / own for own, other in pairs)
     with atomic_write(file) as part:
         part.write_text(json.dumps(known, indent=1))
