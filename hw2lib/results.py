@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import re
 import subprocess
@@ -184,8 +183,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit of the code, "-dirty" if tracked files differ from it; for a copy without git, as
-    in a container, what HW2_COMMIT says, else "unknown".
+    """The commit of the code, "-dirty" if tracked files differ from it, "unknown" without git.
 
     Result files and the book do not count: the second of two recordings was made by the same code.
     """
@@ -194,7 +192,7 @@ def commit() -> str:
         changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".",
                        ":(exclude)data/results", ":(exclude)book")  # fmt: skip
     except (OSError, subprocess.SubprocessError):
-        return os.environ.get("HW2_COMMIT", "unknown")
+        return "unknown"
     return head + ("-dirty" if changes else "")
 
 

@@ -30,6 +30,7 @@ from hw2lib.paths import WEIGHTS, UserError, atomic_write, writable_dir
 Loss = Callable[[nn.Module, int, torch.Generator], Tensor]
 Watch = Callable[[nn.Module, int], dict[str, float]]
 SCHEDULES = ("constant", "cosine", "trapezoid")
+READ_EVERY = {"cuda": 50}  # steps between looks at the losses, which wait for the GPU; else 1
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def fit(
                 torch.save(state, part)
 
     unread: list[Tensor] = []  # losses that may not have been computed yet
-    read_every = 50 if where.type == "cuda" else 1  # reading one waits for the GPU
+    read_every = READ_EVERY.get(where.type, 1)
     began = saved = time.perf_counter()
     step = start
     with _Stop() as stop:

@@ -254,6 +254,32 @@ def test_resuming_what_is_another_run_is_one_line(tmp_path, changed, words):
     assert "checkpoint.pt" in one_line(caught)
 
 
+@pytest.mark.parametrize("steps", [3, 4, 100])
+def test_losses_that_are_read_seldom_are_the_same_losses(tmp_path, monkeypatch, steps):
+    """As on a GPU, also where a run stops between two looks."""
+    at_once = fit(network(), loss, CFG, tmp_path / "a")
+    monkeypatch.setitem(training.READ_EVERY, "cpu", steps)
+    with pytest.raises(UserError, match="interrupted after step 6"):
+        fit(network(), stopped_at(5), CFG, tmp_path / "b")
+    seldom = fit(network(), loss, CFG, tmp_path / "b", resume=True)
+    assert seldom.losses == at_once.losses and len(seldom.losses) == CFG.steps
+    assert same(seldom.ema, at_once.ema)
+
+
+def test_a_loss_that_is_not_finite_is_named_by_its_step_however_late_it_is_read(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setitem(training.READ_EVERY, "cpu", 100)
+
+    def failing(model, step, generator):
+        return loss(model, step, generator) * (math.nan if step == 4 else 1)
+
+    with pytest.raises(UserError) as caught:
+        fit(network(), failing, CFG, tmp_path)
+    assert "nan at step 4" in one_line(caught)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_is_one_line(tmp_path, value):
     def diverges(model, step, generator):
