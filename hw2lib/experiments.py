@@ -306,7 +306,8 @@ def train_faces(
     schedule, where = make_schedule(p.schedule, N_TRAIN_STEPS), device()
     pick = epochs(len(images), p.train.batch_size)
     images = images.to(where)  # all of them: a GPU would wait for every batch
-    if where.type == "cuda":
+    if where.type == "cuda":  # fuses norms and activations; took 70 to 100 s beside an H100
+        torch._dynamo.config.suppress_errors = True  # without a C compiler the network runs as is
         model.compile()
 
     def loss(net: nn.Module, step: int, generator: torch.Generator) -> Tensor:
