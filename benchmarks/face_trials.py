@@ -1,6 +1,6 @@
 """Face models at equal compute: one thing changed in the network on 4x4 pixels.
 
-    python benchmarks/face_trials.py [--seconds 240] [--only NAME ...] [--record]
+    python benchmarks/face_trials.py [--seconds 480] [--only NAME ...] [--record]
 
 Each trial trains on one thread for the same seconds of the processor, then draws faces in 50 steps
 without fresh noise. They are compared with training faces, in the features of the network that was
@@ -47,26 +47,20 @@ def changed(train: dict | None = None, model: dict | None = None, **fields) -> P
     return replace(BASE, **fields)
 
 
-def finer(*widths: int, blocks: int = 1) -> Preset:
+def finer(*widths: int) -> Preset:
     """On 2x2 pixels: one resolution more, so that the last is 4x4 as well."""
-    model = {"unfold": 2, "widths": widths, "attention": (2,), "blocks": blocks}
-    return changed(model=model)
+    return changed(model={"unfold": 2, "widths": widths, "attention": (2,)})
 
 
 TRIALS = {
     "4x4 pixels, 128-128-128 channels": BASE,
     "the same, seed 1": changed(train={"seed": 1}),  # how much chance alone does
-    "2x2 pixels, 64-128-128-128 channels": finer(64, 128, 128, 128),
-    "2x2 pixels, 64-128-160-160 channels": finer(64, 128, 160, 160),
-    "2x2 pixels, 64-96-128-128, two blocks": finer(64, 96, 128, 128, blocks=2),
     "64 channels": changed(model={"widths": (64, 64, 64)}),
     "192 channels": changed(model={"widths": (192, 192, 192)}),
-    "two blocks a resolution": changed(model={"blocks": 2}),
-    "attention at 4x4 alone": changed(model={"attention": ()}),
     "attention at 16x16 as well": changed(model={"attention": (0, 1)}),
     "v, min-SNR 5, all times alike": changed(min_snr=5.0, log_snr_std=0.0),
-    "v, all times alike": changed(log_snr_std=0.0),
-    "eps, all times alike": changed(prediction="eps", log_snr_std=0.0),
+    "2x2 pixels, 64-128-128-128 channels": finer(64, 128, 128, 128),
+    "2x2 pixels, 64-128-160-160 channels": finer(64, 128, 160, 160),
 }
 
 
@@ -80,7 +74,7 @@ def seconds_a_call(predict: Predict) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=240)
+    parser.add_argument("--seconds", type=float, default=480)
     parser.add_argument("--samples", type=int, default=256)
     parser.add_argument("--only", nargs="*", choices=TRIALS, default=list(TRIALS))
     parser.add_argument("--record", action="store_true")
