@@ -277,6 +277,21 @@ def test_the_face_samplers_time_is_the_networks_and_its_pictures_the_recipes():
     assert recorded("faces-speed")[f"{course}: mean square error to the recipe, 0..255"] < 1e-4
 
 
+def test_what_eight_minutes_of_faces_tell():
+    of, images, speed = (scores("faces-trials", s) for s in ("frechet", "images", "drawing speed"))
+    assert recorded("faces-trials")["seconds"] == 480
+    first, narrow, wide = "4x4 pixels, 128-128-128 channels", "64 channels", "192 channels"
+    fine, finer = (f"2x2 pixels, {w} channels" for w in ("64-128-128-128", "64-128-160-160"))
+    seeds = of[first], of["the same, seed 1"]
+    assert images[fine] / images[first] == pytest.approx(0.6, abs=0.02)
+    assert max(of[fine], of[finer]) < 0.7 * min(seeds) and of[finer] > of[fine]
+    assert min(seeds) < of[narrow] < max(seeds) < of[wide] and speed[narrow] > 1.9
+    attention = "attention at 16x16 as well"
+    assert 0.68 < images[attention] / images[first] < 0.72 and of[attention] > max(seeds)
+    assert of["v, min-SNR 5, all times alike"] < 0.9 * min(seeds)
+    assert 0.5 < speed[fine] < 0.6
+
+
 def test_the_chapter_says_how_the_judge_reads_and_when_that_was_decided():
     text = re.sub(r"\s+", " ", (ROOT / "book" / "cfdg.md").read_text())
     assert "each picture and its negative" in text
@@ -288,3 +303,8 @@ def test_the_chapter_says_how_the_judge_reads_and_when_that_was_decided():
 def test_no_accuracy_is_typed_by_hand(page):
     """They come from data/results and data/report.json."""
     assert not re.findall(r"\d+\.\d+ ?%", (ROOT / "book" / f"{page}.md").read_text())
+
+
+def test_every_claim_of_the_faces_page_names_a_test_that_exists():
+    named = re.findall(r"^% CLAIM (\w+)$", (ROOT / "book" / "ddim.md").read_text(), re.M)
+    assert named and all(name in globals() for name in named)
