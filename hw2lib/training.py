@@ -25,6 +25,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from hw2lib.ema import update_ema
 from hw2lib.paths import WEIGHTS, UserError, atomic_write, writable_dir
 
 Loss = Callable[[nn.Module, int, torch.Generator], Tensor]
@@ -119,23 +120,6 @@ def _level(cfg: dict, done: int) -> bool:
     the same run for whatever number of steps is asked for."""
     schedule, steps = cfg["schedule"], cfg["steps"]
     return schedule == "constant" or (schedule == "trapezoid" and 2 * done <= steps)
-
-
-@torch.no_grad()
-def update_ema(ema: nn.Module, model: nn.Module, step: int, decay: float) -> None:
-    """ema <- d ema + (1 - d) model with d = min(decay, (1 + step) / (10 + step)).
-
-    Buffers (batch statistics) are averaged too where they are floating point.
-    """
-    d = min(decay, (1 + step) / (10 + step))
-    average = list(ema.parameters()) + list(ema.buffers())
-    current = list(model.parameters()) + list(model.buffers())
-    pairs = list(zip(average, current, strict=True))
-    floating = [(a, c.detach()) for a, c in pairs if a.is_floating_point()]
-    torch._foreach_lerp_(*map(list, zip(*floating, strict=True)), 1 - d)  # few launches on a GPU
-    for a, c in pairs:
-        if not a.is_floating_point():
-            a.copy_(c)
 
 
 def fit(

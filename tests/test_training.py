@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from hw2lib import training
+from hw2lib.diffusion import draw_noise
 from hw2lib.paths import UserError
 from hw2lib.training import TrainConfig, fit
 
@@ -321,3 +322,23 @@ def test_a_setting_out_of_range_is_one_line(key, value):
     with pytest.raises(UserError, match=f"^{key}={value} is out of range; .* right$") as caught:
         TrainConfig(**{"steps": 1, key: value})
     one_line(caught)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "cpu",
+        pytest.param(
+            "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+        ),
+    ],
+)
+def test_the_generator_alone_fixes_the_noise_wherever_it_is_drawn(where):
+    x = torch.zeros(64, 3, 8, 8, device=where)
+    generator = torch.Generator().manual_seed(3)
+    state = generator.get_state()
+    first, second = (draw_noise(x, generator) for _ in range(2))
+    generator.set_state(state)
+    assert torch.equal(draw_noise(x, generator), first) and first.device == x.device
+    assert not torch.equal(first, second)
+    assert abs(first.mean()) < 0.05 and abs(first.std() - 1) < 0.05
