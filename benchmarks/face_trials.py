@@ -24,19 +24,14 @@ from digit_trials import steps_within
 from hw2lib import experiments, faces, results
 from hw2lib.diffusion import Predict
 from hw2lib.face_features import load_features
-from hw2lib.face_study import Sampler, in_mixed_precision, quality
-from hw2lib.face_unet import FaceConfig, FaceUNet
+from hw2lib.face_study import Sampler, quality
+from hw2lib.face_unet import FaceUNet, in_mixed_precision
 from hw2lib.faces import SIDE
 from hw2lib.metrics import metric
 from hw2lib.paths import RESULTS, WEIGHTS
 from hw2lib.presets import FACE_PRESETS, Preset
-from hw2lib.training import TrainConfig
 
-BASE = replace(
-    FACE_PRESETS["full"],
-    train=TrainConfig(12_000, 16, schedule="cosine", ema=0.9995),
-    model=FaceConfig((128, 128, 128), 1, attention=(1,), unfold=4),
-)
+BASE = FACE_PRESETS["cores"]
 REAL = 1000  # training faces to compare with
 
 

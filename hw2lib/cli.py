@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a model, with checkpoints")
     train.add_argument("what", choices=["digits", "faces", "dann", "judge", "yardstick"])
     train.add_argument(
-        "--preset", default="quick", help="quick | full; digits also study | report, faces longer"
+        "--preset", default="quick", help="quick | full; digits also study | report, faces cores"
     )
     train.add_argument("--set", dest="settings", nargs="+", action="extend", default=[],
                        metavar="key=value", help="change settings of the preset")  # fmt: skip
@@ -235,6 +235,7 @@ def sample_faces_command(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from hw2lib import course, experiments, faces
+    from hw2lib.face_unet import in_mixed_precision
 
     folder = _course_folder(args.noise_dir, "noise")
     files = faces.noise_files(folder)
@@ -244,14 +245,16 @@ def sample_faces_command(args: argparse.Namespace) -> None:
         sizes = [f"{file.name} {shapes[file][-2]}x{shapes[file][-1]}" for file in (files[0], other)]
         raise UserError(f"--batch {args.batch}: {' but '.join(sizes)}; --batch 1 is right")
     weights = args.weights or course.unet_beside(folder)
-    model, config = experiments.load_face_unet(weights)
+    predict, config = experiments.load_face_unet(weights)
+    if "architecture" in config:  # UNet.pt has none, and stays exact: there are reference faces
+        predict = in_mixed_precision(predict)
     with new_folder(args.out) as out:
         starts = range(0, len(files), args.batch)
         bar = tqdm(total=len(starts) * args.steps, desc="faces", unit="step", delay=2)
         for start in starts:
             some = files[start : start + args.batch]
             sampled = experiments.sample_faces(
-                model, config, torch.cat([faces.load_noise(file) for file in some]),
+                predict, config, torch.cat([faces.load_noise(file) for file in some]),
                 n_steps=args.steps, eta=args.eta, seed=args.seed, batch=args.batch,
                 numbers=range(start, start + len(some)),
                 on_step=lambda *_: bar.update(),

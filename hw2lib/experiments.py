@@ -26,6 +26,7 @@ from hw2lib.presets import (
     choose_preset,
     preset_name,
 )
+from hw2lib.results import device_name
 from hw2lib.samplers import (
     OnStep,
     in_chunks,
@@ -172,7 +173,7 @@ def _train(
         "images_seen": origin["images_seen"] + len(fitted.losses) * p.train.batch_size,
         "seconds": round(origin["seconds"] + fitted.seconds, 1),
         "warm_start": origin.get("file"),
-        "device": str(device()),
+        "device": device_name(),
     }
     save_weights(out / "weights.safetensors", fitted.ema.state_dict(), header)
     return fitted, header

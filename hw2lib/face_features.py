@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from hw2lib import faces
 from hw2lib.digits import augment, to_float, to_uint8
 from hw2lib.paths import WEIGHTS, UserError
+from hw2lib.results import device_name
 from hw2lib.training import TrainConfig, device, fit, load_state, load_weights, save_weights
 
 KIND = "face_features"
@@ -154,7 +155,7 @@ def train_features(
         "steps": len(fitted.losses),
         "batch_size": cfg.batch_size,
         "seconds": round(fitted.seconds, 1),
-        "device": str(where),
+        "device": device_name(),
         "source": data.source,
         "sha256": data.sha256,
         "held_out": len(held_out),

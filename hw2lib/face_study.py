@@ -11,7 +11,6 @@ was interrupted goes on where it stopped. Walks between faces are in `face_walks
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -25,13 +24,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hw2lib import experiments, faces
-from hw2lib.diffusion import Predict, Schedule
+from hw2lib.diffusion import Schedule
 from hw2lib.face_features import FaceFeatures
-from hw2lib.face_unet import FaceUNet
+from hw2lib.face_unet import FaceUNet, in_mixed_precision
 from hw2lib.metrics import frechet_distance, kernel_distance, metric
 from hw2lib.paths import atomic_write, build_dir
 from hw2lib.samplers import individual_noise, sample_generators, time_steps
-from hw2lib.training import device, mixed_precision, training_layout
 
 START_SEED = 1000  # of x_T; far from the seeds of the noise that eta > 0 adds
 ETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -60,18 +58,6 @@ PLANS = {
 
 
 # --- drawing --------------------------------------------------------------------------------
-
-
-def in_mixed_precision(network: FaceUNet) -> Predict:
-    """The network in mixed precision: half the time where the processor multiplies in bfloat16.
-    A copy, since the memory format that is best for that is not the best in float32."""
-    network = training_layout(copy.deepcopy(network).to(device())).eval()
-
-    def predict(x: Tensor, t: Tensor) -> Tensor:
-        with mixed_precision(x.device):
-            return network(x, t).float()
-
-    return predict
 
 
 class Sampler:

@@ -85,7 +85,7 @@ def record(
 
 def _fit_for_the_report(what: str, preset: str | None, source: str | None) -> None:
     """UserError for a preset below full and for embedded data; None: its maker did not say."""
-    if preset not in ("full", "longer", None) or source == "embedded":
+    if preset not in ("full", None) or source == "embedded":
         made = ", ".join(filter(None, [preset and f"preset {preset}", source and f"{source} data"]))
         raise UserError(
             f"{what} was made with {made}; the report takes preset full on course or public data"

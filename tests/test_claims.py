@@ -292,6 +292,13 @@ def test_what_eight_minutes_of_faces_tell():
     assert 0.5 < speed[fine] < 0.6
 
 
+def test_the_mean_path_takes_the_dots_away():
+    dots = scores("faces-dots", "dots")
+    assert dots["the starting noise"] == pytest.approx(1, abs=0.1)
+    assert dots["drawn without the path"] > 0.5
+    assert max(dots["drawn faces"], dots["real faces"]) < 0.01
+
+
 def test_the_chapter_says_how_the_judge_reads_and_when_that_was_decided():
     text = re.sub(r"\s+", " ", (ROOT / "book" / "cfdg.md").read_text())
     assert "each picture and its negative" in text

@@ -112,7 +112,7 @@ def test_a_wrong_setting_is_one_line(key, text, line):
 
 @pytest.mark.parametrize("known", [DIGIT_PRESETS, FACE_PRESETS])
 def test_presets_are_quick_and_full_and_what_else_the_report_trained(known):
-    more = ["study", "report"] if known is DIGIT_PRESETS else ["longer"]
+    more = ["study", "report"] if known is DIGIT_PRESETS else ["cores"]
     assert [*known] == ["quick", "full", *more]
     assert choose_preset(known, "full") is known["full"]
     with pytest.raises(UserError, match="'fast' is unknown; choose one of quick, full"):

@@ -3,20 +3,25 @@
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
+from hw2lib.experiments import load_face_unet, sample_faces
 from hw2lib.face_unet import (
     SMALL,
     TINY,
     Attention,
     FaceConfig,
     FaceUNet,
+    MeanPath,
     ResidualBlock,
     SinusoidalEmbedding,
+    in_mixed_precision,
 )
 from hw2lib.paths import ROOT, UserError
 
@@ -27,7 +32,7 @@ course_facts = pytest.mark.skipif(
 )
 CONFIGS = [
     TINY,
-    FaceConfig(widths=(32, 64), blocks=1, attention=(), unfold=2, groups=16),
+    FaceConfig(widths=(32, 64), blocks=1, attention=(), unfold=2, groups=16, mean=True),
     FaceConfig(widths=(16, 16, 32), blocks=2, attention=(1,), unfold=1, groups=4),
 ]
 
@@ -177,6 +182,55 @@ def test_attention_is_its_formula():
     score = torch.einsum("bci,bcj->bij", q, k) / math.sqrt(32)
     y = torch.einsum("bij,bcj->bci", score.softmax(2), v).reshape(x.shape)
     torch.testing.assert_close(a(x), x + a.out(y), rtol=1e-4, atol=1e-5)
+
+
+def test_the_mean_path_is_its_formula():
+    """W(t) m, the same at every position; nothing before training."""
+    torch.manual_seed(0)
+    path, x, time = MeanPath(5, 8), normal(2, 5, 3, 4), normal(2, 8)
+    assert not path(x, time).any()
+    torch.nn.init.normal_(path.matrix[1].weight)
+    torch.nn.init.normal_(path.matrix[1].bias)
+    for k in range(2):
+        w = path.matrix[1](F.silu(time[k])).reshape(5, 5)
+        expected = (w @ x[k].mean((1, 2)))[:, None, None]
+        torch.testing.assert_close(path(x, time)[k], expected)
+
+
+def test_norms_of_two_channels_hide_the_mean_and_the_path_shows_it():
+    """With W(t) = I the mean of each channel of patches moves the prediction's by as much."""
+    config = FaceConfig(widths=(32, 64), blocks=1, attention=(), unfold=2, groups=16)
+    torch.manual_seed(0)
+    blind, seeing = FaceUNet(config), FaceUNet(replace(config, mean=True))
+    seeing.load_state_dict(blind.state_dict(), strict=False)
+    x, t = normal(2, 3, 16, 16), torch.tensor([3, 700])
+    torch.testing.assert_close(seeing(x, t), blind(x, t))
+    torch.nn.init.eye_(seeing.mean.matrix[1].bias.data.view(12, 12))
+    gained = F.pixel_unshuffle(seeing(x, t) - blind(x, t), 2)
+    mean = F.pixel_unshuffle(x, 2).mean((2, 3), keepdim=True)
+    torch.testing.assert_close(gained, mean.expand_as(gained), rtol=1e-4, atol=1e-5)
+
+
+def test_shipped_faces_have_no_dots():
+    """Mean of one diagonal of 2x2 patches less the other: power 1 in noise, 0 in photographs."""
+    model, header = load_face_unet()
+    noise = normal(8, 3, 64, 64)
+    drawn = sample_faces(in_mixed_precision(model), header, noise, n_steps=5, batch=8)
+    for images, low, high in ((noise, 0.5, 2), (drawn, 0, 0.05)):
+        a, b, c, d = (images[..., i::2, j::2] for i in (0, 1) for j in (0, 1))
+        power = 32 * 32 * ((a - b - c + d) / 2).mean((2, 3)).square().mean()
+        assert low < power < high
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_mixed_precision_changes_little_and_not_the_network(config):
+    model, x, t = make(config).eval(), normal(2, 3, 16, 16), torch.tensor([3, 700])
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with torch.inference_mode():
+        close, exact = in_mixed_precision(model)(x, t), model(x, t)
+    assert close.dtype == torch.float32
+    torch.testing.assert_close(close, exact, rtol=0, atol=0.05)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize(("c_in", "c_out"), [(32, 32), (32, 64)])

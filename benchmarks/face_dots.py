@@ -1,0 +1,83 @@
+"""Dots in drawn faces: how much of the noise's mean is left in them, with and without `MeanPath`.
+
+    python benchmarks/face_dots.py [--samples 256] [--record]
+
+On patches of 2x2 pixels the sum of one diagonal less that of the other, taken over all patches,
+is a pattern of dots when it is not zero: next to none in photographs, 1 by definition in noise.
+The network's linear path for the mean is switched off by setting its weights to zero; all else is
+the same. --record writes data/results/faces-dots.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from hw2lib import experiments, faces, results
+from hw2lib.digits import to_float
+from hw2lib.face_features import load_features
+from hw2lib.face_study import GROUPS, Sampler, quality
+from hw2lib.face_unet import FaceUNet
+from hw2lib.metrics import metric
+from hw2lib.paths import RESULTS, WEIGHTS
+
+
+def dots(images: Tensor) -> Tensor:
+    """Power of the pattern of dots (N,) of images (N, 3, H, W); 1 on average for normal noise."""
+    a, b, c, d = (images[..., i::2, j::2] for i in (0, 1) for j in (0, 1))
+    pattern = (a - b - c + d) / 2  # (N, 3, H / 2, W / 2)
+    return pattern[0, 0].numel() * pattern.mean((2, 3)).square().mean(1)
+
+
+def without_mean_path(model: FaceUNet) -> FaceUNet:
+    """A copy whose mean path adds nothing, as before training."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in model.mean.parameters():
+            parameter.zero_()
+    return model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--samples", type=int, default=256)
+    parser.add_argument("--record", action="store_true")
+    args = parser.parse_args()
+    began = time.perf_counter()
+    model, header = experiments.load_face_unet()
+    draw, blind = Sampler(model, header), Sampler(without_mean_path(model), header)
+    data = faces.load()
+    held_out = faces.split(data)[1]
+    sets = {
+        "the starting noise": draw.starts(range(args.samples)),
+        "drawn without the path": blind.many(args.samples),
+        "drawn faces": draw.many(args.samples),
+        "real faces": to_float(held_out),
+    }
+    eye = load_features()
+    real, entries, table = eye.embed(held_out), {}, {}
+    for name, images in sets.items():
+        groups = [part.mean().item() for part in dots(images).chunk(GROUPS)]
+        found = {"dots": metric(groups, len(images), "ratio")}
+        if name.startswith("drawn"):
+            found |= quality(eye.embed(images), real)
+        entries |= {f"{name}: {score}": entry for score, entry in found.items()}
+        table[name] = {score: entry["mean"] for score, entry in found.items()}
+    print(pd.DataFrame(table).T.round(5).to_string(na_rep="-"))
+    if args.record:
+        results.record(
+            "faces-dots", preset="full", seeds=[0], metrics=entries, directory=RESULTS,
+            seconds=draw.spared + blind.spared + time.perf_counter() - began,
+            weights=[WEIGHTS / "faces.safetensors", WEIGHTS / "face-features.safetensors"],
+            data={"source": data.source, "sha256": data.sha256,
+                  "settings": {"steps": 50, "eta": 0.0}},
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
