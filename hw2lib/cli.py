@@ -93,7 +93,8 @@ def build_parser() -> argparse.ArgumentParser:
     faces.add_argument("--eta", type=float, default=0.0)
     faces.add_argument("--steps", type=_positive, default=50)
     faces.add_argument("--seed", type=_seed, default=0, help="of the noise added where eta > 0")
-    faces.add_argument("--batch", type=_positive, default=1, help="faces at a time: more memory")
+    faces.add_argument("--batch", type=_positive, help="faces at a time: more memory;"
+                       " default: 1 with UNet.pt, else 32 of 64x64 pixels")  # fmt: skip
     faces.set_defaults(run=sample_faces_command)
 
     compare = commands.add_parser("compare-faces", help="mean squared errors to reference faces")
@@ -241,21 +242,25 @@ def sample_faces_command(args: argparse.Namespace) -> None:
     files = faces.noise_files(folder)
     shapes = {file: faces.load_noise(file).shape for file in files}  # all are right, or none starts
     other = next((file for file in files if shapes[file] != shapes[files[0]]), None)
-    if other and args.batch > 1:
+    if other and args.batch and args.batch > 1:
         sizes = [f"{file.name} {shapes[file][-2]}x{shapes[file][-1]}" for file in (files[0], other)]
         raise UserError(f"--batch {args.batch}: {' but '.join(sizes)}; --batch 1 is right")
     weights = args.weights or course.unet_beside(folder)
     predict, config = experiments.load_face_unet(weights)
-    if "architecture" in config:  # UNet.pt has none, and stays exact: there are reference faces
+    ours = "architecture" in config
+    if ours:  # UNet.pt stays exact: there are reference faces
         predict = in_mixed_precision(predict)
+    pixels = shapes[files[0]][-2] * shapes[files[0]][-1]
+    batch = args.batch or (max(1, 32 * 64**2 // pixels) if ours and not other else 1)
+    batch = min(batch, len(files))
     with new_folder(args.out) as out:
-        starts = range(0, len(files), args.batch)
+        starts = range(0, len(files), batch)
         bar = tqdm(total=len(starts) * args.steps, desc="faces", unit="step", delay=2)
         for start in starts:
-            some = files[start : start + args.batch]
+            some = files[start : start + batch]
             sampled = experiments.sample_faces(
                 predict, config, torch.cat([faces.load_noise(file) for file in some]),
-                n_steps=args.steps, eta=args.eta, seed=args.seed, batch=args.batch,
+                n_steps=args.steps, eta=args.eta, seed=args.seed, batch=batch,
                 numbers=range(start, start + len(some)),
                 on_step=lambda *_: bar.update(),
             )  # fmt: skip

@@ -194,8 +194,11 @@ def test_the_bar_of_sampled_faces_moves_with_each_step(capsys, weights, tmp_path
 
     monkeypatch.setattr(tqdm, "tqdm", Bar)
     more = ("--weights", weights / "faces.safetensors", "--steps", 3)
-    assert run(capsys, "sample-faces", NOISE, tmp_path / "o", *more)[0] == 0
-    assert (bars[0].n, bars[0].total) == (30, 30)
+    for batch, steps in ((("--batch", 4), 9), ((), 3)):  # 10 faces; 32 at a time by default
+        bars.clear()
+        out = tmp_path / str(steps)
+        assert run(capsys, "sample-faces", NOISE, out, *batch, *more)[0] == 0
+        assert (bars[0].n, bars[0].total) == (steps, steps)
 
 
 def test_steps_above_T(capsys, weights, tmp_path):
