@@ -127,7 +127,8 @@ def test_the_weights_role_reads_the_header(project):
     assert "No such file" in project.build("{weights}`jury:steps`").warnings
     assert "not recorded yet: run papermill" in project.build("{weights}`dann-usps:seed`").text
     save_weights(folder / "judge.safetensors", {"w": torch.zeros(1)},
-                 {"kind": "judge", "settings": {"steps": 9}})  # fmt: skip
+                 {"kind": "judge", "settings": {"steps": 9}, "device": "a GPU"})  # fmt: skip
+    assert "on a GPU." in project.build("on {weights}`judge:device`.").text
     assert "A 9 B" in project.build("A {weights}`judge:settings.steps` B").text
     assert "no 'step' in the header" in project.build("{weights}`judge:settings.step`").warnings
     (folder / "judge.safetensors").write_bytes(b"12345678 no JSON")

@@ -105,8 +105,8 @@ class ReportRole(SphinxRole):
 
 
 class WeightsRole(SphinxRole):
-    """{weights}`NAME:KEY`: what the header of data/weights/NAME.safetensors says, a number or an
-    entry of a result file."""
+    """{weights}`NAME:KEY`: what the header of data/weights/NAME.safetensors says, a number, a
+    word or an entry of a result file."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         name, _, key = self.text.partition(":")
@@ -123,6 +123,8 @@ class WeightsRole(SphinxRole):
         except (Mistake, OSError) as error:
             logger.warning("weights %r: %s", self.text, error, location=self.get_location())
             return [nodes.literal("", self.text)], []
+        if isinstance(value, str):
+            return [nodes.Text(value)], []
         text = formatted(value) if isinstance(value, dict) else f"{value:,}"
         return numeral(text), []
 
