@@ -12,6 +12,7 @@ import torch
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 from torch import Tensor
 
 from hw2lib.figures import COLOURS, STYLE, WIDTH, Picture, interval_bars, labelled_grid
@@ -44,10 +45,18 @@ def quality_table(
             ax.annotate(name_of_mark, (1, value), (-4, 3), xycoords=("axes fraction", "data"),
                         textcoords="offset points", ha="right", fontsize=10)  # fmt: skip
         ax.set(xscale="log", yscale="log", xlabel="steps", ylabel=name)
+        ax.set_xlim(None, 1.7 * steps[-1])  # room for the marks' names
         ax.set_xticks(steps, [str(n) for n in steps])
-        ax.minorticks_off()
+        _plain_numbers(ax)
         ax.legend(frameon=False, fontsize=10)
     return fig
+
+
+def _plain_numbers(ax: Axes) -> None:
+    """Numbers in place of powers of ten on a logarithmic y axis, several in each decade."""
+    ax.minorticks_off()
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def movement_curve(moved: Mapping[float, Tensor], other: Tensor) -> Figure:
@@ -134,5 +143,5 @@ def inversion_curve(errors: Mapping[int, tuple[Tensor, Tensor]]) -> Figure:
             ax.plot(steps, x.mean(1), "o-", color=COLOURS[k])
             ax.set(xscale="log", yscale="log", xlabel="steps", title=f"error of the {name}")
             ax.set_xticks(steps, [str(n) for n in steps])
-            ax.minorticks_off()
+            _plain_numbers(ax)
     return fig

@@ -18,6 +18,12 @@ def lines(ax):
     return {line.get_label(): line.get_ydata() for line in ax.lines}
 
 
+def plain_ticks(ax):
+    """Texts of the y axis that are in sight."""
+    low, high = ax.get_ylim()
+    return [t.get_text() for t in ax.get_yticklabels() if low <= t.get_position()[1] <= high]
+
+
 def test_quality_table_has_a_curve_an_eta_and_its_marks():
     cells = {(n, eta): entry(1 + eta + n / 100) for n in (10, 50) for eta in (0.0, 1.0)}
     fig = face_figures.quality_table(cells, {"real faces": 0.5}, "distance")
@@ -27,6 +33,7 @@ def test_quality_table_has_a_curve_an_eta_and_its_marks():
     curve = ax.containers[1].lines[0]
     assert curve.get_ydata().tolist() == [2.1, 2.5]
     assert "real faces" in [t.get_text() for t in ax.texts]
+    assert plain_ticks(ax)[:2] == ["0.5", "0.7"]
 
 
 def test_movement_curve_shows_each_noise_and_the_mean():
@@ -77,3 +84,4 @@ def test_inversion_curve_has_both_errors():
     render(fig)
     np.testing.assert_allclose(fig.axes[0].lines[0].get_ydata(), [0.3, 0.1], rtol=1e-6)
     np.testing.assert_allclose(fig.axes[1].lines[0].get_ydata(), [0.6, 0.2], rtol=1e-6)
+    assert plain_ticks(fig.axes[1]) == ["0.2", "0.3", "0.5"]
