@@ -49,11 +49,12 @@ class Plan:
     pairs: int  # of noises that are walked between
     encoded: int  # faces whose noise is searched
     code_steps: tuple[int, ...]
+    n_steps: int  # of all that has no other number of steps
 
 
 PLANS = {
-    "quick": Plan(16, (5, 10), 24, 3, 2, 2, 2, (5, 10)),
-    "full": Plan(256, (10, 20, 50, 100), 1000, 32, 8, 16, 16, (10, 20, 50, 100, 200)),
+    "quick": Plan(16, (5, 10), 24, 3, 1, 1, 2, (5, 10), 20),
+    "full": Plan(256, (10, 20, 50, 100), 1000, 32, 8, 16, 16, (10, 20, 50, 100, 200), 50),
 }
 
 
@@ -67,9 +68,9 @@ class Sampler:
     than can be seen, and all that is compared is drawn alike. Values are kept as float16.
     """
 
-    def __init__(self, model: FaceUNet, header: dict, batch: int = 64):
+    def __init__(self, model: FaceUNet, header: dict, batch: int = 64, n_steps: int = 50):
         self.predict = in_mixed_precision(model)
-        self.header, self.batch, self.spared = header, batch, 0.0
+        self.header, self.batch, self.n_steps, self.spared = header, batch, n_steps, 0.0
         self.side = header.get("size", faces.SIDE)  # 256 for the course's network
         digest = hashlib.sha256()
         for value in model.state_dict().values():
@@ -81,10 +82,17 @@ class Sampler:
         return experiments.make_schedule(self.header["schedule"], self.header["n_train_steps"])
 
     def __call__(
-        self, noise: Tensor, *, n_steps: int = 50, eta: float = 0.0, seed: int = 0, first: int = 0
+        self,
+        noise: Tensor,
+        *,
+        n_steps: int | None = None,
+        eta: float = 0.0,
+        seed: int = 0,
+        first: int = 0,
     ) -> Tensor:
         """Faces float (N, 3, H, W) of noises (N, 3, H, W), see `experiments.sample_faces`; their
         numbers there are first, first + 1, .."""
+        n_steps = n_steps or self.n_steps
 
         def sample() -> Tensor:
             batch = min(self.batch, len(noise))

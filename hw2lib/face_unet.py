@@ -55,15 +55,25 @@ class SinusoidalEmbedding(nn.Module):
         return torch.cat([angle.sin(), angle.cos()], dim=1)  # (B, width)
 
 
+class GroupNorm(nn.GroupNorm):
+    """torch's, without its slow way on a CPU: in bfloat16 and channels_last it takes ten times as
+    long for less than 32x32 positions, and a quarter of the small network's time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu" and x.shape[-2] * x.shape[-1] < 1024:
+            x = x.contiguous()
+        return super().forward(x)
+
+
 class ResidualBlock(nn.Module):
     """GN, SiLU, conv; + time; GN, SiLU, conv; + the input (through a 1x1 conv if widths differ)."""
 
     def __init__(self, c_in: int, c_out: int, c_time: int, groups: int = 32):
         super().__init__()
-        self.norm1 = nn.GroupNorm(groups, c_in)
+        self.norm1 = GroupNorm(groups, c_in)
         self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
         self.time = nn.Sequential(nn.SiLU(), nn.Linear(c_time, c_out))
-        self.norm2 = nn.GroupNorm(groups, c_out)
+        self.norm2 = GroupNorm(groups, c_out)
         self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
         if c_in != c_out:
             self.skip = nn.Conv2d(c_in, c_out, 1)
@@ -80,7 +90,7 @@ class Attention(nn.Module):
 
     def __init__(self, c: int, groups: int = 32):
         super().__init__()
-        self.norm = nn.GroupNorm(groups, c)
+        self.norm = GroupNorm(groups, c)
         self.qkv = nn.Conv2d(c, 3 * c, 1)
         self.out = nn.Conv2d(c, c, 1)
 
@@ -173,7 +183,7 @@ class FaceUNet(nn.Module):
                 setattr(self, f"up{n}", grow)
         self.n_up = n
         last = nn.Conv2d(first, c_image, 3, padding=1)
-        self.out = nn.Sequential(nn.GroupNorm(groups, first), nn.SiLU(), last)
+        self.out = nn.Sequential(GroupNorm(groups, first), nn.SiLU(), last)
         if config.mean:
             self.mean = MeanPath(c_image, c_time)
 
