@@ -14,14 +14,10 @@ import torch
 from torch import Tensor
 
 from hw2lib.digits import DigitDomain, to_float
-from hw2lib.experiments import (
-    DigitNet,
-)
+from hw2lib.experiments import DigitNet
 from hw2lib.guidance import Scorer, Scores, kept, sampled_scores
 from hw2lib.metrics import nearest_distances
-from hw2lib.samplers import (
-    time_steps,
-)
+from hw2lib.samplers import time_steps
 from hw2lib.yardstick import Yardstick
 
 Cases = dict[str, tuple[str, int, int]]  # name -> (solver, steps, samples)

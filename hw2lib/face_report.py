@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from hw2lib.diffusion import (
-    Schedule,
-)
+from hw2lib.diffusion import Schedule
 from hw2lib.face_study import ETAS, left_of_the_start, noise_share, quality, worse_by
 from hw2lib.metrics import detail, metric
 

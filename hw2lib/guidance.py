@@ -38,11 +38,7 @@ from hw2lib.experiments import (
 from hw2lib.judge import Judge, load_judge
 from hw2lib.metrics import accuracy_metric, background_spread, metric
 from hw2lib.paths import atomic_write
-from hw2lib.presets import (
-    DIGIT_PRESETS,
-    Preset,
-    choose_preset,
-)
+from hw2lib.presets import DIGIT_PRESETS, Preset, choose_preset
 from hw2lib.yardstick import Reference, Yardstick, compare, load_yardstick
 
 STRENGTHS = {

@@ -8,14 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hw2lib.diffusion import (
-    Predict,
-    Schedule,
-    to_x0_and_eps,
-)
-from hw2lib.samplers import (
-    time_steps,
-)
+from hw2lib.diffusion import Predict, Schedule, to_x0_and_eps
+from hw2lib.samplers import time_steps
 
 
 @torch.no_grad()

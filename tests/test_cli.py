@@ -12,9 +12,7 @@ from PIL import Image
 from hw2lib import cli, experiments, faces, judge, training
 from hw2lib.face_unet import TINY, FaceUNet
 from hw2lib.paths import NOISE
-from hw2lib.presets import (
-    N_TRAIN_STEPS,
-)
+from hw2lib.presets import N_TRAIN_STEPS
 from hw2lib.training import save_weights
 from hw2lib.unet import DigitConfig, DigitUNet
 

@@ -9,9 +9,7 @@ from hw2lib import digit_study, digits, experiments
 from hw2lib.digit_study import copies, evaluations, solver_study
 from hw2lib.guidance import Scorer, as_metrics
 from hw2lib.judge import Judge
-from hw2lib.samplers import (
-    time_steps,
-)
+from hw2lib.samplers import time_steps
 from hw2lib.unet import DigitConfig, DigitUNet
 from hw2lib.yardstick import Reference, Yardstick
 

@@ -11,22 +11,10 @@ import pytest
 import torch
 
 from hw2lib import experiments, presets
-from hw2lib.experiments import (
-    epochs,
-    load_digit_unet,
-    load_face_unet,
-    train_digits,
-    train_faces,
-)
+from hw2lib.experiments import epochs, load_digit_unet, load_face_unet, train_digits, train_faces
 from hw2lib.face_unet import TINY, FaceUNet
 from hw2lib.paths import UserError
-from hw2lib.presets import (
-    DIGIT_PRESETS,
-    FACE_PRESETS,
-    Preset,
-    choose_preset,
-    with_settings,
-)
+from hw2lib.presets import DIGIT_PRESETS, FACE_PRESETS, Preset, choose_preset, with_settings
 from hw2lib.training import TrainConfig, save_weights
 from hw2lib.unet import NULL_LABEL, DigitConfig, DigitUNet, ReportConfig, ReportUNet
 

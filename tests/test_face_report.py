@@ -4,9 +4,7 @@ import pytest
 import torch
 
 from hw2lib import face_report
-from hw2lib.diffusion import (
-    linear_schedule,
-)
+from hw2lib.diffusion import linear_schedule
 from hw2lib.face_study import noise_share
 
 

@@ -4,9 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hw2lib.presets import (
-    DIGIT_PRESETS,
-)
+from hw2lib.presets import DIGIT_PRESETS
 from hw2lib.unet import (
     NULL_LABEL,
     AdaBlock,
