@@ -41,9 +41,8 @@ GROUPS = 8  # of the jackknife
 class Plan:
     """How much is measured; "quick" shows that everything works and says nothing about faces."""
 
-    cell: int  # samples of each cell of the eta table
+    samples: int  # of each cell of the eta table; of eta = 0 also for the search for copies
     steps: tuple[int, ...]  # rows of the eta table
-    samples: int  # for the quality that is stated, and for the search for copies
     noises: int  # whose faces are watched while eta grows
     draws: int  # of each of them
     pairs: int  # of noises that are walked between
@@ -53,8 +52,8 @@ class Plan:
 
 
 PLANS = {
-    "quick": Plan(16, (5, 10), 24, 3, 1, 1, 2, (5, 10), 20),
-    "full": Plan(256, (10, 20, 50, 100), 1000, 32, 8, 16, 16, (10, 20, 50, 100, 200), 50),
+    "quick": Plan(24, (5, 10), 3, 1, 1, 2, (5, 10), 20),
+    "full": Plan(1000, (10, 20, 50, 100), 32, 8, 16, 16, (10, 20, 50, 100, 200), 50),
 }
 
 
@@ -210,9 +209,9 @@ def copies(samples: Tensor, held_out: Tensor) -> dict[str, dict]:
 
 
 def eta_features(draw: Sampler, eye: FaceFeatures, plan: Plan) -> dict[tuple[int, float], Tensor]:
-    """{(steps, eta): features (plan.cell, 64)} of faces from the same noises in every cell."""
+    """{(steps, eta): features (plan.samples, 64)} of faces from the same noises in every cell."""
     return {
-        (n, eta): eye.embed(draw.many(plan.cell, n_steps=n, eta=eta))
+        (n, eta): eye.embed(draw.many(plan.samples, n_steps=n, eta=eta))
         for n in plan.steps
         for eta in ETAS
     }

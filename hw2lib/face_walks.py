@@ -11,9 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hw2lib.diffusion import (
-    to_x0_and_eps,
-)
+from hw2lib.diffusion import to_x0_and_eps
 from hw2lib.face_study import Sampler, distance
 from hw2lib.interpolation import WAYS, path
 from hw2lib.inversion import encode
@@ -35,6 +33,16 @@ class Walk:
     def gaps(self) -> Tensor:
         """Distance of neighbouring images, (P, A - 1)."""
         return distance(self.images[:, 1:], self.images[:, :-1])
+
+    @property
+    def length(self) -> Tensor:
+        """Way from the first image to the last, (P,)."""
+        return self.gaps.sum(1)
+
+    @property
+    def unevenness(self) -> Tensor:
+        """The longest gap over their mean, (P,); 1 for even steps."""
+        return self.gaps.amax(1) / self.gaps.mean(1)
 
     def half_way(self, of: str) -> Tensor:
         """(P,) "norm", "detail" or "contrast" at alpha = .5, as a share of the mean of the ends."""
@@ -63,19 +71,21 @@ def walks(
 def walk_metrics(found: dict[str, Walk]) -> dict[str, dict]:
     """Entries of a result file: half-way, and how even the way is; one value a pair.
 
-    length: sum of the neighbours' distances; unevenness: the largest of them over their mean;
+    longer and less_even: length and unevenness over those of slerp between the same two noises;
     apart: distance of the images half-way from those of slerp.
     """
     entries = {}
     for how, walk in found.items():
         measured = {f"{of}_{how}_mid": (walk.half_way(of), "ratio")
                     for of in ("norm", "detail", "contrast")}  # fmt: skip
-        gaps, middle = walk.gaps, walk.images.shape[1] // 2
-        measured[f"length_{how}"] = gaps.sum(1), "distance"
-        measured[f"unevenness_{how}"] = gaps.amax(1) / gaps.mean(1), "ratio"
+        measured[f"length_{how}"] = walk.length, "distance"
+        measured[f"unevenness_{how}"] = walk.unevenness, "ratio"
         if how != "slerp":
-            slerp = found["slerp"].images[:, middle]
-            measured[f"apart_{how}_mid"] = distance(walk.images[:, middle], slerp), "distance"
+            arc, middle = found["slerp"], walk.images.shape[1] // 2
+            measured[f"longer_{how}"] = walk.length / arc.length, "ratio"
+            measured[f"less_even_{how}"] = walk.unevenness / arc.unevenness, "ratio"
+            apart = distance(walk.images[:, middle], arc.images[:, middle])
+            measured[f"apart_{how}_mid"] = apart, "distance"
         for key, (values, unit) in measured.items():
             entries[key] = metric(values.tolist(), 1, unit)
     return entries

@@ -4,17 +4,13 @@ import pytest
 import torch
 
 from hw2lib import face_walks
-from hw2lib.diffusion import (
-    linear_schedule,
-)
+from hw2lib.diffusion import linear_schedule
 from hw2lib.face_study import Sampler, distance
 from hw2lib.face_unet import TINY, FaceUNet
 from hw2lib.face_walks import Walk, walk_metrics, walks
 from hw2lib.interpolation import WAYS
 from hw2lib.inversion import encode
-from hw2lib.samplers import (
-    sample_ddim,
-)
+from hw2lib.samplers import sample_ddim
 
 HEADER = {"schedule": "linear", "n_train_steps": 1000, "prediction": "v"}
 
@@ -47,13 +43,17 @@ def test_metrics_of_a_walk_that_is_known():
     images = torch.tensor([0.0, 0.2, 0.8]).view(1, 3, 1, 1, 1).expand(2, 3, 3, 4, 4)
     images = images + 0.05 * torch.eye(4)
     walk = Walk(torch.tensor([[2.0, 1.0, 2.0]]).expand(2, 3), images)
-    entries = walk_metrics({"slerp": walk, "lerp": walk})
+    near = Walk(walk.norms, torch.stack([images[:, 0], images[:, 1], images[:, 1]], 1))
+    entries = walk_metrics({"slerp": walk, "lerp": walk, "rescaled": near})
     assert entries["norm_lerp_mid"]["mean"] == pytest.approx(0.5)
     assert entries["length_slerp"]["mean"] == pytest.approx(0.8, abs=1e-5)
     assert entries["unevenness_slerp"]["mean"] == pytest.approx(0.6 / 0.4, abs=1e-5)
     assert entries["detail_slerp_mid"]["mean"] == pytest.approx(1, abs=1e-5)
     assert entries["apart_lerp_mid"]["mean"] == 0 and "apart_slerp_mid" not in entries
     assert len(entries["length_lerp"]["values"]) == 2
+    assert entries["longer_lerp"]["mean"] == entries["less_even_lerp"]["mean"] == 1
+    assert entries["longer_rescaled"]["mean"] == pytest.approx(0.2 / 0.8, abs=1e-5)
+    assert entries["less_even_rescaled"]["mean"] == pytest.approx(2 / 1.5, abs=1e-5)
 
 
 def test_pairs_are_of_noises_that_differ_from_the_other_studies(draw):
