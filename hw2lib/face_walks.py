@@ -71,7 +71,7 @@ def walks(
 def walk_metrics(found: dict[str, Walk]) -> dict[str, dict]:
     """Entries of a result file: half-way, and how even the way is; one value a pair.
 
-    longer and less_even: length and unevenness over those of slerp between the same two noises;
+    relative_..: over that of slerp between the same two noises;
     apart: distance of the images half-way from those of slerp.
     """
     entries = {}
@@ -82,8 +82,8 @@ def walk_metrics(found: dict[str, Walk]) -> dict[str, dict]:
         measured[f"unevenness_{how}"] = walk.unevenness, "ratio"
         if how != "slerp":
             arc, middle = found["slerp"], walk.images.shape[1] // 2
-            measured[f"longer_{how}"] = walk.length / arc.length, "ratio"
-            measured[f"less_even_{how}"] = walk.unevenness / arc.unevenness, "ratio"
+            measured[f"relative_length_{how}"] = walk.length / arc.length, "ratio"
+            measured[f"relative_unevenness_{how}"] = walk.unevenness / arc.unevenness, "ratio"
             apart = distance(walk.images[:, middle], arc.images[:, middle])
             measured[f"apart_{how}_mid"] = apart, "distance"
         for key, (values, unit) in measured.items():

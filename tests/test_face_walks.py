@@ -51,9 +51,11 @@ def test_metrics_of_a_walk_that_is_known():
     assert entries["detail_slerp_mid"]["mean"] == pytest.approx(1, abs=1e-5)
     assert entries["apart_lerp_mid"]["mean"] == 0 and "apart_slerp_mid" not in entries
     assert len(entries["length_lerp"]["values"]) == 2
-    assert entries["longer_lerp"]["mean"] == entries["less_even_lerp"]["mean"] == 1
-    assert entries["longer_rescaled"]["mean"] == pytest.approx(0.2 / 0.8, abs=1e-5)
-    assert entries["less_even_rescaled"]["mean"] == pytest.approx(2 / 1.5, abs=1e-5)
+    assert (
+        entries["relative_length_lerp"]["mean"] == entries["relative_unevenness_lerp"]["mean"] == 1
+    )
+    assert entries["relative_length_rescaled"]["mean"] == pytest.approx(0.2 / 0.8, abs=1e-5)
+    assert entries["relative_unevenness_rescaled"]["mean"] == pytest.approx(2 / 1.5, abs=1e-5)
 
 
 def test_pairs_are_of_noises_that_differ_from_the_other_studies(draw):
