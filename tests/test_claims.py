@@ -238,18 +238,21 @@ def test_drawn_faces_lie_between_sharp_and_blurred_ones_and_are_no_copies():
     of = recorded("faces")
     for distance in ("frechet", "kernel"):
         assert of[f"{distance}_real"] < of[f"{distance}_ours"] < of[f"{distance}_blurred"]
-    assert of["near"] < 0.065 and of["nearest_ratio"] > 0.95
+    assert of["near"] < 0.05 and of["nearest_ratio"] > 0.95
 
 
-def test_quality_falls_with_eta_in_ten_steps_and_no_fall_is_seen_from_fifty_on():
+def test_quality_falls_with_eta_in_few_steps_and_at_its_end_alone_in_fifty():
     metrics = json.loads((RESULTS / "faces.json").read_text())["metrics"]
     etas = ("025", "050", "075", "100")
-    worse = [metrics[f"worse_s10_eta{eta}"]["mean"] for eta in etas]
-    assert worse == sorted(worse) and metrics["worse_s10_eta100"]["low"] > 0
-    for steps in (50, 100):
-        for eta in etas:
-            entry = metrics[f"worse_s{steps}_eta{eta}"]
-            assert entry["low"] < 0 < entry["high"]
+    for steps in (10, 20):
+        worse = [metrics[f"worse_s{steps}_eta{eta}"] for eta in etas]
+        means = [0, *(entry["mean"] for entry in worse)]
+        rises = [b - a for a, b in zip(means, means[1:], strict=False)]
+        assert rises[0] > 0 and rises == sorted(rises)  # faster the higher eta is
+        assert min(worse[2]["low"], worse[3]["low"]) > 0
+    assert metrics["worse_s50_eta100"]["low"] > 0
+    for cell in ("50_eta025", "50_eta050", "50_eta075", *(f"100_eta{eta}" for eta in etas)):
+        assert metrics[f"worse_s{cell}"]["low"] < 0 < metrics[f"worse_s{cell}"]["high"]
 
 
 def test_the_norm_is_what_the_line_lacks():
@@ -298,8 +301,9 @@ def test_the_mean_path_takes_the_dots_away():
     assert dots["the starting noise"] == pytest.approx(1, abs=0.1)
     assert dots["drawn without the path"] > 0.5
     assert max(dots["drawn faces"], dots["real faces"]) < 0.01
-    frechet = scores("faces-dots", "frechet")
-    assert frechet["drawn without the path"] < frechet["drawn faces"]
+    metrics = json.loads((RESULTS / "faces-dots.json").read_text())["metrics"]
+    with_path, without = (metrics[f"drawn {of}: frechet"] for of in ("faces", "without the path"))
+    assert with_path["low"] < without["mean"] < with_path["high"]
 
 
 def test_the_chapter_says_how_the_judge_reads_and_when_that_was_decided():
