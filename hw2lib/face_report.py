@@ -89,9 +89,9 @@ def estimate_entries(images: Tensor, scales: Sequence[float]) -> Entries:
 
 def text_table(entries: Entries, names: Sequence[str]) -> str:
     """Lines `name  mean [low, high]` of the entries asked for."""
-    lines = []
+    lines, width = [], max(map(len, names), default=0) + 2
     for name in names:
         e = entries[name]
         within = "" if e["low"] is None else f"  [{e['low']:.3f}, {e['high']:.3f}]"
-        lines.append(f"{name:<24}{e['mean']:8.3f}{within}")
+        lines.append(f"{name:<{width}}{e['mean']:8.3f}{within}")
     return "\n".join(lines)

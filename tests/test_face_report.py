@@ -60,3 +60,6 @@ def test_text_table_shows_intervals_where_there_are():
     assert [line.split() for line in text.splitlines()] == [
         ["a", "0.500", "[0.250,", "0.750]"], ["b", "0.500"],
     ]  # fmt: skip
+    long = "a_name_that_is_longer_than_any_other"
+    lines = face_report.text_table({"a": entry, long: entry}, ["a", long]).splitlines()
+    assert len({line.index("[") for line in lines}) == 1  # columns stand below each other
