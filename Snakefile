@@ -3,10 +3,10 @@
 from glob import glob
 
 from hw2lib.fetch import data_status
-from hw2lib.paths import build_dir
+from hw2lib.io.paths import build_dir
 
 BUILD = build_dir()  # HW2_BUILD, else build/
-LIBRARY = sorted(glob("hw2lib/*.py"))
+LIBRARY = sorted(glob("hw2lib/**/*.py", recursive=True))
 NOTEBOOKS = {
     "cfdg": "notebooks/cfdg.ipynb",
     "ddim": "notebooks/ddim.ipynb",

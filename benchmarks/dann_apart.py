@@ -15,9 +15,10 @@ import argparse
 
 import torch
 
-from hw2lib import dann, dann_report, results
+from hw2lib import dann, dann_report
 from hw2lib.dann_rows import APART
-from hw2lib.paths import RESULTS
+from hw2lib.io import results
+from hw2lib.io.paths import RESULTS
 
 TARGETS = ("svhn", "usps")  # MNIST has no masks to leave out, and the report no such task
 

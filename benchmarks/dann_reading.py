@@ -21,9 +21,8 @@ from dann_apart import arguments, record
 from hw2lib import dann
 from hw2lib.dann import Trained
 from hw2lib.dann_study import WAYS, by_reading
+from hw2lib.io.paths import atomic_write, sha256
 from hw2lib.metrics import accuracy_metric
-from hw2lib.paths import atomic_write
-from hw2lib.readers import sha256
 
 READ = {  # the report's two tasks by two rows, the paper's by its best
     "svhn": ("dann", "best_adaptation"),

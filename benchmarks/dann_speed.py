@@ -33,13 +33,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from hw2lib import dann, results, training
+from hw2lib import dann, device, training
 from hw2lib.classify import classify
 from hw2lib.dann_data import Problem, load_problem
 from hw2lib.dann_net import classify_tensor
 from hw2lib.dann_rows import row_for
+from hw2lib.io import results
+from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.metrics import metric
-from hw2lib.paths import RESULTS, WEIGHTS
 
 TARGET = "svhn"
 EACH = 64  # images of each domain a step, ours and the reference's
@@ -50,11 +51,11 @@ FLOPS, TRAINING, SHARE = "MFLOP an image", "training images/s", "share of the pe
 @contextmanager
 def precision(dtype: torch.dtype):
     """Our training in `dtype`, whatever this processor would choose."""
-    chosen, training.fast_bfloat16 = training.fast_bfloat16, lambda _: dtype == torch.bfloat16
+    chosen, device.fast_bfloat16 = device.fast_bfloat16, lambda _: dtype == torch.bfloat16
     try:
         yield
     finally:
-        training.fast_bfloat16 = chosen
+        device.fast_bfloat16 = chosen
 
 
 # --- ours --------------------------------------------------------------------------------------
@@ -203,7 +204,7 @@ def main() -> None:
     print(f"hw2 classify: {read:,.0f} images/s", flush=True)
 
     dtypes = [torch.float32]
-    if training.fast_bfloat16(torch.device("cpu")):
+    if device.fast_bfloat16(torch.device("cpu")):
         dtypes.append(torch.bfloat16)
     flops = {"ours": our_flops(problem), "reference": reference_flops()}
     rows: dict[str, dict[str, float]] = {}

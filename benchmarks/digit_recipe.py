@@ -23,8 +23,9 @@ from pathlib import Path
 
 import torch
 
-from hw2lib import digits, experiments, guidance, metrics, results
-from hw2lib.paths import RESULTS, WEIGHTS, atomic_write, runs_dir
+from hw2lib import digits, experiments, guidance, metrics
+from hw2lib.io import results
+from hw2lib.io.paths import RESULTS, WEIGHTS, atomic_write, runs_dir
 from hw2lib.presets import DIGIT_PRESETS, Preset
 
 N, SEED = 500, 0

@@ -20,9 +20,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from hw2lib import digits, experiments, guidance, results
+from hw2lib import digits, experiments, guidance
 from hw2lib.experiments import DigitNet
-from hw2lib.paths import RESULTS, WEIGHTS, runs_dir
+from hw2lib.io import results
+from hw2lib.io.paths import RESULTS, WEIGHTS, runs_dir
 from hw2lib.presets import DIGIT_PRESETS
 
 N, SEEDS, SAMPLE_SEED = 1000, (0, 1, 2), 1000

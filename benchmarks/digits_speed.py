@@ -22,8 +22,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from hw2lib import diffusion, digit_study, experiments, metrics, results, training
-from hw2lib.paths import RESULTS, WEIGHTS
+from hw2lib import device, diffusion, digit_study, experiments, metrics
+from hw2lib.io import results
+from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.unet import DigitUNet, ReportUNet
 
 THEIR_T = 400
@@ -127,7 +128,7 @@ def main() -> None:
           f"{taken:.1f} s", flush=True)  # fmt: skip
 
     dtypes = [torch.float32]
-    if training.fast_bfloat16(torch.device("cpu")):
+    if device.fast_bfloat16(torch.device("cpu")):
         dtypes.append(torch.bfloat16)
     rows: dict[str, dict[str, float]] = {}
     for dtype in dtypes:

@@ -18,13 +18,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from hw2lib import experiments, faces, results
+from hw2lib import experiments, faces
 from hw2lib.digits import to_float
 from hw2lib.face_features import load_features
 from hw2lib.face_study import GROUPS, Sampler, quality
 from hw2lib.face_unet import FaceUNet
+from hw2lib.io import results
+from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.metrics import metric
-from hw2lib.paths import RESULTS, WEIGHTS
 
 
 def dots(images: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from hw2lib import experiments, faces
 from hw2lib.diffusion import add_noise, draw_noise, draw_times, make_schedule, target, time_density
 from hw2lib.digits import to_float
 from hw2lib.face_unet import FaceUNet, in_mixed_precision
-from hw2lib.training import save_weights
+from hw2lib.io.weights import save_weights
 
 BATCH, RIDGE, SEED = 128, 10.0, 3
 

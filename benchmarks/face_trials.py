@@ -21,14 +21,15 @@ import pandas as pd
 import torch
 from digit_trials import steps_within
 
-from hw2lib import experiments, faces, results
+from hw2lib import experiments, faces
 from hw2lib.diffusion import Predict
 from hw2lib.face_features import load_features
 from hw2lib.face_study import Sampler, quality
 from hw2lib.face_unet import FaceUNet, in_mixed_precision
 from hw2lib.faces import SIDE
+from hw2lib.io import results
+from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.metrics import metric
-from hw2lib.paths import RESULTS, WEIGHTS
 from hw2lib.presets import FACE_PRESETS, Preset
 
 BASE = FACE_PRESETS["cores"]

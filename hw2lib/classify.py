@@ -31,7 +31,8 @@ from tqdm import tqdm
 from hw2lib import course
 from hw2lib.dann_data import TARGETS
 from hw2lib.dann_net import classify_tensor, load
-from hw2lib.paths import WEIGHTS, UserError, atomic_write
+from hw2lib.errors import UserError
+from hw2lib.io.paths import WEIGHTS, atomic_write
 
 SIDE = 28
 LISTS = ("train", "val", "test")  # the course's csv files

@@ -16,7 +16,8 @@ from itertools import product
 from pathlib import Path
 
 from hw2lib import __version__
-from hw2lib.paths import UserError, runs_dir, writable_dir
+from hw2lib.errors import UserError
+from hw2lib.io.paths import runs_dir, writable_dir
 
 
 class _Parser(argparse.ArgumentParser):

@@ -17,7 +17,8 @@ import numpy as np
 from tqdm import tqdm
 
 from hw2lib import readers
-from hw2lib.paths import UserError, data_dir
+from hw2lib.errors import UserError
+from hw2lib.io.paths import data_dir
 
 SIDE = 28
 DOMAINS = ("mnistm", "svhn", "usps")

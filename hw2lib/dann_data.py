@@ -17,9 +17,9 @@ from torch import Tensor
 
 from hw2lib import digits
 from hw2lib.dann_inputs import HANDLING, PLAIN, Handling, prepare
+from hw2lib.device import device
 from hw2lib.digits import DigitDomain, DigitSet
-from hw2lib.paths import UserError
-from hw2lib.training import device
+from hw2lib.errors import UserError
 
 SOURCE_OF = {"svhn": "mnistm", "usps": "mnistm", "mnistm": "mnist"}
 TARGETS = tuple(SOURCE_OF)

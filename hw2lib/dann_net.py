@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hw2lib.dann_inputs import Handling, prepare
-from hw2lib.training import device, load_state, load_weights, save_weights
+from hw2lib.device import device
+from hw2lib.io.weights import load_state, load_weights, save_weights
 
 KIND = "dann"
 SOURCE, TARGET = 0, 1  # which batch statistics to use

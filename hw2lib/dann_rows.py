@@ -17,7 +17,7 @@ from typing import Any
 
 from hw2lib.dann_inputs import GROUPS
 from hw2lib.dann_losses import LOSSES
-from hw2lib.paths import UserError
+from hw2lib.errors import UserError
 from hw2lib.training import TrainConfig
 
 LET_GO = (0.3, 0.7)  # shares of the steps between which the label loss falls to `label_end`

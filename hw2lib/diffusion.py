@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hw2lib.paths import UserError
+from hw2lib.errors import UserError
 
 Predict = Callable[[Tensor, Tensor], Tensor]  # (x_t (B, ...), t (B,)) -> prediction (B, ...)
 Model = Callable[[Tensor, Tensor, Tensor], Tensor]  # the same with labels (B,)

@@ -27,8 +27,10 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from hw2lib import course, embedded, readers
+from hw2lib.errors import UserError
+from hw2lib.io import paths
+from hw2lib.io.paths import atomic_write, build_dir, data_dir
 from hw2lib.mnistm import blend
-from hw2lib.paths import UserError, atomic_write, build_dir, data_dir
 
 DOMAINS = ("mnistm", "svhn", "usps", "mnist")
 SOURCES = ("auto", "course", "public", "embedded")
@@ -197,13 +199,13 @@ def _load_public(name: str) -> Loaded:
     if name == "mnist":  # the files are as fast as a cache
         return *(_grey_set(*pair) for pair in _mnist_arrays(files)), digests
     photos = {part: readers.photo_files(data_dir() / part) for part in PHOTOS * (name == "mnistm")}
-    digests |= {part: readers.sha256(*names) for part, names in photos.items()}
+    digests |= {part: paths.sha256(*names) for part, names in photos.items()}
     build = {"mnistm": _mnistm, "usps": _usps, "svhn": _svhn}[name]
     return _cached(name, digests, lambda: (*build(files, *photos.values()), digests))
 
 
 def _digests(files: list[Path]) -> dict[str, str]:
-    return {readers.label(file): readers.sha256(file) for file in files}
+    return {readers.label(file): paths.sha256(file) for file in files}
 
 
 def _mnist_arrays(files: list[Path]) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -14,10 +14,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hw2lib import digits, faces, warm_start
+from hw2lib import digits, faces
+from hw2lib.device import device, device_name, mixed_precision, training_layout
 from hw2lib.diffusion import Predict, drop_labels, guided, make_schedule
+from hw2lib.errors import UserError
 from hw2lib.face_unet import FaceConfig, FaceUNet
-from hw2lib.paths import WEIGHTS, UserError, runs_dir
+from hw2lib.io import weights
+from hw2lib.io.paths import WEIGHTS, runs_dir
+from hw2lib.io.weights import load_state, load_weights, save_weights
 from hw2lib.presets import (
     DIGIT_PRESETS,
     FACE_PRESETS,
@@ -26,7 +30,6 @@ from hw2lib.presets import (
     choose_preset,
     preset_name,
 )
-from hw2lib.results import device_name
 from hw2lib.samplers import (
     OnStep,
     in_chunks,
@@ -36,17 +39,7 @@ from hw2lib.samplers import (
     sample_dpmpp,
     sample_generators,
 )
-from hw2lib.training import (
-    Fitted,
-    Loss,
-    device,
-    fit,
-    load_state,
-    load_weights,
-    mixed_precision,
-    save_weights,
-    training_layout,
-)
+from hw2lib.training import Fitted, Loss, fit
 from hw2lib.unet import (
     NULL_LABEL,
     DigitConfig,
@@ -149,7 +142,7 @@ def _train(
     out: Path,
     resume: bool,
     label: str,
-    origin: dict = warm_start.COLD,
+    origin: dict = weights.COLD,
 ) -> tuple[Fitted, dict]:
     """Fit, then write `out/weights.safetensors` with a header that says how they were made.
 
@@ -302,7 +295,7 @@ def train_faces(
     torch.manual_seed(p.train.seed)
     model = training_layout(FaceUNet(p.model))
     out = Path(out or runs_dir() / f"faces-{name}")
-    origin = warm_start.begin(model, start, "face_unet", out)
+    origin = weights.warm_start(model, start, "face_unet", out)
     images, held_out = faces.split(data)
     schedule, where = make_schedule(p.schedule, N_TRAIN_STEPS), device()
     pick = epochs(len(images), p.train.batch_size)

@@ -25,10 +25,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hw2lib import faces
+from hw2lib.device import device, device_name
 from hw2lib.digits import augment, to_float, to_uint8
-from hw2lib.paths import WEIGHTS, UserError
-from hw2lib.results import device_name
-from hw2lib.training import TrainConfig, device, fit, load_state, load_weights, save_weights
+from hw2lib.errors import UserError
+from hw2lib.io.paths import WEIGHTS
+from hw2lib.io.weights import load_state, load_weights, save_weights
+from hw2lib.training import TrainConfig, fit
 
 KIND = "face_features"
 FEATURES = 64

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from hw2lib import experiments, faces
 from hw2lib.digits import to_uint8
+from hw2lib.errors import UserError
 from hw2lib.face_unet import FaceUNet
 from hw2lib.interpolation import WAYS, path
-from hw2lib.paths import NOISE, ROOT, UserError, atomic_write
+from hw2lib.io.paths import NOISE, ROOT, atomic_write
 
 SHEET = ROOT / "book" / "_static" / "faces-walk.jpg"
 ALPHAS = tuple(k / 10 for k in range(11))

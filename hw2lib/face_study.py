@@ -27,8 +27,8 @@ from hw2lib import experiments, faces
 from hw2lib.diffusion import Schedule
 from hw2lib.face_features import FaceFeatures
 from hw2lib.face_unet import FaceUNet, in_mixed_precision
+from hw2lib.io.paths import atomic_write, build_dir
 from hw2lib.metrics import frechet_distance, kernel_distance, metric
-from hw2lib.paths import atomic_write, build_dir
 from hw2lib.samplers import individual_noise, sample_generators, time_steps
 
 START_SEED = 1000  # of x_T; far from the seeds of the noise that eta > 0 adds

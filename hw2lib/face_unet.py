@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hw2lib.device import device, mixed_precision
 from hw2lib.diffusion import Predict
-from hw2lib.paths import UserError
-from hw2lib.training import device, mixed_precision
+from hw2lib.errors import UserError
 
 
 @dataclass(frozen=True)

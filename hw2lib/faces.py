@@ -25,7 +25,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hw2lib import embedded, readers
-from hw2lib.paths import UserError, atomic_write, build_dir, data_dir
+from hw2lib.errors import UserError
+from hw2lib.io import paths
+from hw2lib.io.paths import atomic_write, build_dir, data_dir
 
 SIDE = 64
 # what torch.load raises for a file that is cut off or not its own
@@ -69,7 +71,7 @@ def load(source: str = "auto") -> FaceSet:
         digest = hashlib.sha256(images.tobytes()).hexdigest()
         return FaceSet(torch.from_numpy(images), "embedded", {"embedded/faces": digest})
     path = readers.existing(tar_path(), "face images")
-    digest = readers.sha256(path)
+    digest = paths.sha256(path)
     return FaceSet(_from_tar(path, digest), "public", {readers.label(path): digest})
 
 

@@ -35,9 +35,9 @@ from hw2lib.experiments import (
     sample_digits,
     train_digits,
 )
+from hw2lib.io.paths import atomic_write
 from hw2lib.judge import Judge, load_judge
 from hw2lib.metrics import accuracy_metric, background_spread, metric
-from hw2lib.paths import atomic_write
 from hw2lib.presets import DIGIT_PRESETS, Preset, choose_preset
 from hw2lib.yardstick import Reference, Yardstick, compare, load_yardstick
 

@@ -25,10 +25,13 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hw2lib.device import device
 from hw2lib.digits import SIDE, DigitDomain, DigitSet, augment, to_float
+from hw2lib.errors import UserError
+from hw2lib.io.paths import WEIGHTS
+from hw2lib.io.weights import load_state, load_weights, save_weights
 from hw2lib.metrics import accuracy_metric
-from hw2lib.paths import WEIGHTS, UserError
-from hw2lib.training import Fitted, TrainConfig, device, fit, load_state, load_weights, save_weights
+from hw2lib.training import Fitted, TrainConfig, fit
 
 KIND = "judge"
 PRESETS = {  # full: 4.7 passes over 60,000 digits, some eight minutes on one idle core

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from hw2lib.diffusion import PREDICTIONS, Predict, Schedule, diffusion_loss
+from hw2lib.errors import UserError
 from hw2lib.face_unet import COARSE, SMALL, TINY, FaceConfig
-from hw2lib.paths import UserError
 from hw2lib.training import TrainConfig
 from hw2lib.unet import DigitConfig, ReportConfig
 

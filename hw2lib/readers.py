@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import hashlib
 import struct
 import zipfile
 import zlib
@@ -17,17 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hw2lib.paths import UserError, data_dir
-
-
-def sha256(*files: Path) -> str:
-    """Hex digest over the contents of `files` in the given order."""
-    digest = hashlib.sha256()
-    for file in files:
-        with open(file, "rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+from hw2lib.errors import UserError
+from hw2lib.io.paths import data_dir
 
 
 def label(path: Path) -> str:

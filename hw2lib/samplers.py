@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hw2lib.diffusion import Predict, Schedule, check_prediction, to_x0_and_eps
-from hw2lib.paths import UserError
+from hw2lib.errors import UserError
 
 OnStep = Callable[[int, Tensor, Tensor], None]  # (t, x_t, estimate of x_0)
 

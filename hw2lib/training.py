@@ -13,20 +13,18 @@ import json
 import math
 import os
 import signal
-import struct
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hw2lib.ema import update_ema
-from hw2lib.paths import WEIGHTS, UserError, atomic_write, writable_dir
+from hw2lib.device import device, mixed_precision
+from hw2lib.errors import UserError
+from hw2lib.io.paths import atomic_write, writable_dir
 
 Loss = Callable[[nn.Module, int, torch.Generator], Tensor]
 Watch = Callable[[nn.Module, int], dict[str, float]]
@@ -75,31 +73,6 @@ class Fitted:
     losses: list[float]
     seconds: float
     watched: list[dict[str, float]] = field(default_factory=list)  # what `watch` saw
-
-
-def device() -> torch.device:
-    """The GPU if there is one (each process of `accelerate launch` its own), else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu")
-
-
-def mixed_precision(where: torch.device) -> torch.autocast:
-    """Autocast to bfloat16 where that is fast; elsewhere it does nothing."""
-    return torch.autocast(where.type, torch.bfloat16, enabled=fast_bfloat16(where))
-
-
-def fast_bfloat16(where: torch.device) -> bool:
-    """Whether bfloat16 beats float32: on a GPU, and on a processor with AMX units for it."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch has none
-    return where.type == "cuda" or bool(capabilities.get("amx_bf16", False))
-
-
-def training_layout(model: nn.Module) -> nn.Module:
-    """`model` in the memory format that trains fastest: channels_last, but not under AMX, where
-    the backward pass of convolutions is a fifth faster without it."""
-    amx = device().type == "cpu" and fast_bfloat16(device())
-    return model.to(memory_format=torch.contiguous_format if amx else torch.channels_last)
 
 
 def learning_rate(step: int, cfg: TrainConfig) -> float:
@@ -316,79 +289,18 @@ def _check_same(file: Path, old: dict, new: dict) -> None:
             )
 
 
-# --- weights files -----------------------------------------------------------------------------
+@torch.no_grad()
+def update_ema(ema: nn.Module, model: nn.Module, step: int, decay: float) -> None:
+    """ema <- d ema + (1 - d) model with d = min(decay, (1 + step) / (10 + step)).
 
-
-def save_weights(path: str | Path, state: dict[str, Tensor], config: dict) -> Path:
-    """Write a state dict as safetensors; `config` (with "kind") as JSON in the header.
-
-    Tensors of two or more axes are stored in fp16. Vectors stay as they are: they weigh nothing,
-    and the frequencies of a time embedding rounded to fp16 would be off by .24 rad at t = 1000.
+    Buffers (batch statistics) are averaged too where they are floating point.
     """
-    if "kind" not in config:
-        raise ValueError('config needs a "kind", the name of the architecture')
-    tensors = {
-        key: (value.half() if value.is_floating_point() and value.ndim > 1 else value)
-        .detach()
-        .cpu()
-        .contiguous()
-        .clone()
-        for key, value in state.items()
-    }
-    with atomic_write(path) as part:
-        part.write_bytes(to_bytes(tensors, metadata={"config": json.dumps(config, sort_keys=True)}))
-    return Path(path)
-
-
-def weights_header(path: str | Path) -> dict:
-    """What a weights file says of itself; {} for a file of another format, as UNet.pt."""
-    if Path(path).suffix != ".safetensors":
-        return {}
-    return _read_weights(path)[1]
-
-
-def load_weights(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict]:
-    """Read (state dict in fp32, config) of a weights file made for the architecture `kind`."""
-    state, config = _read_weights(path)
-    if config.get("kind") != kind:
-        found = config.get("kind") or "an unknown architecture"
-        raise UserError(f"weights file {path} is for {found}; this command needs {kind}")
-    state = {key: v.float() if v.is_floating_point() else v for key, v in state.items()}
-    return state, config
-
-
-def _read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict]:
-    path = Path(path)
-    if path.parent == WEIGHTS and not WEIGHTS.is_dir():
-        raise UserError(
-            f"{WEIGHTS} is missing; hw2lib works from a clone, `pip install -e .` there"
-        )
-    if not path.is_file():
-        raise UserError(f"weights file {path} does not exist; name a .safetensors file")
-    try:
-        with safe_open(path, "pt") as file:
-            config = json.loads((file.metadata() or {}).get("config", "{}"))
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if not isinstance(config, dict):
-            raise ValueError
-    except (SafetensorError, struct.error, ValueError, OSError):
-        raise UserError(
-            f"weights file {path} is truncated or no safetensors file; copy it again"
-        ) from None
-    return state, config
-
-
-def load_state(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> nn.Module:
-    """`load_state_dict(strict=True)` whose failure is one line that names the file.
-
-    A model on the meta device takes the tensors of `state` as its own.
-    """
-    try:
-        empty = any(parameter.is_meta for parameter in model.parameters())
-        model.load_state_dict(state, strict=True, assign=empty)
-    except (RuntimeError, AttributeError, TypeError):  # the latter two: keys that are no names
-        raise UserError(
-            f"weights file {path} is for another architecture than {type(model).__name__}; "
-            "use weights that were trained with this configuration"
-        ) from None
-    return model.eval()
+    d = min(decay, (1 + step) / (10 + step))
+    average = list(ema.parameters()) + list(ema.buffers())
+    current = list(model.parameters()) + list(model.buffers())
+    pairs = list(zip(average, current, strict=True))
+    floating = [(a, c.detach()) for a, c in pairs if a.is_floating_point()]
+    torch._foreach_lerp_(*map(list, zip(*floating, strict=True)), 1 - d)  # few launches on a GPU
+    for a, c in pairs:
+        if not a.is_floating_point():
+            a.copy_(c)

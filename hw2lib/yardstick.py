@@ -21,11 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hw2lib.device import device
 from hw2lib.digits import DigitDomain, to_float
+from hw2lib.errors import UserError
+from hw2lib.io.paths import WEIGHTS
+from hw2lib.io.weights import load_state, load_weights, save_weights
 from hw2lib.judge import batches, data_of, fresh, made_by
 from hw2lib.metrics import accuracy_metric, frechet_distance, kernel_distance, precision_recall
-from hw2lib.paths import WEIGHTS, UserError
-from hw2lib.training import TrainConfig, device, fit, load_state, load_weights, save_weights
+from hw2lib.training import TrainConfig, fit
 
 KIND = "yardstick"
 FEATURES = 64

@@ -15,7 +15,7 @@ from bookcopy import EXTENSIONS, ROOT, built_copy, toc_files
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
-from hw2lib.training import save_weights
+from hw2lib.io.weights import save_weights
 
 sys.path.insert(0, str(EXTENSIONS))
 

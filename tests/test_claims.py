@@ -9,7 +9,7 @@ import re
 import pytest
 
 from hw2lib.experiments import GUIDANCE, SOLVER, STEPS
-from hw2lib.paths import RESULTS, ROOT
+from hw2lib.io.paths import RESULTS, ROOT
 
 
 class Recorded(dict):

@@ -12,7 +12,7 @@ from test_course import make_course
 
 from hw2lib import classify, digits
 from hw2lib.dann_net import Network, save
-from hw2lib.paths import UserError
+from hw2lib.errors import UserError
 
 
 def seven(side: int = 28) -> np.ndarray:

@@ -9,11 +9,12 @@ import torch
 import tqdm
 from PIL import Image
 
-from hw2lib import cli, experiments, faces, judge, training
+from hw2lib import cli, experiments, faces, judge
 from hw2lib.face_unet import TINY, FaceUNet
-from hw2lib.paths import NOISE
+from hw2lib.io import weights as weights_files
+from hw2lib.io.paths import NOISE
+from hw2lib.io.weights import save_weights
 from hw2lib.presets import N_TRAIN_STEPS
-from hw2lib.training import save_weights
 from hw2lib.unet import DigitConfig, DigitUNet
 
 KINDS = {"digits": "digit_unet", "faces": "face_unet"}
@@ -167,7 +168,7 @@ def raise_signal(name):
      {"blocks": [1] * 3}],
 )  # fmt: skip
 def test_weights_of_an_impossible_architecture(capsys, weights, tmp_path, kind, architecture):
-    state, header = training.load_weights(weights / f"{kind}.safetensors", KINDS[kind])
+    state, header = weights.load_weights(weights / f"{kind}.safetensors", KINDS[kind])
     header["architecture"] |= architecture
     file = save_weights(tmp_path / "w.safetensors", state, header)
     first = [NOISE, tmp_path / "o"] if kind == "faces" else [tmp_path / "o"]
@@ -176,7 +177,7 @@ def test_weights_of_an_impossible_architecture(capsys, weights, tmp_path, kind, 
 
 
 def test_a_library_without_its_clone_says_so(capsys, tmp_path, monkeypatch):
-    for module in (training, experiments):
+    for module in (weights_files, experiments):
         monkeypatch.setattr(module, "WEIGHTS", tmp_path / "data" / "weights")
     line = fails(capsys, "sample-digits", tmp_path / "o")
     assert "hw2lib works from a clone, `pip install -e .` there" in line

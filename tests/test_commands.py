@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from hw2lib import cli
-from hw2lib.paths import ROOT
-from hw2lib.training import load_weights
+from hw2lib.io.paths import ROOT
+from hw2lib.io.weights import load_weights
 
 
 def environment(folder):

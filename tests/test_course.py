@@ -8,7 +8,7 @@ from files import save
 from PIL import Image
 
 from hw2lib import course, digits
-from hw2lib.paths import UserError
+from hw2lib.errors import UserError
 
 
 def make_course(folder, name="usps", size=28, mode="L", below="hw2_data"):

@@ -17,7 +17,7 @@ from hw2lib.dann_losses import LOSSES, Step, domain_loss, entropy_and_balance
 from hw2lib.dann_net import SOURCE, TARGET, Network
 from hw2lib.dann_rows import ROWS, Row
 from hw2lib.digits import DigitDomain, DigitSet
-from hw2lib.paths import UserError
+from hw2lib.errors import UserError
 
 
 def test_number_of_parameters():

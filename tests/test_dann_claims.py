@@ -10,7 +10,7 @@ from test_claims import recorded, scores
 from hw2lib.dann_inputs import Handling
 from hw2lib.dann_rows import ROWS
 from hw2lib.dann_study import WAYS
-from hw2lib.paths import RESULTS, ROOT
+from hw2lib.io.paths import RESULTS, ROOT
 
 TARGETS = ("svhn", "usps", "mnistm")
 ADAPTED = pytest.mark.parametrize("target", TARGETS)

@@ -11,7 +11,7 @@ from hw2lib import dann_data, digits
 from hw2lib.dann_data import Batches, Unlabelled, load_problem, make_problem, supervised
 from hw2lib.dann_inputs import PLAIN
 from hw2lib.digits import DigitSet
-from hw2lib.paths import UserError
+from hw2lib.errors import UserError
 
 
 def test_the_targets_training_labels_are_not_in_memory(monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hw2lib import dann_losses
-from hw2lib.paths import ROOT
+from hw2lib.io.paths import ROOT
 
 PAGE = ROOT / "book" / "dann-own.md"
 

@@ -6,7 +6,7 @@ import pytest
 
 from hw2lib import dann_rows
 from hw2lib.dann_rows import ROWS, Row, ramp, row_for, with_settings
-from hw2lib.paths import UserError
+from hw2lib.errors import UserError
 
 
 def test_the_ramp_is_the_papers():

@@ -13,7 +13,7 @@ from torch import nn
 
 from hw2lib import diffusion as d
 from hw2lib import samplers
-from hw2lib.paths import UserError
+from hw2lib.errors import UserError
 
 SHAPE = (2, 3, 4, 4)
 SCHEDULES = ["linear", "cosine"]

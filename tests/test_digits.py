@@ -12,8 +12,8 @@ from files import save
 from PIL import Image
 
 from hw2lib import digits, readers
+from hw2lib.errors import UserError
 from hw2lib.mnistm import blend
-from hw2lib.paths import UserError
 
 real_data = pytest.mark.skipif(not os.environ.get("HW2_DATA"), reason="HW2_DATA is not set")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hw2lib import digits, embedded
-from hw2lib.paths import UserError
+from hw2lib.errors import UserError
 
 
 @pytest.fixture(scope="module", params=digits.DOMAINS)

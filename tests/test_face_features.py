@@ -7,9 +7,11 @@ import torch
 
 from hw2lib import embedded, face_features, faces
 from hw2lib.digits import to_float
+from hw2lib.errors import UserError
 from hw2lib.face_study import blurred
-from hw2lib.paths import WEIGHTS, UserError
-from hw2lib.training import TrainConfig, save_weights
+from hw2lib.io.paths import WEIGHTS
+from hw2lib.io.weights import save_weights
+from hw2lib.training import TrainConfig
 
 SHIPPED = WEIGHTS / "face-features.safetensors"
 SHORT = TrainConfig(40, 8, lr=2e-3, schedule="cosine", warmup=4, ema=0.5)

@@ -11,7 +11,7 @@ from hw2lib import experiments, face_sheet
 from hw2lib.digits import to_uint8
 from hw2lib.face_unet import TINY, FaceUNet
 from hw2lib.interpolation import WAYS, path
-from hw2lib.paths import ROOT
+from hw2lib.io.paths import ROOT
 
 HEADER = {"schedule": "linear", "n_train_steps": 1000, "prediction": "v"}
 

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from hw2lib import embedded, faces
-from hw2lib.paths import NOISE, UserError
+from hw2lib.errors import UserError
+from hw2lib.io.paths import NOISE
 
 real_data = pytest.mark.skipif(not os.environ.get("HW2_DATA"), reason="HW2_DATA is not set")
 

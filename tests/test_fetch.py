@@ -11,7 +11,7 @@ import pytest
 from files import save
 
 from hw2lib import digits, fetch
-from hw2lib.paths import UserError
+from hw2lib.errors import UserError
 
 
 def test_status_says_what_is_used_and_what_is_missing(folder):

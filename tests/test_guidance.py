@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from hw2lib import cli, digits, guidance
+from hw2lib.errors import UserError
 from hw2lib.experiments import sample_digits
+from hw2lib.io.weights import load_weights
 from hw2lib.metrics import accuracy_metric, metric
-from hw2lib.paths import UserError
 from hw2lib.presets import Preset
-from hw2lib.training import TrainConfig, load_weights
+from hw2lib.training import TrainConfig
 from hw2lib.unet import DigitConfig
 from hw2lib.yardstick import Reference, Yardstick
 

@@ -9,8 +9,10 @@ from PIL import Image
 
 from hw2lib import digits, judge, metrics
 from hw2lib.digits import DigitDomain, DigitSet
-from hw2lib.paths import WEIGHTS, UserError
-from hw2lib.training import TrainConfig, save_weights
+from hw2lib.errors import UserError
+from hw2lib.io.paths import WEIGHTS
+from hw2lib.io.weights import save_weights
+from hw2lib.training import TrainConfig
 
 SHIPPED = WEIGHTS / "judge.safetensors"
 needs_weights = pytest.mark.skipif(not SHIPPED.is_file(), reason="no shipped judge")

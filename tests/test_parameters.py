@@ -1,7 +1,7 @@
 import pytest
 
-from hw2lib.parameters import check, injected
-from hw2lib.paths import UserError
+from hw2lib.errors import UserError
+from hw2lib.io.parameters import check, injected
 
 RULES = {"target": ["svhn", "usps"], "seeds": (1, 9), "eta": (0.0, 1.0), "record": bool}
 GOOD = {"target": "svhn", "seeds": 1, "eta": 1, "record": False}

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from hw2lib import paths
-from hw2lib.paths import UserError, atomic_write, writable_dir
+from hw2lib.errors import UserError
+from hw2lib.io import paths
+from hw2lib.io.paths import atomic_write, writable_dir
 
 
 def test_the_root_is_the_repository():

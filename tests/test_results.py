@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from hw2lib import paths, results
+from hw2lib import device
+from hw2lib.errors import UserError
+from hw2lib.io import paths, results
+from hw2lib.io.weights import save_weights
 from hw2lib.metrics import accuracy_metric, metric
-from hw2lib.paths import UserError
-from hw2lib.training import save_weights
 
 
 def arguments(**changes):
@@ -191,5 +192,5 @@ def test_commit_says_dirty_but_not_for_results(tmp_path, monkeypatch):
 
 
 def test_device_name_is_one_line():
-    assert results.device_name()
-    assert "\n" not in results.device_name()
+    assert device.device_name()
+    assert "\n" not in device.device_name()

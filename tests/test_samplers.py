@@ -11,7 +11,7 @@ from torch import nn
 
 from hw2lib import diffusion as d
 from hw2lib import samplers
-from hw2lib.paths import UserError
+from hw2lib.errors import UserError
 
 REFERENCE = {"timestep_spacing": "leading", "steps_offset": 1, "set_alpha_to_one": False}
 TRAILING = {"timestep_spacing": "trailing", "set_alpha_to_one": True}

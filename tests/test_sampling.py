@@ -7,9 +7,10 @@ from torchvision.transforms.functional import pil_to_tensor
 from torchvision.utils import save_image
 
 from hw2lib import digits, faces
+from hw2lib.errors import UserError
 from hw2lib.experiments import sample_digits, sample_faces, to_picture
 from hw2lib.face_unet import TINY, FaceUNet
-from hw2lib.paths import NOISE, UserError
+from hw2lib.io.paths import NOISE
 from hw2lib.samplers import sample_generators
 from hw2lib.unet import DigitConfig, DigitUNet
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from hw2lib import training
+from hw2lib import device, training
 from hw2lib.diffusion import draw_noise
-from hw2lib.paths import UserError
+from hw2lib.errors import UserError
 from hw2lib.training import TrainConfig, fit
 
 CFG = TrainConfig(steps=9, lr=0.01, warmup=3, ema=0.9, save_every_s=1e9)
@@ -55,13 +55,13 @@ def one_line(caught) -> str:
 def test_bfloat16_only_where_the_processor_has_units_for_it(monkeypatch, units):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units}, raising=False)
     cpu, net = torch.device("cpu"), network()
-    with training.mixed_precision(cpu):
+    with device.mixed_precision(cpu):
         y = net[0](torch.zeros(1, 1, 8, 8))
     assert y.dtype == (torch.bfloat16 if units else torch.float32)
-    weight = training.training_layout(net)[0].weight
+    weight = device.training_layout(net)[0].weight
     assert weight.dtype == torch.float32
     monkeypatch.delattr(torch.cpu, "get_capabilities")  # torch 2.11
-    assert not training.fast_bfloat16(cpu) and training.fast_bfloat16(torch.device("cuda"))
+    assert not device.fast_bfloat16(cpu) and device.fast_bfloat16(torch.device("cuda"))
 
 
 # --- resuming ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hw2lib import training
-from hw2lib.paths import ROOT
+from hw2lib.io.paths import ROOT
 from hw2lib.training import TrainConfig, fit, learning_rate
 
 # --- the arithmetic ------------------------------------------------------------------------------

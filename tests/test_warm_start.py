@@ -7,12 +7,14 @@ from functools import cache
 import pytest
 import torch
 
-from hw2lib import cli, experiments, presets, warm_start
+from hw2lib import cli, experiments, presets
+from hw2lib.errors import UserError
 from hw2lib.experiments import train_faces
 from hw2lib.face_unet import TINY, FaceConfig
-from hw2lib.paths import UserError
+from hw2lib.io import weights
+from hw2lib.io.weights import load_weights
 from hw2lib.presets import FACE_PRESETS, Preset, preset_name, with_settings
-from hw2lib.training import TrainConfig, load_weights
+from hw2lib.training import TrainConfig
 
 TRAIN = TrainConfig(steps=2, batch_size=2, warmup=1, ema=0.5)
 SMALL = FaceConfig(widths=(16, 16), blocks=1, attention=(), unfold=8, groups=4)
@@ -113,14 +115,14 @@ def test_weights_of_another_architecture_are_one_line(first, tmp_path):
 def test_a_damaged_origin_is_one_line(first, tmp_path):
     file, _ = first
     run(tmp_path, file)
-    assert json.loads((tmp_path / warm_start.NAME).read_text())["images_seen"] == 4
-    (tmp_path / warm_start.NAME).write_text("{")
+    assert json.loads((tmp_path / weights.ORIGIN).read_text())["images_seen"] == 4
+    (tmp_path / weights.ORIGIN).write_text("{")
     with pytest.raises(UserError, match="is damaged"):
         run(tmp_path, resume=True)
 
 
 def test_a_cold_run_does_not_take_over_an_older_origin(first, tmp_path):
-    (tmp_path / warm_start.NAME).write_text('{"images_seen": 99}')
+    (tmp_path / weights.ORIGIN).write_text('{"images_seen": 99}')
     _, header = run(tmp_path)
     assert header["images_seen"] == 4 and header["warm_start"] is None
 

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from test_training import network, one_line
 from torch import nn
 
-from hw2lib.paths import UserError
-from hw2lib.training import load_state, load_weights, save_weights
+from hw2lib.errors import UserError
+from hw2lib.io.weights import load_state, load_weights, save_weights
 
 
 def test_weights_round_trip(tmp_path):

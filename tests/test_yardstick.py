@@ -7,8 +7,10 @@ import torch
 
 from hw2lib import digits, yardstick
 from hw2lib.digits import DigitDomain, DigitSet
-from hw2lib.paths import WEIGHTS, UserError
-from hw2lib.training import TrainConfig, save_weights
+from hw2lib.errors import UserError
+from hw2lib.io.paths import WEIGHTS
+from hw2lib.io.weights import save_weights
+from hw2lib.training import TrainConfig
 from hw2lib.yardstick import Reference, compare
 
 SHIPPED = WEIGHTS / "yardstick.safetensors"

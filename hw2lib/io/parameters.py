@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 
-from hw2lib.paths import UserError
+from hw2lib.errors import UserError
 
 Rule = list | tuple | type
 

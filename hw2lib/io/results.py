@@ -22,9 +22,10 @@ import torch
 import torchvision
 
 import hw2lib
-from hw2lib.paths import RESULTS, ROOT, WEIGHTS, UserError, atomic_write, build_dir
-from hw2lib.readers import sha256
-from hw2lib.training import weights_header
+from hw2lib.device import device_name
+from hw2lib.errors import UserError
+from hw2lib.io.paths import RESULTS, ROOT, WEIGHTS, atomic_write, build_dir, sha256
+from hw2lib.io.weights import weights_header
 
 FIELDS = (
     "name", "preset", "data", "seeds", "device", "versions", "commit", "seconds", "metrics",
@@ -153,22 +154,6 @@ def check(result: dict, where: str) -> None:
 
 def _finite(x: object) -> bool:
     return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
-
-
-# --- provenance -----------------------------------------------------------------------------
-
-
-def device_name() -> str:
-    """The GPU's name, or the processor's with the number of threads in use."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    name = platform.processor() or platform.machine()
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)[1]
-    except (OSError, TypeError):  # no such file, or no such line: not an ordinary Linux
-        pass
-    return f"{name.strip()}, {torch.get_num_threads()} threads"
 
 
 def versions() -> dict[str, str]:

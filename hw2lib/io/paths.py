@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from hw2lib.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "data" / "weights"  # shipped weights, safetensors
 RESULTS = ROOT / "data" / "results"  # recorded results, JSON
 NOISE = ROOT / "data" / "noise"  # shipped noise files 00.pt ..
-
-
-class UserError(Exception):
-    """A user's mistake: one line that names the file or parameter, what is wrong, what is right.
-
-    The command line prints it without a traceback and exits with status 2.
-    """
-
-    def _render_traceback_(self) -> list[str]:
-        """IPython's hook: notebooks show the line and no traceback either."""
-        return [f"UserError: {self}"]
 
 
 def data_dir() -> Path:
@@ -66,3 +58,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sha256(*files: Path) -> str:
+    """Hex digest over the contents of `files` in the given order."""
+    digest = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

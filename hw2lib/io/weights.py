@@ -1,0 +1,147 @@
+"""Weights files, and trainings that go on from one.
+
+    save_weights(path, model.state_dict(), {"kind": "judge"})
+    state, config = load_weights(path, "judge")
+    origin = warm_start(model, "data/weights/faces.safetensors", "face_unet", out)
+    origin["images_seen"]   # what the weights had seen before this run
+
+A resumed run goes on from its checkpoint; its origin is kept beside it in `origin.json`, so that
+the header of the weights tells the whole history and not that of the last run alone.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from hw2lib.errors import UserError
+from hw2lib.io.paths import WEIGHTS, atomic_write, sha256, writable_dir
+
+
+def save_weights(path: str | Path, state: dict[str, Tensor], config: dict) -> Path:
+    """Write a state dict as safetensors; `config` (with "kind") as JSON in the header.
+
+    Tensors of two or more axes are stored in fp16. Vectors stay as they are: they weigh nothing,
+    and the frequencies of a time embedding rounded to fp16 would be off by .24 rad at t = 1000.
+    """
+    if "kind" not in config:
+        raise ValueError('config needs a "kind", the name of the architecture')
+    tensors = {
+        key: (value.half() if value.is_floating_point() and value.ndim > 1 else value)
+        .detach()
+        .cpu()
+        .contiguous()
+        .clone()
+        for key, value in state.items()
+    }
+    with atomic_write(path) as part:
+        part.write_bytes(to_bytes(tensors, metadata={"config": json.dumps(config, sort_keys=True)}))
+    return Path(path)
+
+
+def weights_header(path: str | Path) -> dict:
+    """What a weights file says of itself; {} for a file of another format, as UNet.pt."""
+    if Path(path).suffix != ".safetensors":
+        return {}
+    return _read_weights(path)[1]
+
+
+def load_weights(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict]:
+    """Read (state dict in fp32, config) of a weights file made for the architecture `kind`."""
+    state, config = _read_weights(path)
+    if config.get("kind") != kind:
+        found = config.get("kind") or "an unknown architecture"
+        raise UserError(f"weights file {path} is for {found}; this command needs {kind}")
+    state = {key: v.float() if v.is_floating_point() else v for key, v in state.items()}
+    return state, config
+
+
+def _read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    path = Path(path)
+    if path.parent == WEIGHTS and not WEIGHTS.is_dir():
+        raise UserError(
+            f"{WEIGHTS} is missing; hw2lib works from a clone, `pip install -e .` there"
+        )
+    if not path.is_file():
+        raise UserError(f"weights file {path} does not exist; name a .safetensors file")
+    try:
+        with safe_open(path, "pt") as file:
+            config = json.loads((file.metadata() or {}).get("config", "{}"))
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if not isinstance(config, dict):
+            raise ValueError
+    except (SafetensorError, struct.error, ValueError, OSError):
+        raise UserError(
+            f"weights file {path} is truncated or no safetensors file; copy it again"
+        ) from None
+    return state, config
+
+
+def load_state(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> nn.Module:
+    """`load_state_dict(strict=True)` whose failure is one line that names the file.
+
+    A model on the meta device takes the tensors of `state` as its own.
+    """
+    try:
+        empty = any(parameter.is_meta for parameter in model.parameters())
+        model.load_state_dict(state, strict=True, assign=empty)
+    except (RuntimeError, AttributeError, TypeError):  # the latter two: keys that are no names
+        raise UserError(
+            f"weights file {path} is for another architecture than {type(model).__name__}; "
+            "use weights that were trained with this configuration"
+        ) from None
+    return model.eval()
+
+
+# --- going on from a weights file ----------------------------------------------------------------
+
+ORIGIN = "origin.json"
+COLD: dict = {"images_seen": 0, "seconds": 0.0}  # a run that starts from random weights
+
+
+def warm_start(model: nn.Module, weights: str | Path | None, kind: str, out: str | Path) -> dict:
+    """Load `weights` into `model` (in place) if the run in `out` is new; return the run's origin.
+
+    {"images_seen": .., "seconds": ..} of the weights, with "file" and "sha256" unless the start
+    is from random weights. Raises UserError for unreadable weights, those of another architecture,
+    or a run in `out` that started from something else.
+    """
+    out = writable_dir(out)
+    started = (out / "checkpoint.pt").exists()
+    kept = _read_origin(out / ORIGIN) if started else COLD
+    if weights is None:
+        if not started:
+            (out / ORIGIN).unlink(missing_ok=True)  # left by a run that died before its checkpoint
+        return kept
+    path = Path(weights)
+    state, config = load_weights(path, kind)
+    origin = {
+        "images_seen": int(config.get("images_seen", 0)),
+        "seconds": float(config.get("seconds", 0.0)),
+        "file": path.name,
+        "sha256": sha256(path),
+    }
+    if started and kept.get("sha256") != origin["sha256"]:
+        raise UserError(
+            f"the run in {out} started from {kept.get('file', 'random weights')}, not from "
+            f"{path}; name a new folder"
+        )
+    if not started:
+        load_state(model, state, path).train()
+        with atomic_write(out / ORIGIN) as part:
+            part.write_text(json.dumps(origin, indent=1, sort_keys=True) + "\n")
+    return origin
+
+
+def _read_origin(path: Path) -> dict:
+    if not path.is_file():
+        return COLD
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise UserError(f"{path} is damaged; delete the run's folder and start again") from None
