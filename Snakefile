@@ -2,7 +2,7 @@
 # `snakemake --cores 1` on one machine; with an executor plugin (slurm, kubernetes) elsewhere.
 from glob import glob
 
-from hw2lib.fetch import data_status
+from hw2lib.datasets.fetch import data_status
 from hw2lib.io.paths import build_dir
 
 BUILD = build_dir()  # HW2_BUILD, else build/

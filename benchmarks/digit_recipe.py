@@ -23,7 +23,8 @@ from pathlib import Path
 
 import torch
 
-from hw2lib import digits, experiments, guidance, metrics
+from hw2lib import experiments, guidance, metrics
+from hw2lib.datasets import digits
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS, atomic_write, runs_dir
 from hw2lib.presets import DIGIT_PRESETS, Preset

@@ -20,7 +20,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from hw2lib import digits, experiments, guidance
+from hw2lib import experiments, guidance
+from hw2lib.datasets import digits
 from hw2lib.experiments import DigitNet
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS, runs_dir

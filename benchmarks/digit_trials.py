@@ -23,7 +23,8 @@ import pandas as pd
 import torch
 from digit_recipe import seconds_a_step
 
-from hw2lib import digits, experiments, guidance, metrics
+from hw2lib import experiments, guidance, metrics
+from hw2lib.datasets import digits
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS, atomic_write
 from hw2lib.presets import DIGIT_PRESETS, Preset

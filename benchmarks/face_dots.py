@@ -18,8 +18,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from hw2lib import experiments, faces
-from hw2lib.digits import to_float
+from hw2lib import experiments
+from hw2lib.datasets import faces
+from hw2lib.datasets.digits import to_float
 from hw2lib.face_features import load_features
 from hw2lib.face_study import GROUPS, Sampler, quality
 from hw2lib.face_unet import FaceUNet

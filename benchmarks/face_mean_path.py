@@ -19,9 +19,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from hw2lib import experiments, faces
+from hw2lib import experiments
+from hw2lib.datasets import faces
+from hw2lib.datasets.digits import to_float
 from hw2lib.diffusion import add_noise, draw_noise, draw_times, make_schedule, target, time_density
-from hw2lib.digits import to_float
 from hw2lib.face_unet import FaceUNet, in_mixed_precision
 from hw2lib.io.weights import save_weights
 

@@ -21,12 +21,13 @@ import pandas as pd
 import torch
 from digit_trials import steps_within
 
-from hw2lib import experiments, faces
+from hw2lib import experiments
+from hw2lib.datasets import faces
+from hw2lib.datasets.faces import SIDE
 from hw2lib.diffusion import Predict
 from hw2lib.face_features import load_features
 from hw2lib.face_study import Sampler, quality
 from hw2lib.face_unet import FaceUNet, in_mixed_precision
-from hw2lib.faces import SIDE
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.metrics import metric

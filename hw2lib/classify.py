@@ -28,9 +28,9 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
-from hw2lib import course
-from hw2lib.dann_data import TARGETS
 from hw2lib.dann_net import classify_tensor, load
+from hw2lib.datasets import course
+from hw2lib.datasets.pairs import TARGETS
 from hw2lib.errors import UserError
 from hw2lib.io.paths import WEIGHTS, atomic_write
 

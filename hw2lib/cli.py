@@ -121,13 +121,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def data_status(_: argparse.Namespace) -> None:
-    from hw2lib.fetch import data_status
+    from hw2lib.datasets.fetch import data_status
 
     print(data_status())
 
 
 def data_fetch(args: argparse.Namespace) -> None:
-    from hw2lib.fetch import fetch
+    from hw2lib.datasets.fetch import fetch
 
     for file in fetch(args.name):
         print(file)
@@ -141,7 +141,8 @@ def _settings(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def train_command(args: argparse.Namespace) -> None:
-    from hw2lib import digits, experiments, judge, presets, yardstick
+    from hw2lib import experiments, judge, presets, yardstick
+    from hw2lib.datasets import digits
 
     settings = _settings(args.settings)
     name = args.preset + ("-changed" if settings else "")
@@ -236,7 +237,8 @@ def sample_faces_command(args: argparse.Namespace) -> None:
     from PIL import Image
     from tqdm import tqdm
 
-    from hw2lib import course, experiments, faces
+    from hw2lib import experiments
+    from hw2lib.datasets import course, faces
     from hw2lib.face_unet import in_mixed_precision
 
     folder = _course_folder(args.noise_dir, "noise")
@@ -273,13 +275,13 @@ def sample_faces_command(args: argparse.Namespace) -> None:
 
 def _course_folder(path: Path, name: str) -> Path:
     """`path`, or the course's folder `name` if `path` is the word "course" and no folder."""
-    from hw2lib import course
+    from hw2lib.datasets import course
 
     return course.face_part(name) if str(path) == "course" and not path.exists() else path
 
 
 def compare_faces_command(args: argparse.Namespace) -> int:
-    from hw2lib import faces
+    from hw2lib.datasets import faces
 
     errors = faces.squared_errors(args.faces, _course_folder(args.references, "GT"))
     for name, error in errors.items():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hw2lib.dann_inputs import Handling, prepare
+from hw2lib.datasets.augment import Handling, prepare
 from hw2lib.device import device
 from hw2lib.io.weights import load_state, load_weights, save_weights
 

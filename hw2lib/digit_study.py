@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hw2lib.digits import DigitDomain, to_float
+from hw2lib.datasets.digits import DigitDomain, to_float
 from hw2lib.experiments import DigitNet
 from hw2lib.guidance import Scorer, Scores, kept, sampled_scores
 from hw2lib.metrics import nearest_distances

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hw2lib import digits, faces
+from hw2lib.datasets import augment, digits, faces
 from hw2lib.device import device, device_name, mixed_precision, training_layout
 from hw2lib.diffusion import Predict, drop_labels, guided, make_schedule
 from hw2lib.errors import UserError
@@ -118,9 +118,9 @@ def train_digits(
         i = pick(step, generator)
         x_0 = domain.train.images[i]
         if p.exchange:
-            x_0 = digits.exchange_backgrounds(x_0, domain.train.masks[i], generator)
+            x_0 = augment.exchange_backgrounds(x_0, domain.train.masks[i], generator)
         if p.shift:
-            x_0 = digits.augment(x_0, generator, p.shift)
+            x_0 = augment.random_shift(x_0, generator, p.shift)
         x_0 = digits.to_float(x_0).to(where)
         x_0 = (x_0 + 1) / 2 if p.zero_one else x_0
         labels = drop_labels(domain.train.labels[i], p.p_drop, NULL_LABEL, generator).to(where)

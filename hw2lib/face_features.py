@@ -24,9 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hw2lib import faces
+from hw2lib.datasets import faces
+from hw2lib.datasets.augment import random_shift
+from hw2lib.datasets.digits import to_float, to_uint8
 from hw2lib.device import device, device_name
-from hw2lib.digits import augment, to_float, to_uint8
 from hw2lib.errors import UserError
 from hw2lib.io.paths import WEIGHTS
 from hw2lib.io.weights import load_state, load_weights, save_weights
@@ -103,7 +104,7 @@ def texture(x: Tensor) -> Tensor:
 def view(images: Tensor, generator: torch.Generator) -> Tensor:
     """Floats (B, 3, 64, 64): uint8 images moved by up to 4 pixels, half of them mirrored, each
     colour made stronger or weaker and lighter or darker."""
-    x = to_float(augment(images, generator, 4))
+    x = to_float(random_shift(images, generator, 4))
     mirrored = torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5
     x = torch.where(mirrored, x.flip(3), x)
     gain, offset = torch.rand(2, len(x), 3, 1, 1, generator=generator) - 0.5

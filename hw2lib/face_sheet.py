@@ -17,8 +17,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hw2lib import experiments, faces
-from hw2lib.digits import to_uint8
+from hw2lib import experiments
+from hw2lib.datasets import faces
+from hw2lib.datasets.digits import to_uint8
 from hw2lib.errors import UserError
 from hw2lib.face_unet import FaceUNet
 from hw2lib.interpolation import WAYS, path

@@ -23,7 +23,8 @@ from scipy.special import stdtrit
 from torch import Tensor
 from torch.nn import functional as F
 
-from hw2lib import experiments, faces
+from hw2lib import experiments
+from hw2lib.datasets import faces
 from hw2lib.diffusion import Schedule
 from hw2lib.face_features import FaceFeatures
 from hw2lib.face_unet import FaceUNet, in_mixed_precision

@@ -23,8 +23,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hw2lib import digits
-from hw2lib.digits import DigitDomain
+from hw2lib.datasets import digits
+from hw2lib.datasets.digits import DigitDomain
 from hw2lib.experiments import (
     GUIDANCE,
     SOLVER,

@@ -25,8 +25,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hw2lib.datasets.augment import random_shift
+from hw2lib.datasets.digits import SIDE, DigitDomain, DigitSet, to_float
 from hw2lib.device import device
-from hw2lib.digits import SIDE, DigitDomain, DigitSet, augment, to_float
 from hw2lib.errors import UserError
 from hw2lib.io.paths import WEIGHTS
 from hw2lib.io.weights import load_state, load_weights, save_weights
@@ -150,7 +151,7 @@ def train_judge(
 
     def loss(net: nn.Module, step: int, generator: torch.Generator) -> Tensor:
         index = torch.randint(len(digits), (cfg.batch_size,), generator=generator)
-        x = to_float(augment(images[index.to(where)], generator))
+        x = to_float(random_shift(images[index.to(where)], generator))
         # A digit stays the same digit in other colours and in negative: flip each image's sign
         # half of the time, and give its colour channels one order for the batch.
         sign = torch.randint(2, (cfg.batch_size, 1, 1, 1), generator=generator) * 2 - 1

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hw2lib.datasets.digits import DigitDomain, to_float
 from hw2lib.device import device
-from hw2lib.digits import DigitDomain, to_float
 from hw2lib.errors import UserError
 from hw2lib.io.paths import WEIGHTS
 from hw2lib.io.weights import load_state, load_weights, save_weights

@@ -2,7 +2,7 @@
 
 import torch
 
-from hw2lib.digits import DigitDomain, DigitSet
+from hw2lib.datasets.digits import DigitDomain, DigitSet
 
 
 def made_up(name: str, n: int = 80, masks: bool = False) -> DigitDomain:

@@ -10,8 +10,9 @@ from PIL import Image
 from test_cli import fails, run
 from test_course import make_course
 
-from hw2lib import classify, digits
+from hw2lib import classify
 from hw2lib.dann_net import Network, save
+from hw2lib.datasets import digits
 from hw2lib.errors import UserError
 
 

@@ -9,7 +9,8 @@ import torch
 import tqdm
 from PIL import Image
 
-from hw2lib import cli, experiments, faces, judge
+from hw2lib import cli, experiments, judge
+from hw2lib.datasets import faces
 from hw2lib.face_unet import TINY, FaceUNet
 from hw2lib.io import weights as weights_files
 from hw2lib.io.paths import NOISE

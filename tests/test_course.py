@@ -7,7 +7,7 @@ import torch
 from files import save
 from PIL import Image
 
-from hw2lib import course, digits
+from hw2lib.datasets import course, digits
 from hw2lib.errors import UserError
 
 

@@ -9,14 +9,15 @@ import torch
 from dann_domains import made_up
 from torch.nn import functional as F
 
-from hw2lib import dann, dann_inputs, dann_losses, dann_net, dann_report, digits
+from hw2lib import dann, dann_losses, dann_net, dann_report
 from hw2lib.dann import Learner, train
-from hw2lib.dann_data import make_problem
-from hw2lib.dann_inputs import PLAIN
 from hw2lib.dann_losses import LOSSES, Step, domain_loss, entropy_and_balance
 from hw2lib.dann_net import SOURCE, TARGET, Network
 from hw2lib.dann_rows import ROWS, Row
-from hw2lib.digits import DigitDomain, DigitSet
+from hw2lib.datasets import augment, digits
+from hw2lib.datasets.augment import PLAIN
+from hw2lib.datasets.digits import DigitDomain, DigitSet
+from hw2lib.datasets.pairs import make_problem
 from hw2lib.errors import UserError
 
 
@@ -124,7 +125,7 @@ def test_views_are_the_image_moved_by_a_pixel_each_way_and_inverted():
 def test_features_are_the_mean_over_the_views():
     net = Network(readings=10).eval()
     x = torch.randint(0, 256, (5, 3, 28, 28), dtype=torch.uint8)
-    prepared = dann_inputs.prepare(x, net.still, channels=1)
+    prepared = augment.prepare(x, net.still, channels=1)
     each = [net.features(view) for view in dann_net.views(prepared, 10)]
     torch.testing.assert_close(dann_net.features(net, x), torch.stack(each).mean(0))
 

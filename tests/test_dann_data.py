@@ -7,10 +7,10 @@ import pytest
 import torch
 from dann_domains import made_up
 
-from hw2lib import dann_data, digits
-from hw2lib.dann_data import Batches, Unlabelled, load_problem, make_problem, supervised
-from hw2lib.dann_inputs import PLAIN
-from hw2lib.digits import DigitSet
+from hw2lib.datasets import digits, pairs
+from hw2lib.datasets.augment import PLAIN
+from hw2lib.datasets.digits import DigitSet
+from hw2lib.datasets.pairs import Batches, Unlabelled, load_problem, make_problem, supervised
 from hw2lib.errors import UserError
 
 
@@ -60,4 +60,4 @@ def test_supervised_learns_the_target_by_its_labels():
 def test_an_unknown_target():
     with pytest.raises(UserError, match="target 'mars' is unknown; choose one of svhn"):
         load_problem("mars")
-    assert dann_data.channels_for("mnistm") == 3
+    assert pairs.channels_for("mnistm") == 3

@@ -6,9 +6,9 @@ import pytest
 import torch
 from dann_domains import made_up
 
-from hw2lib import dann_data
-from hw2lib import dann_inputs as inputs
-from hw2lib.dann_inputs import (
+from hw2lib.datasets import augment as inputs
+from hw2lib.datasets import pairs
+from hw2lib.datasets.augment import (
     GROUPS,
     HANDLING,
     PLAIN,
@@ -44,10 +44,10 @@ def test_the_idle_warp_changes_nothing_and_a_zoom_does():
     assert larger.shape == x.shape and not torch.allclose(larger, x)
 
 
-@pytest.mark.parametrize("target", dann_data.TARGETS)
+@pytest.mark.parametrize("target", pairs.TARGETS)
 def test_handling_is_finite_and_follows_from_the_generator(target):
     data = made_up("mnistm", 16, masks=target != "mnistm").train
-    channels = dann_data.channels_for(target)
+    channels = pairs.channels_for(target)
     for handling in HANDLING[target]:
         a, b = (
             prepare(data.images, handling, generator(), masks=data.masks, channels=channels)
@@ -110,7 +110,7 @@ def test_only_glyphs_are_repainted_without_a_mask():
     assert not torch.equal(edit(x, None, Handling(repaint=1.0, glyphs=True), generator()), x)
 
 
-@pytest.mark.parametrize("target", dann_data.TARGETS)
+@pytest.mark.parametrize("target", pairs.TARGETS)
 def test_all_groups_off_leaves_only_the_fixed_scale(target):
     for handling in HANDLING[target]:
         assert handling.without(*GROUPS) == Handling(standardise=False)

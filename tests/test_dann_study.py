@@ -10,8 +10,6 @@ from scipy.stats import entropy
 
 from hw2lib import dann_study
 from hw2lib.dann import train
-from hw2lib.dann_data import make_problem
-from hw2lib.dann_inputs import HANDLING, PLAIN, prepare
 from hw2lib.dann_net import Network
 from hw2lib.dann_rows import ROWS
 from hw2lib.dann_study import (
@@ -23,6 +21,8 @@ from hw2lib.dann_study import (
     matched,
     shifted,
 )
+from hw2lib.datasets.augment import HANDLING, PLAIN, prepare
+from hw2lib.datasets.pairs import make_problem
 
 
 def test_each_variant_changes_one_thing_of_everything():

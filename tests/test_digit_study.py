@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from hw2lib import digit_study, digits, experiments
+from hw2lib import digit_study, experiments
+from hw2lib.datasets import digits
 from hw2lib.digit_study import copies, evaluations, solver_study
 from hw2lib.guidance import Scorer, as_metrics
 from hw2lib.judge import Judge

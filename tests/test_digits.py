@@ -11,9 +11,9 @@ import torch
 from files import save
 from PIL import Image
 
-from hw2lib import digits, readers
+from hw2lib.datasets import augment, digits, files
+from hw2lib.datasets.mnistm import blend
 from hw2lib.errors import UserError
-from hw2lib.mnistm import blend
 
 real_data = pytest.mark.skipif(not os.environ.get("HW2_DATA"), reason="HW2_DATA is not set")
 
@@ -74,17 +74,17 @@ def test_float_and_back_is_exact_for_every_value():
 @pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
 def test_augment_shifts_and_follows_the_generator(kind):
     images = torch.arange(4 * 3 * 28 * 28).reshape(4, 3, 28, 28).remainder(251).to(kind)
-    draw = [digits.augment(images, torch.Generator().manual_seed(s)) for s in (0, 0, 1)]
+    draw = [augment.random_shift(images, torch.Generator().manual_seed(s)) for s in (0, 0, 1)]
     assert draw[0].shape == images.shape and draw[0].dtype == kind
     assert torch.equal(draw[0], draw[1]) and not torch.equal(draw[0], draw[2])
-    assert torch.equal(digits.augment(images, torch.Generator(), shift=0), images)
+    assert torch.equal(augment.random_shift(images, torch.Generator(), shift=0), images)
 
 
 def test_exchanged_backgrounds_keep_the_digits_and_obey_the_recipe():
     domain = digits.load("mnistm", "embedded").train
     images, masks = domain.images[:40], domain.masks[:40]
-    mixed = digits.exchange_backgrounds(images, masks, torch.Generator().manual_seed(0))
-    again = digits.exchange_backgrounds(images, masks, torch.Generator().manual_seed(0))
+    mixed = augment.exchange_backgrounds(images, masks, torch.Generator().manual_seed(0))
+    again = augment.exchange_backgrounds(images, masks, torch.Generator().manual_seed(0))
     assert torch.equal(mixed, again) and not torch.equal(mixed, images)
     under = images ^ (masks * 255), mixed ^ (masks * 255)  # the backgrounds, digits taken off
     rows = [sorted(map(bytes, x.flatten(1).numpy())) for x in under]
@@ -94,7 +94,7 @@ def test_exchanged_backgrounds_keep_the_digits_and_obey_the_recipe():
 def test_augment_moves_by_at_most_the_shift():
     images = torch.zeros(200, 1, 28, 28)
     images[:, :, 14, 14] = 1
-    moved = digits.augment(images, torch.Generator().manual_seed(0), shift=2)
+    moved = augment.random_shift(images, torch.Generator().manual_seed(0), shift=2)
     where = moved.nonzero()[:, 2:]
     assert len(where) == 200 and where.min() == 12 and where.max() == 16
 
@@ -259,7 +259,7 @@ def test_truncated_idx(folder, keep):
 def test_truncated_gz(tmp_path):
     save(tmp_path / "a.gz", gzip.compress(idx(np.zeros((9, 28, 28))))[:-9])
     with pytest.raises(UserError, match="damaged"):
-        readers.read_idx(tmp_path / "a.gz")
+        files.read_idx(tmp_path / "a.gz")
 
 
 def test_more_labels_than_images(folder):

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from hw2lib import digits, embedded
+from hw2lib.datasets import digits, embedded
 from hw2lib.errors import UserError
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from hw2lib import diffusion, experiments, face_study, faces, presets, samplers
+from hw2lib import diffusion, experiments, face_study, presets, samplers
+from hw2lib.datasets import faces
 from hw2lib.face_study import Sampler, blurred, distance, jackknife, nearest, noise_share, starts
 from hw2lib.face_unet import TINY, FaceUNet
 from hw2lib.metrics import frechet_distance

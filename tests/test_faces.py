@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hw2lib import embedded, faces
+from hw2lib.datasets import embedded, faces
 from hw2lib.errors import UserError
 from hw2lib.io.paths import NOISE
 

@@ -10,7 +10,7 @@ import threading
 import pytest
 from files import save
 
-from hw2lib import digits, fetch
+from hw2lib.datasets import digits, fetch
 from hw2lib.errors import UserError
 
 

@@ -5,7 +5,8 @@ import inspect
 import pytest
 import torch
 
-from hw2lib import cli, digits, guidance
+from hw2lib import cli, guidance
+from hw2lib.datasets import digits
 from hw2lib.errors import UserError
 from hw2lib.experiments import sample_digits
 from hw2lib.io.weights import load_weights

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hw2lib import digits, judge, metrics
-from hw2lib.digits import DigitDomain, DigitSet
+from hw2lib import judge, metrics
+from hw2lib.datasets import digits
+from hw2lib.datasets.digits import DigitDomain, DigitSet
 from hw2lib.errors import UserError
 from hw2lib.io.paths import WEIGHTS
 from hw2lib.io.weights import save_weights

@@ -6,7 +6,7 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 from torchvision.utils import save_image
 
-from hw2lib import digits, faces
+from hw2lib.datasets import digits, faces
 from hw2lib.errors import UserError
 from hw2lib.experiments import sample_digits, sample_faces, to_picture
 from hw2lib.face_unet import TINY, FaceUNet

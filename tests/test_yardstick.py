@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from hw2lib import digits, yardstick
-from hw2lib.digits import DigitDomain, DigitSet
+from hw2lib import yardstick
+from hw2lib.datasets import digits
+from hw2lib.datasets.digits import DigitDomain, DigitSet
 from hw2lib.errors import UserError
 from hw2lib.io.paths import WEIGHTS
 from hw2lib.io.weights import save_weights

@@ -17,10 +17,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hw2lib import course, digits, faces
+from hw2lib.datasets import course, digits, faces
 from hw2lib.errors import UserError
-from hw2lib.io import paths
-from hw2lib.io.paths import data_dir, writable_dir
+from hw2lib.io.paths import data_dir, sha256, writable_dir
 
 NAMES = ("mnist", "usps", "svhn", "bsds500")  # what can be fetched
 BSDS500 = [
@@ -175,7 +174,7 @@ def fetch_photos(folder: Path, addresses: list[str] = BSDS500) -> list[Path]:
             raise UserError(f"{archive} was damaged ({error}) and is removed; try again") from None
         for part, digest in PHOTOS_SHA256.items():
             photos = sorted((Path(temporary) / part).glob("*.jpg"))
-            if paths.sha256(*photos) != digest:
+            if sha256(*photos) != digest:
                 archive.unlink()
                 raise UserError(
                     f"{addresses[0]} gave other {part} photographs than the recorded runs used; "

@@ -1,8 +1,9 @@
-"""What happens to a digit before the DANN network sees it: vectorised, no per-image Python.
+"""Random changes of training images, vectorised: no per-image Python.
 
-Order: edits of the source digit, warp, blur, standardisation, intensity, noise. Evaluation only
-standardises. A big part of what is called adaptation is done here, so that every row of the table
-gets the same treatment of each domain (see `dann`).
+`prepare` is what happens to a digit before the DANN network sees it: edits of the source digit,
+warp, blur, standardisation, intensity, noise, in this order. Evaluation only standardises. A big
+part of what is called adaptation is done here, so every row of the table gets the same treatment of
+each domain (see `experiments.dann`).
 
 Everything random is drawn from the generator that is passed in, a CPU generator.
 """
@@ -307,3 +308,32 @@ def uniform(generator: torch.Generator, n: int, limits: Range) -> Tensor:
 def chosen(generator: torch.Generator, n: int, probability: float) -> Tensor:
     """(n, 1, 1, 1) bool, each true with the probability, on the CPU."""
     return torch.rand(n, 1, 1, 1, generator=generator) < probability
+
+
+# --- for generators and evaluators ----------------------------------------------------------------
+
+
+def random_shift(images: Tensor, generator: torch.Generator, shift: int = 2) -> Tensor:
+    """Shift each image by up to `shift` pixels in each direction, edges repeated.
+
+    images (B, 3, 28, 28), uint8 or float, any device; same type and device out. The shifts come
+    from `generator` (CPU), so that a resumed training draws the same ones.
+    """
+    b, c, h, w = images.shape
+    offset = torch.randint(-shift, shift + 1, (2, b, 1), generator=generator).to(images.device)
+    rows = (torch.arange(h, device=images.device) + offset[0]).clamp(0, h - 1)  # (B, H)
+    columns = (torch.arange(w, device=images.device) + offset[1]).clamp(0, w - 1)  # (B, W)
+    batch = torch.arange(b, device=images.device)[:, None, None, None]
+    channel = torch.arange(c, device=images.device)[:, None, None]
+    return images[batch, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def exchange_backgrounds(images: Tensor, masks: Tensor, generator: torch.Generator) -> Tensor:
+    """Each digit on the background of another of the batch: as many images of the recipe again.
+
+    images uint8 (B, 3, 28, 28) of MNIST-M with masks (B, 1, 28, 28). Ink is the background with
+    every bit turned (see `mnistm`): turned back it gives the background under the digit.
+    """
+    ink = masks * 255
+    backgrounds = images ^ ink  # (B, 3, 28, 28)
+    return backgrounds[torch.randperm(len(images), generator=generator)] ^ ink

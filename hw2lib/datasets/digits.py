@@ -26,11 +26,20 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from hw2lib import course, embedded, readers
+from hw2lib.datasets import course, embedded
+from hw2lib.datasets.files import (
+    existing,
+    label,
+    photo_files,
+    read_idx,
+    read_photo,
+    read_svhn_mat,
+    read_svhn_npz,
+    read_usps,
+)
+from hw2lib.datasets.mnistm import blend
 from hw2lib.errors import UserError
-from hw2lib.io import paths
-from hw2lib.io.paths import atomic_write, build_dir, data_dir
-from hw2lib.mnistm import blend
+from hw2lib.io.paths import atomic_write, build_dir, data_dir, sha256
 
 DOMAINS = ("mnistm", "svhn", "usps", "mnist")
 SOURCES = ("auto", "course", "public", "embedded")
@@ -166,7 +175,7 @@ def _load_course(name: str) -> Loaded:
         sets = []
         for table, (names, labels) in zip(tables, parts, strict=True):
             images, digest = course.read_images(folder, names, f"{name} {table.stem}")
-            digests[f"{readers.label(folder)} of {table.name}"] = digest
+            digests[f"{label(folder)} of {table.name}"] = digest
             sets.append(_rgb_set(images, labels))
         return sets[0], sets[1], digests
 
@@ -178,18 +187,18 @@ def _public_files(name: str) -> list[Path]:
     base = data_dir()
     if name in ("mnist", "mnistm"):
         names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-        files = [readers.existing(base / "MNIST" / "raw" / f"{n}-ubyte", "MNIST") for n in names]
+        files = [existing(base / "MNIST" / "raw" / f"{n}-ubyte", "MNIST") for n in names]
         if name == "mnistm":
             for part in PHOTOS:
-                readers.photo_files(base / part)
+                photo_files(base / part)
         return files
     if name == "usps":
-        return [readers.existing(base / "USPS" / n, "USPS") for n in ("usps.bz2", "usps.t.bz2")]
+        return [existing(base / "USPS" / n, "USPS") for n in ("usps.bz2", "usps.t.bz2")]
     mat = [base / "SVHN" / n for n in ("train_32x32.mat", "test_32x32.mat")]
     npz = sorted((base / "SVHN").glob("*.npz"))
     if npz and not all(file.is_file() for file in mat):
         return npz[:1]
-    return [readers.existing(file, "SVHN, or one .npz with x and y") for file in mat]
+    return [existing(file, "SVHN, or one .npz with x and y") for file in mat]
 
 
 def _load_public(name: str) -> Loaded:
@@ -198,19 +207,19 @@ def _load_public(name: str) -> Loaded:
     digests = _digests(files)
     if name == "mnist":  # the files are as fast as a cache
         return *(_grey_set(*pair) for pair in _mnist_arrays(files)), digests
-    photos = {part: readers.photo_files(data_dir() / part) for part in PHOTOS * (name == "mnistm")}
-    digests |= {part: paths.sha256(*names) for part, names in photos.items()}
+    photos = {part: photo_files(data_dir() / part) for part in PHOTOS * (name == "mnistm")}
+    digests |= {part: sha256(*names) for part, names in photos.items()}
     build = {"mnistm": _mnistm, "usps": _usps, "svhn": _svhn}[name]
     return _cached(name, digests, lambda: (*build(files, *photos.values()), digests))
 
 
 def _digests(files: list[Path]) -> dict[str, str]:
-    return {readers.label(file): paths.sha256(file) for file in files}
+    return {label(file): sha256(file) for file in files}
 
 
 def _mnist_arrays(files: list[Path]) -> list[tuple[np.ndarray, np.ndarray]]:
     """[(uint8 (N, 28, 28), uint8 (N,)) of train, the same of test]."""
-    arrays = [readers.read_idx(file) for file in files]
+    arrays = [read_idx(file) for file in files]
     pairs = [(arrays[0], arrays[1]), (arrays[2], arrays[3])]
     for file, (images, labels) in zip(files[::2], pairs, strict=True):
         if images.shape != (*labels.shape, SIDE, SIDE):
@@ -227,20 +236,20 @@ def _mnistm(files: list[Path], *photos: list[Path]) -> list[DigitSet]:
         zip(_mnist_arrays(files), photos, strict=True)
     ):
         bar = tqdm(names, "reading photographs", delay=2)
-        pictures = [readers.read_photo(file, SIDE) for file in bar]
+        pictures = [read_photo(file, SIDE) for file in bar]
         images, masks = blend(glyphs, pictures, seed)
         sets.append(_digit_set(images, labels, masks))
     return sets
 
 
 def _usps(files: list[Path]) -> list[DigitSet]:
-    return [_grey_set(*readers.read_usps(file)) for file in files]
+    return [_grey_set(*read_usps(file)) for file in files]
 
 
 def _svhn(files: list[Path]) -> list[DigitSet]:
     if len(files) == 2:
-        return [_rgb_set(*readers.read_svhn_mat(file)) for file in files]
-    x, y = readers.read_svhn_npz(files[0])
+        return [_rgb_set(*read_svhn_mat(file)) for file in files]
+    x, y = read_svhn_npz(files[0])
     if len(x) < SVHN_TRAIN + SVHN_TEST:
         raise UserError(
             f"{files[0]} holds {len(x)} crops; at least {SVHN_TRAIN + SVHN_TEST} are needed"
@@ -307,32 +316,3 @@ def _unpack(file, part: str) -> DigitSet:
     if f"{part}_masks" in file:
         masks = np.unpackbits(file[f"{part}_masks"], 1).reshape(-1, 1, SIDE, SIDE)
     return _digit_set(file[f"{part}_images"], file[f"{part}_labels"], masks)
-
-
-# --- augmentation ---------------------------------------------------------------------------
-
-
-def augment(images: Tensor, generator: torch.Generator, shift: int = 2) -> Tensor:
-    """Shift each image by up to `shift` pixels in each direction, edges repeated.
-
-    images (B, 3, 28, 28), uint8 or float, any device; same type and device out. The shifts come
-    from `generator` (CPU), so that a resumed training draws the same ones.
-    """
-    b, c, h, w = images.shape
-    offset = torch.randint(-shift, shift + 1, (2, b, 1), generator=generator).to(images.device)
-    rows = (torch.arange(h, device=images.device) + offset[0]).clamp(0, h - 1)  # (B, H)
-    columns = (torch.arange(w, device=images.device) + offset[1]).clamp(0, w - 1)  # (B, W)
-    batch = torch.arange(b, device=images.device)[:, None, None, None]
-    channel = torch.arange(c, device=images.device)[:, None, None]
-    return images[batch, channel, rows[:, None, :, None], columns[:, None, None, :]]
-
-
-def exchange_backgrounds(images: Tensor, masks: Tensor, generator: torch.Generator) -> Tensor:
-    """Each digit on the background of another of the batch: as many images of the recipe again.
-
-    images uint8 (B, 3, 28, 28) of MNIST-M with masks (B, 1, 28, 28). Ink is the background with
-    every bit turned (see `mnistm`): turned back it gives the background under the digit.
-    """
-    ink = masks * 255
-    backgrounds = images ^ ink  # (B, 3, 28, 28)
-    return backgrounds[torch.randperm(len(images), generator=generator)] ^ ink

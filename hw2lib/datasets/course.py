@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from hw2lib import readers
+from hw2lib.datasets.files import read_image
 from hw2lib.errors import UserError
 from hw2lib.io.paths import data_dir
 
@@ -99,7 +99,7 @@ def read_images(folder: Path, names: list[str], label: str) -> tuple[np.ndarray,
     """PNG files -> uint8 (N, 28, 28, 3), grey ones repeated, and a digest of their pixels."""
 
     def read(name: str) -> np.ndarray:
-        image = readers.read_image(folder / name)
+        image = read_image(folder / name)
         if image.shape[:2] != (SIDE, SIDE):
             raise UserError(
                 f"{folder / name} is {image.shape[1]}x{image.shape[0]} pixels; "

@@ -23,8 +23,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
+from hw2lib.datasets.mnistm import blend
 from hw2lib.errors import UserError
-from hw2lib.mnistm import blend
 
 SIDE = 28
 TEST = 500  # images of each test set

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hw2lib import digits
-from hw2lib.dann_inputs import HANDLING, PLAIN, Handling, prepare
+from hw2lib.datasets import digits
+from hw2lib.datasets.augment import HANDLING, PLAIN, Handling, prepare
+from hw2lib.datasets.digits import DigitDomain, DigitSet
 from hw2lib.device import device
-from hw2lib.digits import DigitDomain, DigitSet
 from hw2lib.errors import UserError
 
 SOURCE_OF = {"svhn": "mnistm", "usps": "mnistm", "mnistm": "mnist"}

@@ -24,10 +24,10 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from hw2lib import embedded, readers
+from hw2lib.datasets import embedded
+from hw2lib.datasets.files import existing, label, read_image
 from hw2lib.errors import UserError
-from hw2lib.io import paths
-from hw2lib.io.paths import atomic_write, build_dir, data_dir
+from hw2lib.io.paths import atomic_write, build_dir, data_dir, sha256
 
 SIDE = 64
 # what torch.load raises for a file that is cut off or not its own
@@ -70,9 +70,9 @@ def load(source: str = "auto") -> FaceSet:
         images = embedded.faces(side=SIDE)
         digest = hashlib.sha256(images.tobytes()).hexdigest()
         return FaceSet(torch.from_numpy(images), "embedded", {"embedded/faces": digest})
-    path = readers.existing(tar_path(), "face images")
-    digest = paths.sha256(path)
-    return FaceSet(_from_tar(path, digest), "public", {readers.label(path): digest})
+    path = existing(tar_path(), "face images")
+    digest = sha256(path)
+    return FaceSet(_from_tar(path, digest), "public", {label(path): digest})
 
 
 def split(data: FaceSet) -> tuple[Tensor, Tensor]:
@@ -186,7 +186,7 @@ def squared_errors(folder: str | Path, references: str | Path) -> dict[str, floa
     for name in names:
         if not (folder / name).is_file():
             raise UserError(f"{folder / name} is missing; {references / name} is its reference")
-        ours, theirs = (readers.read_image(path / name) for path in (folder, references))
+        ours, theirs = (read_image(path / name) for path in (folder, references))
         if ours.shape != theirs.shape:
             sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (ours, theirs)]
             raise UserError(f"{folder / name} is {sizes[0]} pixels; its reference is {sizes[1]}")
