@@ -35,12 +35,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hw2lib import dann, device, training
 from hw2lib.classify import classify
-from hw2lib.dann_net import classify_tensor
 from hw2lib.dann_rows import row_for
 from hw2lib.datasets.pairs import Problem, load_problem
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.metrics import metric
+from hw2lib.models.dann_net import classify_tensor
 
 TARGET = "svhn"
 EACH = 64  # images of each domain a step, ours and the reference's

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hw2lib import device, diffusion, digit_study, experiments, metrics
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
-from hw2lib.unet import DigitUNet, ReportUNet
+from hw2lib.models.digit_unet import DigitUNet, ReportUNet
 
 THEIR_T = 400
 TRAINING, SAMPLING, SHARE = "training images/s", "samples/s", "share of the peak in training"

@@ -23,8 +23,8 @@ from hw2lib import experiments
 from hw2lib.datasets import faces
 from hw2lib.datasets.digits import to_float
 from hw2lib.diffusion import add_noise, draw_noise, draw_times, make_schedule, target, time_density
-from hw2lib.face_unet import FaceUNet, in_mixed_precision
 from hw2lib.io.weights import save_weights
+from hw2lib.models.face_unet import FaceUNet, in_mixed_precision
 
 BATCH, RIDGE, SEED = 128, 10.0, 3
 

@@ -25,12 +25,12 @@ from hw2lib import experiments
 from hw2lib.datasets import faces
 from hw2lib.datasets.faces import SIDE
 from hw2lib.diffusion import Predict
-from hw2lib.face_features import load_features
+from hw2lib.evaluators.face_features import load_features
 from hw2lib.face_study import Sampler, quality
-from hw2lib.face_unet import FaceUNet, in_mixed_precision
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.metrics import metric
+from hw2lib.models.face_unet import FaceUNet, in_mixed_precision
 from hw2lib.presets import FACE_PRESETS, Preset
 
 BASE = FACE_PRESETS["cores"]

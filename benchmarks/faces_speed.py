@@ -25,10 +25,10 @@ import torch
 
 from hw2lib import experiments
 from hw2lib.diffusion import Predict
-from hw2lib.face_unet import FaceUNet, in_mixed_precision
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.metrics import metric
+from hw2lib.models.face_unet import FaceUNet, in_mixed_precision
 
 STEPS = 50
 

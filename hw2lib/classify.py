@@ -28,11 +28,11 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
-from hw2lib.dann_net import classify_tensor, load
 from hw2lib.datasets import course
 from hw2lib.datasets.pairs import TARGETS
 from hw2lib.errors import UserError
 from hw2lib.io.paths import WEIGHTS, atomic_write
+from hw2lib.models.dann_net import classify_tensor, load
 
 SIDE = 28
 LISTS = ("train", "val", "test")  # the course's csv files

@@ -141,8 +141,9 @@ def _settings(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def train_command(args: argparse.Namespace) -> None:
-    from hw2lib import experiments, judge, presets, yardstick
+    from hw2lib import experiments, presets
     from hw2lib.datasets import digits
+    from hw2lib.evaluators import digit_features, judge
 
     settings = _settings(args.settings)
     name = args.preset + ("-changed" if settings else "")
@@ -159,7 +160,7 @@ def train_command(args: argparse.Namespace) -> None:
         "digits": (presets.DIGIT_PRESETS, experiments.train_digits),
         "faces": (presets.FACE_PRESETS, experiments.train_faces),
         "judge": (judge.PRESETS, judge.train_judge),
-        "yardstick": (yardstick.PRESETS, yardstick.train_yardstick),
+        "yardstick": (digit_features.PRESETS, digit_features.train_yardstick),
     }[args.what]
     preset = presets.choose_preset(known, args.preset)
     if args.what in ("digits", "faces"):
@@ -239,7 +240,7 @@ def sample_faces_command(args: argparse.Namespace) -> None:
 
     from hw2lib import experiments
     from hw2lib.datasets import course, faces
-    from hw2lib.face_unet import in_mixed_precision
+    from hw2lib.models.face_unet import in_mixed_precision
 
     folder = _course_folder(args.noise_dir, "noise")
     files = faces.noise_files(folder)
@@ -306,7 +307,7 @@ def classify_command(args: argparse.Namespace) -> None:
 
 
 def judge_command(args: argparse.Namespace) -> None:
-    from hw2lib.judge import load_judge, score_folder
+    from hw2lib.evaluators.judge import load_judge, score_folder
 
     judge = load_judge(args.weights)
     score = score_folder(args.folder, judge)

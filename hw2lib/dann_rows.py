@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from hw2lib.dann_losses import LOSSES
+from hw2lib.adaptation import LOSSES
 from hw2lib.datasets.augment import GROUPS
 from hw2lib.errors import UserError
 from hw2lib.training import TrainConfig

@@ -20,11 +20,19 @@ import torch
 from torch import Tensor
 
 from hw2lib.dann import Trained, train
-from hw2lib.dann_net import SOURCE, TARGET, Network, channels_last, classify_tensor, features, views
 from hw2lib.dann_rows import PLAIN_INPUTS, ROWS, Row
 from hw2lib.datasets.augment import prepare
 from hw2lib.datasets.digits import DigitDomain
 from hw2lib.datasets.pairs import Problem, Unlabelled, part, supervised
+from hw2lib.models.dann_net import (
+    SOURCE,
+    TARGET,
+    Network,
+    channels_last,
+    classify_tensor,
+    features,
+    views,
+)
 
 SETTLED = 10_000  # images, at most, of which settled statistics are
 JOINT = 2000  # test images of each domain, at most, by which the joint error is measured

@@ -18,10 +18,18 @@ from hw2lib.datasets import augment, digits, faces
 from hw2lib.device import device, device_name, mixed_precision, training_layout
 from hw2lib.diffusion import Predict, drop_labels, guided, make_schedule
 from hw2lib.errors import UserError
-from hw2lib.face_unet import FaceConfig, FaceUNet
 from hw2lib.io import weights
 from hw2lib.io.paths import WEIGHTS, runs_dir
 from hw2lib.io.weights import load_state, load_weights, save_weights
+from hw2lib.models.digit_unet import (
+    NULL_LABEL,
+    DigitConfig,
+    DigitUNet,
+    ReportConfig,
+    ReportUNet,
+    make_digit_unet,
+)
+from hw2lib.models.face_unet import FaceConfig, FaceUNet
 from hw2lib.presets import (
     DIGIT_PRESETS,
     FACE_PRESETS,
@@ -40,14 +48,6 @@ from hw2lib.samplers import (
     sample_generators,
 )
 from hw2lib.training import Fitted, Loss, fit
-from hw2lib.unet import (
-    NULL_LABEL,
-    DigitConfig,
-    DigitUNet,
-    ReportConfig,
-    ReportUNet,
-    make_digit_unet,
-)
 
 SOLVERS = ("ddim", "dpmpp", "ddpm")
 GUIDANCE, SOLVER, STEPS = 1.25, "dpmpp", 10  # of the report's digits; the chapter tells why

@@ -21,9 +21,9 @@ from hw2lib import experiments
 from hw2lib.datasets import faces
 from hw2lib.datasets.digits import to_uint8
 from hw2lib.errors import UserError
-from hw2lib.face_unet import FaceUNet
 from hw2lib.interpolation import WAYS, path
 from hw2lib.io.paths import NOISE, ROOT, atomic_write
+from hw2lib.models.face_unet import FaceUNet
 
 SHEET = ROOT / "book" / "_static" / "faces-walk.jpg"
 ALPHAS = tuple(k / 10 for k in range(11))

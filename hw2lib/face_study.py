@@ -26,10 +26,10 @@ from torch.nn import functional as F
 from hw2lib import experiments
 from hw2lib.datasets import faces
 from hw2lib.diffusion import Schedule
-from hw2lib.face_features import FaceFeatures
-from hw2lib.face_unet import FaceUNet, in_mixed_precision
+from hw2lib.evaluators.face_features import FaceFeatures
 from hw2lib.io.paths import atomic_write, build_dir
 from hw2lib.metrics import frechet_distance, kernel_distance, metric
+from hw2lib.models.face_unet import FaceUNet, in_mixed_precision
 from hw2lib.samplers import individual_noise, sample_generators, time_steps
 
 START_SEED = 1000  # of x_T; far from the seeds of the noise that eta > 0 adds

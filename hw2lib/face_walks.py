@@ -14,8 +14,8 @@ from torch import Tensor
 from hw2lib.diffusion import to_x0_and_eps
 from hw2lib.face_study import Sampler, distance
 from hw2lib.interpolation import WAYS, path
-from hw2lib.inversion import encode
 from hw2lib.metrics import detail, metric
+from hw2lib.samplers import encode
 
 ALPHAS = tuple(k / 10 for k in range(11))
 FIRST_PAIR = 2000  # number of the first noise; those of the other studies are smaller

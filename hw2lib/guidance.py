@@ -25,6 +25,8 @@ from torch import Tensor
 
 from hw2lib.datasets import digits
 from hw2lib.datasets.digits import DigitDomain
+from hw2lib.evaluators.digit_features import Reference, Yardstick, compare, load_yardstick
+from hw2lib.evaluators.judge import Judge, load_judge
 from hw2lib.experiments import (
     GUIDANCE,
     SOLVER,
@@ -36,10 +38,8 @@ from hw2lib.experiments import (
     train_digits,
 )
 from hw2lib.io.paths import atomic_write
-from hw2lib.judge import Judge, load_judge
 from hw2lib.metrics import accuracy_metric, background_spread, metric
 from hw2lib.presets import DIGIT_PRESETS, Preset, choose_preset
-from hw2lib.yardstick import Reference, Yardstick, compare, load_yardstick
 
 STRENGTHS = {
     **{f"w = {w:g}": {"w": w} for w in (0.0, 0.5, 1.0, 1.5, 2.0, 4.0)},

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from hw2lib.diffusion import PREDICTIONS, Predict, Schedule, diffusion_loss
 from hw2lib.errors import UserError
-from hw2lib.face_unet import COARSE, SMALL, TINY, FaceConfig
+from hw2lib.models.digit_unet import DigitConfig, ReportConfig
+from hw2lib.models.face_unet import COARSE, SMALL, TINY, FaceConfig
 from hw2lib.training import TrainConfig
-from hw2lib.unet import DigitConfig, ReportConfig
 
 N_TRAIN_STEPS = 1000  # T, the diffusion's time steps
 

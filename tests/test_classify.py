@@ -11,9 +11,9 @@ from test_cli import fails, run
 from test_course import make_course
 
 from hw2lib import classify
-from hw2lib.dann_net import Network, save
 from hw2lib.datasets import digits
 from hw2lib.errors import UserError
+from hw2lib.models.dann_net import Network, save
 
 
 def seven(side: int = 28) -> np.ndarray:

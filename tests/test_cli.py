@@ -9,14 +9,15 @@ import torch
 import tqdm
 from PIL import Image
 
-from hw2lib import cli, experiments, judge
+from hw2lib import cli, experiments
 from hw2lib.datasets import faces
-from hw2lib.face_unet import TINY, FaceUNet
+from hw2lib.evaluators import judge
 from hw2lib.io import weights as weights_files
 from hw2lib.io.paths import NOISE
 from hw2lib.io.weights import save_weights
+from hw2lib.models.digit_unet import DigitConfig, DigitUNet
+from hw2lib.models.face_unet import TINY, FaceUNet
 from hw2lib.presets import N_TRAIN_STEPS
-from hw2lib.unet import DigitConfig, DigitUNet
 
 KINDS = {"digits": "digit_unet", "faces": "face_unet"}
 DIFFUSION = {"n_train_steps": N_TRAIN_STEPS, "prediction": "v"}

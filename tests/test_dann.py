@@ -9,16 +9,17 @@ import torch
 from dann_domains import made_up
 from torch.nn import functional as F
 
-from hw2lib import dann, dann_losses, dann_net, dann_report
+from hw2lib import adaptation, dann, dann_report
+from hw2lib.adaptation import LOSSES, Step, domain_loss, entropy_and_balance
 from hw2lib.dann import Learner, train
-from hw2lib.dann_losses import LOSSES, Step, domain_loss, entropy_and_balance
-from hw2lib.dann_net import SOURCE, TARGET, Network
 from hw2lib.dann_rows import ROWS, Row
 from hw2lib.datasets import augment, digits
 from hw2lib.datasets.augment import PLAIN
 from hw2lib.datasets.digits import DigitDomain, DigitSet
 from hw2lib.datasets.pairs import make_problem
 from hw2lib.errors import UserError
+from hw2lib.models import dann_net
+from hw2lib.models.dann_net import SOURCE, TARGET, Network
 
 
 def test_number_of_parameters():
@@ -192,7 +193,7 @@ def test_a_loss_of_ones_own_joins_in(monkeypatch, tmp_path):
         seen.append(weight)
         return weight * (step.source.mean(0) - step.target.mean(0)).square().sum()
 
-    monkeypatch.setitem(dann_losses.LOSSES, "mine", mine)
+    monkeypatch.setitem(adaptation.LOSSES, "mine", mine)
     problem = make_problem(made_up("mnistm"), made_up("usps"))
     row = Row("mine", losses={"mine": 0.5}, ramp=False, steps=3, batch_size=8)
     assert 0 <= train(row, problem, out=tmp_path).accuracy <= 1

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from hw2lib import dann_losses
+from hw2lib import adaptation
 from hw2lib.io.paths import ROOT
 
 PAGE = ROOT / "book" / "dann-own.md"
@@ -14,13 +14,13 @@ PAGE = ROOT / "book" / "dann-own.md"
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     """(names that the page defines, values that its loss had in training)."""
-    known, seen, names = dict(dann_losses.LOSSES), [], {"__name__": "page"}
+    known, seen, names = dict(adaptation.LOSSES), [], {"__name__": "page"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HW2_BUILD", str(tmp_path_factory.mktemp("build")))
         try:
             for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
                 exec(compile(block, PAGE.name, "exec"), names)
-                for name in set(dann_losses.LOSSES) - set(known) - {"watched"}:
+                for name in set(adaptation.LOSSES) - set(known) - {"watched"}:
                     loss = names[name]
 
                     def watched(step, weight, loss=loss):
@@ -28,10 +28,10 @@ def ran(tmp_path_factory):
                         seen.append((weight, value.item()))
                         return value
 
-                    dann_losses.LOSSES[name] = watched
+                    adaptation.LOSSES[name] = watched
         finally:
-            dann_losses.LOSSES.clear()
-            dann_losses.LOSSES.update(known)
+            adaptation.LOSSES.clear()
+            adaptation.LOSSES.update(known)
     return names, seen
 
 
@@ -64,7 +64,7 @@ def test_coral_is_the_distance_of_covariances(ran):
     coral = ran[0]["coral"]
     g = torch.Generator().manual_seed(0)
     x = torch.randn(500, 8, generator=g)
-    step = dann_losses.Step(None, None, None, x, x + 3, None, None)
+    step = adaptation.Step(None, None, None, x, x + 3, None, None)
     assert coral(step, 1.0).item() == pytest.approx(0, abs=1e-6)  # means do not count
     step.target = 2 * x
     expected = (3 * torch.cov(x.T)).square().sum() / (4 * 64)

@@ -10,7 +10,6 @@ from scipy.stats import entropy
 
 from hw2lib import dann_study
 from hw2lib.dann import train
-from hw2lib.dann_net import Network
 from hw2lib.dann_rows import ROWS
 from hw2lib.dann_study import (
     VARIANTS,
@@ -23,6 +22,7 @@ from hw2lib.dann_study import (
 )
 from hw2lib.datasets.augment import HANDLING, PLAIN, prepare
 from hw2lib.datasets.pairs import make_problem
+from hw2lib.models.dann_net import Network
 
 
 def test_each_variant_changes_one_thing_of_everything():

@@ -8,11 +8,11 @@ import torch
 from hw2lib import digit_study, experiments
 from hw2lib.datasets import digits
 from hw2lib.digit_study import copies, evaluations, solver_study
+from hw2lib.evaluators.digit_features import Reference, Yardstick
+from hw2lib.evaluators.judge import Judge
 from hw2lib.guidance import Scorer, as_metrics
-from hw2lib.judge import Judge
+from hw2lib.models.digit_unet import DigitConfig, DigitUNet
 from hw2lib.samplers import time_steps
-from hw2lib.unet import DigitConfig, DigitUNet
-from hw2lib.yardstick import Reference, Yardstick
 
 HEADER = {
     "schedule": "cosine", "n_train_steps": 1000, "prediction": "v", "train": {}, "images_seen": 0,

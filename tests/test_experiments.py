@@ -13,11 +13,11 @@ import torch
 from hw2lib import experiments, presets
 from hw2lib.errors import UserError
 from hw2lib.experiments import epochs, load_digit_unet, load_face_unet, train_digits, train_faces
-from hw2lib.face_unet import TINY, FaceUNet
 from hw2lib.io.weights import save_weights
+from hw2lib.models.digit_unet import NULL_LABEL, DigitConfig, DigitUNet, ReportConfig, ReportUNet
+from hw2lib.models.face_unet import TINY, FaceUNet
 from hw2lib.presets import DIGIT_PRESETS, FACE_PRESETS, Preset, choose_preset, with_settings
 from hw2lib.training import TrainConfig
-from hw2lib.unet import NULL_LABEL, DigitConfig, DigitUNet, ReportConfig, ReportUNet
 
 TRAIN = TrainConfig(steps=3, batch_size=4, warmup=1, ema=0.5)
 DIGITS = Preset(TRAIN, DigitConfig(widths=(8, 16), c_condition=16), "cosine")

@@ -14,7 +14,7 @@ from PIL import Image
 from hw2lib import cli, diffusion, experiments, samplers
 from hw2lib.datasets import course
 from hw2lib.errors import UserError
-from hw2lib.face_unet import FaceConfig, FaceUNet
+from hw2lib.models.face_unet import FaceConfig, FaceUNet
 
 # the course's six resolutions, with few channels
 COURSE = FaceConfig(widths=(8, 8, 16, 16, 16, 16), blocks=1, attention=(4,), groups=4)

@@ -9,9 +9,9 @@ from PIL import Image
 
 from hw2lib import experiments, face_sheet
 from hw2lib.datasets.digits import to_uint8
-from hw2lib.face_unet import TINY, FaceUNet
 from hw2lib.interpolation import WAYS, path
 from hw2lib.io.paths import ROOT
+from hw2lib.models.face_unet import TINY, FaceUNet
 
 HEADER = {"schedule": "linear", "n_train_steps": 1000, "prediction": "v"}
 

@@ -7,8 +7,8 @@ import torch
 from hw2lib import diffusion, experiments, face_study, presets, samplers
 from hw2lib.datasets import faces
 from hw2lib.face_study import Sampler, blurred, distance, jackknife, nearest, noise_share, starts
-from hw2lib.face_unet import TINY, FaceUNet
 from hw2lib.metrics import frechet_distance
+from hw2lib.models.face_unet import TINY, FaceUNet
 
 HEADER = {"schedule": "linear", "n_train_steps": 1000, "prediction": "v"}
 

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from hw2lib.errors import UserError
 from hw2lib.experiments import load_face_unet, sample_faces
-from hw2lib.face_unet import (
+from hw2lib.io.paths import ROOT
+from hw2lib.models.face_unet import (
     SMALL,
     TINY,
     Attention,
@@ -24,7 +25,6 @@ from hw2lib.face_unet import (
     SinusoidalEmbedding,
     in_mixed_precision,
 )
-from hw2lib.io.paths import ROOT
 
 COURSE = Path(os.environ.get("HW2_COURSE_UNET") or ROOT.parent / "shared" / "course_unet")
 course_facts = pytest.mark.skipif(

@@ -6,11 +6,10 @@ import torch
 from hw2lib import face_walks
 from hw2lib.diffusion import linear_schedule
 from hw2lib.face_study import Sampler, distance
-from hw2lib.face_unet import TINY, FaceUNet
 from hw2lib.face_walks import Walk, walk_metrics, walks
 from hw2lib.interpolation import WAYS
-from hw2lib.inversion import encode
-from hw2lib.samplers import sample_ddim
+from hw2lib.models.face_unet import TINY, FaceUNet
+from hw2lib.samplers import encode, sample_ddim
 
 HEADER = {"schedule": "linear", "n_train_steps": 1000, "prediction": "v"}
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from hw2lib import judge, metrics
+from hw2lib import metrics
 from hw2lib.datasets import digits
 from hw2lib.datasets.digits import DigitDomain, DigitSet
 from hw2lib.errors import UserError
+from hw2lib.evaluators import judge
 from hw2lib.io.paths import WEIGHTS
 from hw2lib.io.weights import save_weights
 from hw2lib.training import TrainConfig

@@ -9,10 +9,10 @@ from torchvision.utils import save_image
 from hw2lib.datasets import digits, faces
 from hw2lib.errors import UserError
 from hw2lib.experiments import sample_digits, sample_faces, to_picture
-from hw2lib.face_unet import TINY, FaceUNet
 from hw2lib.io.paths import NOISE
+from hw2lib.models.digit_unet import DigitConfig, DigitUNet
+from hw2lib.models.face_unet import TINY, FaceUNet
 from hw2lib.samplers import sample_generators
-from hw2lib.unet import DigitConfig, DigitUNet
 
 DIFFUSION = {"schedule": "cosine", "n_train_steps": 1000, "prediction": "v"}
 

@@ -10,9 +10,9 @@ import torch
 from hw2lib import cli, experiments, presets
 from hw2lib.errors import UserError
 from hw2lib.experiments import train_faces
-from hw2lib.face_unet import TINY, FaceConfig
 from hw2lib.io import weights
 from hw2lib.io.weights import load_weights
+from hw2lib.models.face_unet import TINY, FaceConfig
 from hw2lib.presets import FACE_PRESETS, Preset, preset_name, with_settings
 from hw2lib.training import TrainConfig
 

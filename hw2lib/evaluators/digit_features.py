@@ -24,9 +24,9 @@ from torch.nn import functional as F
 from hw2lib.datasets.digits import DigitDomain, to_float
 from hw2lib.device import device
 from hw2lib.errors import UserError
+from hw2lib.evaluators.judge import batches, data_of, fresh, made_by
 from hw2lib.io.paths import WEIGHTS
 from hw2lib.io.weights import load_state, load_weights, save_weights
-from hw2lib.judge import batches, data_of, fresh, made_by
 from hw2lib.metrics import accuracy_metric, frechet_distance, kernel_distance, precision_recall
 from hw2lib.training import TrainConfig, fit
 

@@ -1,10 +1,10 @@
-"""What a network may learn from beside the source's labels: one function for each loss.
+"""Gradient reversal, and what a network may learn from beside the source's labels.
 
     LOSSES["mine"] = lambda step, weight: weight * ...      # then Row(losses={"mine": 0.1})
 
-A loss gets the state of one training step and its weight now, and returns a scalar to add.
-Sources: DANN, Ganin et al. (2016); averaged teacher, Tarvainen and Valpola (2017) and French et
-al. (2018); information maximisation, Krause et al. (2010) and Liang et al. (2020).
+One function for each loss: it gets the state of one training step and its weight now, and returns
+a scalar to add. Sources: DANN, Ganin et al. (2016); averaged teacher, Tarvainen and Valpola (2017)
+and French et al. (2018); information maximisation, Krause et al. (2010) and Liang et al. (2020).
 """
 
 from __future__ import annotations
@@ -16,9 +16,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hw2lib.dann_net import TARGET, DomainHead, Network, gradient_reversal
+from hw2lib.models.dann_net import TARGET, DomainHead, Network
 
 THRESHOLD = 0.9  # confidence from which a teacher's label is used
+
+
+class _Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, strength: float) -> Tensor:
+        ctx.strength = strength
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.strength * gradient, None
+
+
+def gradient_reversal(x: Tensor, strength: float = 1.0) -> Tensor:
+    """x forwards; -strength times the gradient backwards."""
+    return _Reversal.apply(x, strength)
+
+
+# --- losses --------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -85,3 +104,6 @@ LOSSES: dict[str, Loss] = {
     "entropy": entropy,
     "balance": balance,
 }
+
+
+# --- the network -------------------------------------------------------------------------------

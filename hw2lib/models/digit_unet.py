@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hw2lib.face_unet import SinusoidalEmbedding
+from hw2lib.models.face_unet import SinusoidalEmbedding
 
 NULL_LABEL = 10
 

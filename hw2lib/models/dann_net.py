@@ -1,7 +1,8 @@
 """The networks of domain-adversarial training, and what is done with a trained one.
 
-Extractor, label head and domain head with a gradient reversal in front (0.42 M parameters), their
-weights files, and reading images with them. Training is in `dann`.
+Extractor, label head and domain head (0.42 M parameters), their weights files, and reading images
+with them. The reversal between extractor and domain head, and the losses, are in `adaptation`;
+training is in `experiments.dann`.
 """
 
 from __future__ import annotations
@@ -21,25 +22,6 @@ KIND = "dann"
 SOURCE, TARGET = 0, 1  # which batch statistics to use
 READINGS = (1, 2, 10)
 CORNERS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))  # of the views in an image padded by a pixel
-
-
-# --- the network -------------------------------------------------------------------------------
-
-
-class _Reversal(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x: Tensor, strength: float) -> Tensor:
-        ctx.strength = strength
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        return -ctx.strength * gradient, None
-
-
-def gradient_reversal(x: Tensor, strength: float = 1.0) -> Tensor:
-    """x forwards; -strength times the gradient backwards."""
-    return _Reversal.apply(x, strength)
 
 
 class DomainNorm(nn.Module):
