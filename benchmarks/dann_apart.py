@@ -15,8 +15,9 @@ import argparse
 
 import torch
 
-from hw2lib import dann, dann_report
-from hw2lib.dann_rows import APART
+from hw2lib import dann_report
+from hw2lib.experiments import dann
+from hw2lib.experiments.dann_rows import APART
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS
 

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 from dann_apart import arguments, record
 
-from hw2lib import dann
-from hw2lib.dann import Trained
 from hw2lib.dann_study import WAYS, by_reading
+from hw2lib.experiments import dann
+from hw2lib.experiments.dann import Trained
 from hw2lib.io.paths import atomic_write, sha256
 from hw2lib.metrics import accuracy_metric
 

@@ -33,10 +33,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from hw2lib import dann, device, training
+from hw2lib import device, training
 from hw2lib.classify import classify
-from hw2lib.dann_rows import row_for
 from hw2lib.datasets.pairs import Problem, load_problem
+from hw2lib.experiments import dann
+from hw2lib.experiments.dann_rows import row_for
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.metrics import metric

@@ -17,10 +17,10 @@ import pandas as pd
 import torch
 
 from hw2lib import dann_study
-from hw2lib.dann import SAMPLE
-from hw2lib.dann_rows import Row
 from hw2lib.datasets import digits
 from hw2lib.datasets.pairs import TARGETS, Problem, load_problem
+from hw2lib.experiments.dann import SAMPLE
+from hw2lib.experiments.dann_rows import Row
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, runs_dir
 from hw2lib.metrics import accuracy_metric, metric

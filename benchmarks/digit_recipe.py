@@ -23,26 +23,26 @@ from pathlib import Path
 
 import torch
 
-from hw2lib import experiments, guidance, metrics
+from hw2lib import guidance, metrics
 from hw2lib.datasets import digits
+from hw2lib.experiments import cfdg, recipe
+from hw2lib.experiments.cfdg import DIGIT_PRESETS
+from hw2lib.experiments.recipe import Preset
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS, atomic_write, runs_dir
-from hw2lib.presets import DIGIT_PRESETS, Preset
 
 N, SEED = 500, 0
 THEIR_W = 2.0  # (1 + w) conditional - w unconditional, as the course's code has it
-OURS = {"n_steps": experiments.STEPS, "solver": experiments.SOLVER, "seed": SEED}
+OURS = {"n_steps": cfdg.STEPS, "solver": cfdg.SOLVER, "seed": SEED}
 SAMPLERS = {
     "ours": OURS,
     "ours, rectified flow": OURS,
     "the report's": {"n_steps": 50, "solver": "ddim", "eta": 1.0, "seed": SEED},
 }
-OWN_W = dict.fromkeys(SAMPLERS, experiments.GUIDANCE) | {"the report's": THEIR_W}
+OWN_W = dict.fromkeys(SAMPLERS, cfdg.GUIDANCE) | {"the report's": THEIR_W}
 
 
-def seconds_a_step(
-    preset: Preset, steps: int = 20, train: Callable = experiments.train_digits
-) -> float:
+def seconds_a_step(preset: Preset, steps: int = 20, train: Callable = cfdg.train_digits) -> float:
     """Seconds of the processor for one training step, from two short runs."""
     taken = []
     for n in (3, 3 + steps):
@@ -73,20 +73,20 @@ def main() -> None:
     domain = digits.load("mnistm")
     ours, theirs = DIGIT_PRESETS["study"], DIGIT_PRESETS["report"]
     flow = replace(ours, prediction="flow")
-    their_folder = experiments.run_folder("recipe", theirs, domain)
+    their_folder = recipe.run_folder("recipe", theirs, domain)
     equal = equal_steps(ours, theirs, their_folder)
     print(f"{equal['seconds']:.0f} seconds of one thread: {equal['steps']} steps", flush=True)
     theirs = replace(theirs, train=replace(theirs.train, steps=equal["steps"]))
     trainings = {
-        "ours": (ours, experiments.run_folder("guidance", ours, domain) / "p10-s0"),
-        "ours, rectified flow": (flow, experiments.run_folder("recipe", flow, domain)),
+        "ours": (ours, recipe.run_folder("guidance", ours, domain) / "p10-s0"),
+        "ours, rectified flow": (flow, recipe.run_folder("recipe", flow, domain)),
         "the report's": (theirs, their_folder),
     }
     scorer = guidance.Scorer.load(domain.test.images, N)
     labels, rows = torch.arange(10).repeat_interleave(N // 10), {}
     for name, (preset, out) in trainings.items():
-        experiments.train_digits(preset, out=out, resume=True)
-        model, header = experiments.load_digit_unet(out / "weights.safetensors")
+        cfdg.train_digits(preset, out=out, resume=True)
+        model, header = cfdg.load_digit_unet(out / "weights.safetensors")
         for w in (0.0, OWN_W[name]):
             options = {**SAMPLERS[name], "w": w}
             scores = guidance.kept(

@@ -20,12 +20,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from hw2lib import experiments, guidance
+from hw2lib import guidance
 from hw2lib.datasets import digits
-from hw2lib.experiments import DigitNet
+from hw2lib.experiments import cfdg, recipe
+from hw2lib.experiments.cfdg import DIGIT_PRESETS, DigitNet
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS, runs_dir
-from hw2lib.presets import DIGIT_PRESETS
 
 N, SEEDS, SAMPLE_SEED = 1000, (0, 1, 2), 1000
 SETTINGS = {
@@ -46,7 +46,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     began, domain = time.perf_counter(), digits.load("mnistm")
-    base = experiments.run_folder("guidance", DIGIT_PRESETS["study"], domain)
+    base = recipe.run_folder("guidance", DIGIT_PRESETS["study"], domain)
     order = torch.randperm(len(domain.train), generator=torch.Generator().manual_seed(0))
     scorer = guidance.Scorer.load(domain.train.images[order[:10_000]], N)
     labels, rows = torch.arange(10).repeat_interleave(N // 10), {}
@@ -60,7 +60,7 @@ def main() -> None:
         )
 
     models = {
-        folder: experiments.load_digit_unet(folder / "weights.safetensors")
+        folder: cfdg.load_digit_unet(folder / "weights.safetensors")
         for folder in (base / f"p10-s{seed}" for seed in SEEDS)
     }
     for name, setting in SETTINGS.items():
@@ -72,10 +72,10 @@ def main() -> None:
     rows["real images"] = {score: [one[score] for one in of_real] for score in of_real[0]}
     halves = {
         "first half of the training": (base / "p10-s0", models[base / "p10-s0"]),
-        "the shipped model": (runs_dir() / "setting", experiments.load_digit_unet()),
+        "the shipped model": (runs_dir() / "setting", cfdg.load_digit_unet()),
     }
-    for w in (0.0, experiments.GUIDANCE):
-        setting = {"solver": experiments.SOLVER, "n_steps": experiments.STEPS, "w": w}
+    for w in (0.0, cfdg.GUIDANCE):
+        setting = {"solver": cfdg.SOLVER, "n_steps": cfdg.STEPS, "w": w}
         for name, (folder, model) in halves.items():
             found = scored(folder, *model, setting)
             rows[f"{name}, w = {w:g}"] = {score: [value] for score, value in found.items()}

@@ -23,11 +23,13 @@ import pandas as pd
 import torch
 from digit_recipe import seconds_a_step
 
-from hw2lib import experiments, guidance, metrics
+from hw2lib import guidance, metrics
 from hw2lib.datasets import digits
+from hw2lib.experiments import cfdg, recipe
+from hw2lib.experiments.cfdg import DIGIT_PRESETS
+from hw2lib.experiments.recipe import Preset
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS, atomic_write
-from hw2lib.presets import DIGIT_PRESETS, Preset
 
 OPTIONS = {
     "n_steps": 20,
@@ -87,7 +89,7 @@ assert preset == BASE
 
 def steps_within(
     seconds: float, preset: Preset, folder: Path, base: Preset = BASE,
-    train: Callable = experiments.train_digits, steps: int = 60,
+    train: Callable = cfdg.train_digits, steps: int = 60,
 ) -> int:  # fmt: skip
     """Training steps of the preset's network that fit, by trainings of `steps`, kept in the folder.
 
@@ -123,12 +125,12 @@ def main() -> None:
     labels = torch.arange(10).repeat_interleave(args.samples // 10)
     table = {}
     for name in args.only:
-        out = experiments.run_folder(f"trials-{args.seconds:g}/trial", TRIALS[name], domain)
+        out = recipe.run_folder(f"trials-{args.seconds:g}/trial", TRIALS[name], domain)
         if not (out / "weights.safetensors").exists():
             steps = steps_within(args.seconds, TRIALS[name], out.parent)
             preset = replace(TRIALS[name], train=replace(TRIALS[name].train, steps=steps))
-            experiments.train_digits(preset, out=out, resume=True)
-        model, header = experiments.load_digit_unet(out / "weights.safetensors")
+            cfdg.train_digits(preset, out=out, resume=True)
+        model, header = cfdg.load_digit_unet(out / "weights.safetensors")
         # DDIM without noise breaks down on estimates of x_0 that are not clipped (`sample_digits`).
         options = {**OPTIONS, "eta": float(TRIALS[name].zero_one)}
         scores = guidance.kept(

@@ -22,7 +22,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from hw2lib import device, diffusion, digit_study, experiments, metrics
+from hw2lib import device, diffusion, digit_study, metrics
+from hw2lib.experiments import cfdg
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.models.digit_unet import DigitUNet, ReportUNet
@@ -105,7 +106,7 @@ def main() -> None:
     parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    shipped, header = experiments.load_digit_unet()
+    shipped, header = cfdg.load_digit_unet()
     nets = {
         "ours": DigitUNet(shipped.config).to(memory_format=torch.channels_last),
         "report's": ReportUNet().to(memory_format=torch.channels_last),
@@ -115,14 +116,12 @@ def main() -> None:
         "report's": ("eps", diffusion.linear_schedule(THEIR_T), 3),
     }
     passes = {
-        "ours": digit_study.evaluations(
-            header["n_train_steps"], experiments.STEPS, experiments.GUIDANCE
-        ),
+        "ours": digit_study.evaluations(header["n_train_steps"], cfdg.STEPS, cfdg.GUIDANCE),
         "report's": 2 * THEIR_T,
     }
     labels = torch.arange(args.samples) % 10
     began = time.perf_counter()
-    experiments.sample_digits(shipped, header, labels, range(args.samples))
+    cfdg.sample_digits(shipped, header, labels, range(args.samples))
     taken = time.perf_counter() - began
     print(f"{args.threads} threads; {args.samples} samples as `hw2 sample-digits` draws them: "
           f"{taken:.1f} s", flush=True)  # fmt: skip

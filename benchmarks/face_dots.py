@@ -18,10 +18,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from hw2lib import experiments
 from hw2lib.datasets import faces
 from hw2lib.datasets.digits import to_float
 from hw2lib.evaluators.face_features import load_features
+from hw2lib.experiments import ddim
 from hw2lib.face_study import GROUPS, Sampler, quality
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
     began = time.perf_counter()
-    model, header = experiments.load_face_unet()
+    model, header = ddim.load_face_unet()
     draw, blind = Sampler(model, header), Sampler(without_mean_path(model), header)
     data = faces.load()
     held_out = faces.split(data)[1]

@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from hw2lib import experiments
 from hw2lib.datasets import faces
 from hw2lib.datasets.digits import to_float
 from hw2lib.diffusion import add_noise, draw_noise, draw_times, make_schedule, target, time_density
+from hw2lib.experiments import ddim
 from hw2lib.io.weights import save_weights
 from hw2lib.models.face_unet import FaceUNet, in_mixed_precision
 
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--images", type=int, default=12_288)
     args = parser.parse_args()
-    old, header = experiments.load_face_unet(args.weights)
+    old, header = ddim.load_face_unet(args.weights)
     model = FaceUNet(replace(old.config, mean=True))
     model.load_state_dict(old.state_dict(), strict=False)
     linear = model.mean.matrix[1]

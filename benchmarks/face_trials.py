@@ -21,17 +21,18 @@ import pandas as pd
 import torch
 from digit_trials import steps_within
 
-from hw2lib import experiments
 from hw2lib.datasets import faces
 from hw2lib.datasets.faces import SIDE
 from hw2lib.diffusion import Predict
 from hw2lib.evaluators.face_features import load_features
+from hw2lib.experiments import ddim, recipe
+from hw2lib.experiments.ddim import FACE_PRESETS
+from hw2lib.experiments.recipe import Preset
 from hw2lib.face_study import Sampler, quality
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.metrics import metric
 from hw2lib.models.face_unet import FaceUNet, in_mixed_precision
-from hw2lib.presets import FACE_PRESETS, Preset
 
 BASE = FACE_PRESETS["cores"]
 REAL = 1000  # training faces to compare with
@@ -84,13 +85,13 @@ def main() -> None:
     table, entries = {}, {}
     for name in args.only:
         preset = TRIALS[name]
-        out = experiments.run_folder(f"face-trials-{args.seconds:g}/trial", preset, data)
+        out = recipe.run_folder(f"face-trials-{args.seconds:g}/trial", preset, data)
         if not (out / "weights.safetensors").exists():
-            train = experiments.train_faces
+            train = ddim.train_faces
             steps = steps_within(args.seconds, preset, out.parent, BASE, train, steps=30)
             preset = replace(preset, train=replace(preset.train, steps=steps))
-            experiments.train_faces(preset, out=out, resume=True)
-        model, header = experiments.load_face_unet(out / "weights.safetensors")
+            ddim.train_faces(preset, out=out, resume=True)
+        model, header = ddim.load_face_unet(out / "weights.safetensors")
         draw = Sampler(model, header)
         found = quality(eye.embed(draw.many(args.samples)), real)
         found["images"] = metric([header["images_seen"]], 1, "number")

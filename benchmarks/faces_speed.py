@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from hw2lib import experiments
 from hw2lib.diffusion import Predict
+from hw2lib.experiments import ddim
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.metrics import metric
@@ -48,13 +48,13 @@ class Timed:
 
 def shipped(batch: int, repeats: int = 3) -> dict[str, float]:
     """Fastest of several runs of `batch` faces, after one to warm up."""
-    model, header = experiments.load_face_unet()
+    model, header = ddim.load_face_unet()
     inside = Timed(in_mixed_precision(model))  # as `hw2 sample-faces` has it
     noise = torch.randn(batch, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     runs = []
     for _ in range(repeats + 1):
         inside.seconds, began = 0.0, time.perf_counter()
-        experiments.sample_faces(inside, header, noise, n_steps=STEPS, batch=batch)
+        ddim.sample_faces(inside, header, noise, n_steps=STEPS, batch=batch)
         total = time.perf_counter() - began
         runs.append((total, 1 - inside.seconds / total))
     total, share = (min(values) for values in zip(*runs[1:], strict=True))
@@ -87,16 +87,16 @@ def recipe(model: FaceUNet, noise: np.ndarray, steps: int) -> np.ndarray:
 
 def course(weights: Path, steps: int) -> None:
     """One 256x256 face; prints peak memory, seconds a step, sampler's share, error."""
-    model, header = experiments.load_face_unet(weights)
+    model, header = ddim.load_face_unet(weights)
     inside = Timed(model)
     noise = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
-    experiments.sample_faces(inside, header, noise, n_steps=1)  # the layout is settled once
+    ddim.sample_faces(inside, header, noise, n_steps=1)  # the layout is settled once
     inside.seconds, began = 0.0, time.perf_counter()
-    face = experiments.sample_faces(inside, header, noise, n_steps=steps)[0]
+    face = ddim.sample_faces(inside, header, noise, n_steps=steps)[0]
     total = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux: in KiB
     share = 1 - inside.seconds / total
-    ours = experiments.to_picture(face).numpy().astype(np.float64)
+    ours = ddim.to_picture(face).numpy().astype(np.float64)
     error = ((ours - recipe(model, noise[0].numpy(), steps)) ** 2).mean()
     print(f"{peak} {total / steps} {share} {error}")
 

@@ -141,9 +141,9 @@ def _settings(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def train_command(args: argparse.Namespace) -> None:
-    from hw2lib import experiments, presets
     from hw2lib.datasets import digits
     from hw2lib.evaluators import digit_features, judge
+    from hw2lib.experiments import cfdg, ddim, recipe
 
     settings = _settings(args.settings)
     name = args.preset + ("-changed" if settings else "")
@@ -157,19 +157,19 @@ def train_command(args: argparse.Namespace) -> None:
     if args.rows:
         raise UserError(f"--rows is for dann alone; `hw2 train {args.what}` is right")
     known, train = {
-        "digits": (presets.DIGIT_PRESETS, experiments.train_digits),
-        "faces": (presets.FACE_PRESETS, experiments.train_faces),
+        "digits": (cfdg.DIGIT_PRESETS, cfdg.train_digits),
+        "faces": (ddim.FACE_PRESETS, ddim.train_faces),
         "judge": (judge.PRESETS, judge.train_judge),
         "yardstick": (digit_features.PRESETS, digit_features.train_yardstick),
     }[args.what]
-    preset = presets.choose_preset(known, args.preset)
+    preset = recipe.choose_preset(known, args.preset)
     if args.what in ("digits", "faces"):
-        changed = presets.with_settings(preset, settings) if settings else args.preset
+        changed = recipe.with_settings(preset, settings) if settings else args.preset
         start = {"start": args.warm_start} if args.what == "faces" else {}
         train(changed, source=args.data, out=out, resume=args.resume, **start)
         print(f"weights: {out / 'weights.safetensors'}")
     else:
-        config = replace(preset, **presets.parse_settings(asdict(preset), settings))
+        config = replace(preset, **recipe.parse_settings(asdict(preset), settings))
         domain = digits.load("mnistm", args.data)
         print(domain.describe(), flush=True)
         file = train(domain, out, preset=args.preset, config=config, resume=args.resume)
@@ -177,11 +177,11 @@ def train_command(args: argparse.Namespace) -> None:
 
 
 def train_dann(args: argparse.Namespace, settings: dict[str, str]) -> None:
-    from hw2lib import dann, dann_rows, presets
+    from hw2lib.experiments import dann, dann_rows, recipe
 
     changes = dict(settings)
     of_seed = {"seed": changes.pop("seed")} if "seed" in changes else {}
-    seed = presets.parse_settings({"seed": 0}, of_seed).get("seed", 0)
+    seed = recipe.parse_settings({"seed": 0}, of_seed).get("seed", 0)
     names = args.rows.split(",") if args.rows else dann_rows.TABLE
     for name in names:  # complains before any data are read
         dann_rows.with_settings(dann_rows.row_for(name, args.preset), changes)
@@ -217,12 +217,12 @@ def sample_digits_command(args: argparse.Namespace) -> None:
     import torch
     from PIL import Image
 
-    from hw2lib import experiments
+    from hw2lib.experiments import cfdg
 
-    model, config = experiments.load_digit_unet(args.weights)
+    model, config = cfdg.load_digit_unet(args.weights)
     files = list(product(range(10), range(args.per_digit)))  # (digit, which of its samples)
     with new_folder(args.out) as folder:
-        images = experiments.sample_digits(
+        images = cfdg.sample_digits(
             model, config, torch.tensor([digit for digit, _ in files]),
             [10 * k + digit for digit, k in files],  # whatever --per-digit is
             w=args.guidance, n_steps=args.steps, seed=args.seed, progress=True,
@@ -238,8 +238,8 @@ def sample_faces_command(args: argparse.Namespace) -> None:
     from PIL import Image
     from tqdm import tqdm
 
-    from hw2lib import experiments
     from hw2lib.datasets import course, faces
+    from hw2lib.experiments import ddim
     from hw2lib.models.face_unet import in_mixed_precision
 
     folder = _course_folder(args.noise_dir, "noise")
@@ -250,7 +250,7 @@ def sample_faces_command(args: argparse.Namespace) -> None:
         sizes = [f"{file.name} {shapes[file][-2]}x{shapes[file][-1]}" for file in (files[0], other)]
         raise UserError(f"--batch {args.batch}: {' but '.join(sizes)}; --batch 1 is right")
     weights = args.weights or course.unet_beside(folder)
-    predict, config = experiments.load_face_unet(weights)
+    predict, config = ddim.load_face_unet(weights)
     ours = "architecture" in config
     if ours:  # UNet.pt stays exact: there are reference faces
         predict = in_mixed_precision(predict)
@@ -262,14 +262,14 @@ def sample_faces_command(args: argparse.Namespace) -> None:
         bar = tqdm(total=len(starts) * args.steps, desc="faces", unit="step", delay=2)
         for start in starts:
             some = files[start : start + batch]
-            sampled = experiments.sample_faces(
+            sampled = ddim.sample_faces(
                 predict, config, torch.cat([faces.load_noise(file) for file in some]),
                 n_steps=args.steps, eta=args.eta, seed=args.seed, batch=batch,
                 numbers=range(start, start + len(some)),
                 on_step=lambda *_: bar.update(),
             )  # fmt: skip
             for file, face in zip(some, sampled, strict=True):
-                picture = experiments.to_picture(face).permute(1, 2, 0).numpy()
+                picture = ddim.to_picture(face).permute(1, 2, 0).numpy()
                 Image.fromarray(picture).save(out / f"{file.stem}.png")
     print(f"{len(files)} faces in {args.out}, by {weights or 'the shipped weights'}")
 

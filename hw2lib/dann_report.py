@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from hw2lib.dann import ORACLE, Trained
-from hw2lib.dann_rows import rows_for
 from hw2lib.dann_study import JOINT, class_shares, jensen_shannon, joint_error_of, least_error
 from hw2lib.datasets.pairs import Problem
+from hw2lib.experiments.dann import ORACLE, Trained
+from hw2lib.experiments.dann_rows import rows_for
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS, sha256
 from hw2lib.metrics import accuracy_metric, feature_scores, metric

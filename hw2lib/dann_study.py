@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hw2lib.dann import Trained, train
-from hw2lib.dann_rows import PLAIN_INPUTS, ROWS, Row
 from hw2lib.datasets.augment import prepare
 from hw2lib.datasets.digits import DigitDomain
 from hw2lib.datasets.pairs import Problem, Unlabelled, part, supervised
+from hw2lib.experiments.dann import Trained, train
+from hw2lib.experiments.dann_rows import PLAIN_INPUTS, ROWS, Row
 from hw2lib.models.dann_net import (
     SOURCE,
     TARGET,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hw2lib.datasets.digits import DigitDomain, to_float
 from hw2lib.evaluators.digit_features import Yardstick
-from hw2lib.experiments import DigitNet
+from hw2lib.experiments.cfdg import DigitNet
 from hw2lib.guidance import Scorer, Scores, kept, sampled_scores
 from hw2lib.metrics import nearest_distances
 from hw2lib.samplers import time_steps

@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hw2lib import experiments
 from hw2lib.datasets import faces
 from hw2lib.datasets.digits import to_uint8
 from hw2lib.errors import UserError
+from hw2lib.experiments import ddim
 from hw2lib.interpolation import WAYS, path
 from hw2lib.io.paths import NOISE, ROOT, atomic_write
 from hw2lib.models.face_unet import FaceUNet
@@ -46,7 +46,7 @@ def draw(
     for how in WAYS:
         noise = path(a[0], b[0], list(alphas), how)
         for eta in etas:
-            drawn = experiments.sample_faces(
+            drawn = ddim.sample_faces(
                 model, header, noise, n_steps=n_steps, eta=eta, batch=len(alphas),
                 numbers=[0] * len(alphas),
             )  # fmt: skip
@@ -67,7 +67,7 @@ def jpeg(sheet: Tensor, quality: int = 88) -> bytes:
 
 
 def main(out: Path = SHEET) -> None:
-    model, header = experiments.load_face_unet()
+    model, header = ddim.load_face_unet()
     files = faces.noise_files(NOISE)[:2]
     content = jpeg(draw(model, header, *(faces.load_noise(file) for file in files)))
     if len(content) > LIMIT:

@@ -1,6 +1,6 @@
 """What the report only looked at, measured on many faces: quality, eta, copies.
 
-    draw = Sampler(*experiments.load_face_unet())
+    draw = Sampler(*ddim.load_face_unet())
     samples = draw(starts(range(256)), n_steps=50, eta=0.5)
     real = load_features().embed(faces.split(faces.load())[1])
     quality(load_features().embed(samples), real)      # entries of a result file
@@ -23,10 +23,10 @@ from scipy.special import stdtrit
 from torch import Tensor
 from torch.nn import functional as F
 
-from hw2lib import experiments
 from hw2lib.datasets import faces
-from hw2lib.diffusion import Schedule
+from hw2lib.diffusion import Schedule, make_schedule
 from hw2lib.evaluators.face_features import FaceFeatures
+from hw2lib.experiments import ddim
 from hw2lib.io.paths import atomic_write, build_dir
 from hw2lib.metrics import frechet_distance, kernel_distance, metric
 from hw2lib.models.face_unet import FaceUNet, in_mixed_precision
@@ -79,7 +79,7 @@ class Sampler:
 
     @property
     def schedule(self) -> Schedule:
-        return experiments.make_schedule(self.header["schedule"], self.header["n_train_steps"])
+        return make_schedule(self.header["schedule"], self.header["n_train_steps"])
 
     def __call__(
         self,
@@ -90,13 +90,13 @@ class Sampler:
         seed: int = 0,
         first: int = 0,
     ) -> Tensor:
-        """Faces float (N, 3, H, W) of noises (N, 3, H, W), see `experiments.sample_faces`; their
+        """Faces float (N, 3, H, W) of noises (N, 3, H, W), see `ddim.sample_faces`; their
         numbers there are first, first + 1, .."""
         n_steps = n_steps or self.n_steps
 
         def sample() -> Tensor:
             batch = min(self.batch, len(noise))
-            return experiments.sample_faces(
+            return ddim.sample_faces(
                 self.predict, self.header, noise, n_steps=n_steps, eta=eta, seed=seed, batch=batch,
                 numbers=range(first, first + len(noise)),
             )  # fmt: skip

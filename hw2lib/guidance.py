@@ -27,19 +27,19 @@ from hw2lib.datasets import digits
 from hw2lib.datasets.digits import DigitDomain
 from hw2lib.evaluators.digit_features import Reference, Yardstick, compare, load_yardstick
 from hw2lib.evaluators.judge import Judge, load_judge
-from hw2lib.experiments import (
+from hw2lib.experiments.cfdg import (
+    DIGIT_PRESETS,
     GUIDANCE,
     SOLVER,
     STEPS,
     DigitNet,
     load_digit_unet,
-    run_folder,
     sample_digits,
     train_digits,
 )
+from hw2lib.experiments.recipe import Preset, choose_preset, run_folder
 from hw2lib.io.paths import atomic_write
 from hw2lib.metrics import accuracy_metric, background_spread, metric
-from hw2lib.presets import DIGIT_PRESETS, Preset, choose_preset
 
 STRENGTHS = {
     **{f"w = {w:g}": {"w": w} for w in (0.0, 0.5, 1.0, 1.5, 2.0, 4.0)},

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from hw2lib.experiments import GUIDANCE, SOLVER, STEPS
+from hw2lib.experiments.cfdg import GUIDANCE, SOLVER, STEPS
 from hw2lib.io.paths import RESULTS, ROOT
 
 

@@ -9,15 +9,16 @@ import torch
 import tqdm
 from PIL import Image
 
-from hw2lib import cli, experiments
+from hw2lib import cli
 from hw2lib.datasets import faces
 from hw2lib.evaluators import judge
+from hw2lib.experiments import cfdg, ddim
+from hw2lib.experiments.recipe import N_TRAIN_STEPS
 from hw2lib.io import weights as weights_files
 from hw2lib.io.paths import NOISE
 from hw2lib.io.weights import save_weights
 from hw2lib.models.digit_unet import DigitConfig, DigitUNet
 from hw2lib.models.face_unet import TINY, FaceUNet
-from hw2lib.presets import N_TRAIN_STEPS
 
 KINDS = {"digits": "digit_unet", "faces": "face_unet"}
 DIFFUSION = {"n_train_steps": N_TRAIN_STEPS, "prediction": "v"}
@@ -147,7 +148,8 @@ def interruptible():
 def test_an_interrupted_sampling_leaves_nothing(
     capsys, weights, tmp_path, monkeypatch, command, name
 ):
-    monkeypatch.setattr(experiments, command.replace("-", "_"), lambda *a, **k: raise_signal(name))
+    module = cfdg if command == "sample-digits" else ddim
+    monkeypatch.setattr(module, command.replace("-", "_"), lambda *a, **k: raise_signal(name))
     before = signal.getsignal(name)
     out = tmp_path / "new" / "out"
     file = weights / f"{command.split('-')[1]}.safetensors"
@@ -179,7 +181,7 @@ def test_weights_of_an_impossible_architecture(capsys, weights, tmp_path, kind, 
 
 
 def test_a_library_without_its_clone_says_so(capsys, tmp_path, monkeypatch):
-    for module in (weights_files, experiments):
+    for module in (weights_files, cfdg):
         monkeypatch.setattr(module, "WEIGHTS", tmp_path / "data" / "weights")
     line = fails(capsys, "sample-digits", tmp_path / "o")
     assert "hw2lib works from a clone, `pip install -e .` there" in line

@@ -9,15 +9,16 @@ import torch
 from dann_domains import made_up
 from torch.nn import functional as F
 
-from hw2lib import adaptation, dann, dann_report
+from hw2lib import adaptation, dann_report
 from hw2lib.adaptation import LOSSES, Step, domain_loss, entropy_and_balance
-from hw2lib.dann import Learner, train
-from hw2lib.dann_rows import ROWS, Row
 from hw2lib.datasets import augment, digits
 from hw2lib.datasets.augment import PLAIN
 from hw2lib.datasets.digits import DigitDomain, DigitSet
 from hw2lib.datasets.pairs import make_problem
 from hw2lib.errors import UserError
+from hw2lib.experiments import dann
+from hw2lib.experiments.dann import Learner, train
+from hw2lib.experiments.dann_rows import ROWS, Row
 from hw2lib.models import dann_net
 from hw2lib.models.dann_net import SOURCE, TARGET, Network
 

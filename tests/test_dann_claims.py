@@ -7,9 +7,9 @@ from dataclasses import fields
 import pytest
 from test_claims import recorded, scores
 
-from hw2lib.dann_rows import ROWS
 from hw2lib.dann_study import WAYS
 from hw2lib.datasets.augment import Handling
+from hw2lib.experiments.dann_rows import ROWS
 from hw2lib.io.paths import RESULTS, ROOT
 
 TARGETS = ("svhn", "usps", "mnistm")

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from hw2lib import dann_rows
-from hw2lib.dann_rows import ROWS, Row, ramp, row_for, with_settings
 from hw2lib.errors import UserError
+from hw2lib.experiments import dann_rows
+from hw2lib.experiments.dann_rows import ROWS, Row, ramp, row_for, with_settings
 
 
 def test_the_ramp_is_the_papers():

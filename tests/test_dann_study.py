@@ -9,8 +9,6 @@ from dann_domains import made_up
 from scipy.stats import entropy
 
 from hw2lib import dann_study
-from hw2lib.dann import train
-from hw2lib.dann_rows import ROWS
 from hw2lib.dann_study import (
     VARIANTS,
     ablation,
@@ -22,6 +20,8 @@ from hw2lib.dann_study import (
 )
 from hw2lib.datasets.augment import HANDLING, PLAIN, prepare
 from hw2lib.datasets.pairs import make_problem
+from hw2lib.experiments.dann import train
+from hw2lib.experiments.dann_rows import ROWS
 from hw2lib.models.dann_net import Network
 
 

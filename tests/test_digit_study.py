@@ -5,11 +5,12 @@ import dataclasses
 import pytest
 import torch
 
-from hw2lib import digit_study, experiments
+from hw2lib import digit_study
 from hw2lib.datasets import digits
 from hw2lib.digit_study import copies, evaluations, solver_study
 from hw2lib.evaluators.digit_features import Reference, Yardstick
 from hw2lib.evaluators.judge import Judge
+from hw2lib.experiments import cfdg
 from hw2lib.guidance import Scorer, as_metrics
 from hw2lib.models.digit_unet import DigitConfig, DigitUNet
 from hw2lib.samplers import time_steps
@@ -47,7 +48,7 @@ def scorer(domain):
 @pytest.mark.parametrize("solver", ["ddim", "dpmpp"])
 def test_evaluations_are_those_that_sampling_makes(guidance, solver):
     model = Counted(DigitConfig((8, 16), c_condition=8))
-    experiments.sample_digits(
+    cfdg.sample_digits(
         model, HEADER, torch.arange(10), range(10), n_steps=7, solver=solver, **guidance
     )
     # 50 images a chunk, whatever the number asked for

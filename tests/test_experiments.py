@@ -10,13 +10,15 @@ from functools import cache
 import pytest
 import torch
 
-from hw2lib import experiments, presets
+from hw2lib.datasets import augment, digits, faces
 from hw2lib.errors import UserError
-from hw2lib.experiments import epochs, load_digit_unet, load_face_unet, train_digits, train_faces
+from hw2lib.experiments import cfdg, ddim, recipe
+from hw2lib.experiments.cfdg import DIGIT_PRESETS, load_digit_unet, train_digits
+from hw2lib.experiments.ddim import FACE_PRESETS, load_face_unet, train_faces
+from hw2lib.experiments.recipe import Preset, choose_preset, epochs, with_settings
 from hw2lib.io.weights import save_weights
 from hw2lib.models.digit_unet import NULL_LABEL, DigitConfig, DigitUNet, ReportConfig, ReportUNet
 from hw2lib.models.face_unet import TINY, FaceUNet
-from hw2lib.presets import DIGIT_PRESETS, FACE_PRESETS, Preset, choose_preset, with_settings
 from hw2lib.training import TrainConfig
 
 TRAIN = TrainConfig(steps=3, batch_size=4, warmup=1, ema=0.5)
@@ -29,7 +31,7 @@ DIFFUSION = {"schedule": "cosine", "n_train_steps": 1000, "prediction": "v"}
 def drawn_once():
     """The embedded faces take a second to draw: once is enough."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments.faces, "load", cache(experiments.faces.load))
+        patch.setattr(faces, "load", cache(faces.load))
         yield
 
 
@@ -163,18 +165,18 @@ def test_training_digits_on_embedded_data(tmp_path, capsys):
 
 def test_the_reports_recipe_trains_loads_and_samples(tmp_path, monkeypatch):
     """Its network, eps, images in [0, 1], no average of the weights."""
-    recipe = Preset(replace(TRAIN, ema=0.0), ReportConfig(8), "linear", "eps", 0.0, zero_one=True)
-    original, seen = presets.diffusion_loss, []
+    theirs = Preset(replace(TRAIN, ema=0.0), ReportConfig(8), "linear", "eps", 0.0, zero_one=True)
+    original, seen = recipe.diffusion_loss, []
     monkeypatch.setattr(
-        presets, "diffusion_loss", lambda *args: seen.append(args[1]) or original(*args)
+        recipe, "diffusion_loss", lambda *args: seen.append(args[1]) or original(*args)
     )
-    fitted, header = train_digits(recipe, source="embedded", out=tmp_path)
+    fitted, header = train_digits(theirs, source="embedded", out=tmp_path)
     assert same(fitted.model, fitted.ema)
     assert torch.stack(seen).min() >= 0 and 0.9 < torch.stack(seen).max() <= 1
     model, found = load_digit_unet(tmp_path / "weights.safetensors")
     assert isinstance(model, ReportUNet) and model.config == ReportConfig(8)
     assert found == header and found["zero_one"]
-    images = experiments.sample_digits(model, found, torch.tensor([1]), [0], n_steps=2)
+    images = cfdg.sample_digits(model, found, torch.tensor([1]), [0], n_steps=2)
     assert images.shape == (1, 3, 28, 28) and images.dtype == torch.uint8
 
 
@@ -187,9 +189,9 @@ def test_samples_are_put_back_to_the_range_of_images(monkeypatch, zero_one, grey
         clips.append(clip)
         return 0 * x
 
-    monkeypatch.setattr(experiments, "sample_ddim", zeros)
+    monkeypatch.setattr(cfdg, "sample_ddim", zeros)
     config = {**DIFFUSION, "zero_one": zero_one}
-    images = experiments.sample_digits(
+    images = cfdg.sample_digits(
         DigitUNet(DIGITS.model), config, torch.tensor([1]), [0], n_steps=2, solver="ddim"
     )
     assert (images == grey).all() and clips == [not zero_one]
@@ -205,7 +207,7 @@ def test_training_faces_on_embedded_data(tmp_path):
 @pytest.mark.parametrize(("train", "preset"), [(train_digits, DIGITS), (train_faces, FACES)])
 def test_an_interrupted_training_resumes_to_the_same_bytes(tmp_path, monkeypatch, train, preset):
     train(preset, source="embedded", out=tmp_path / "whole")
-    original, calls = presets.diffusion_loss, []
+    original, calls = recipe.diffusion_loss, []
 
     def and_stop(*args):
         calls.append(1)
@@ -213,7 +215,7 @@ def test_an_interrupted_training_resumes_to_the_same_bytes(tmp_path, monkeypatch
             signal.raise_signal(signal.SIGTERM)
         return original(*args)
 
-    monkeypatch.setattr(presets, "diffusion_loss", and_stop)
+    monkeypatch.setattr(recipe, "diffusion_loss", and_stop)
     with pytest.raises(UserError, match="interrupted after step 2 of 3"):
         train(preset, source="embedded", out=tmp_path / "cut")
     assert not (tmp_path / "cut" / "weights.safetensors").exists()
@@ -234,7 +236,7 @@ def test_only_the_same_run_is_resumed(tmp_path, monkeypatch, train, preset):
         with pytest.raises(UserError, match=f"made with {words}") as caught:
             train(other, source="embedded", out=tmp_path, resume=True)
         one_line(caught)
-    module = experiments.digits if train is train_digits else experiments.faces
+    module = digits if train is train_digits else faces
     load = module.load
     monkeypatch.setattr(module, "load", lambda *a: replace(load(*a), sha256={"x": "0" * 64}))
     with pytest.raises(UserError, match="made with other data"):
@@ -243,23 +245,22 @@ def test_only_the_same_run_is_resumed(tmp_path, monkeypatch, train, preset):
 
 def test_a_notebooks_run_folder_follows_from_preset_and_data():
     """So that a changed preset or other data start a run in place of stopping the notebook."""
-    domain = experiments.digits.load("mnistm", "embedded")
-    first = experiments.run_folder("cfdg", "quick", domain)
-    assert first == experiments.run_folder("cfdg", DIGIT_PRESETS["quick"], domain)
+    domain = digits.load("mnistm", "embedded")
+    first = recipe.run_folder("cfdg", DIGIT_PRESETS["quick"], domain)
     others = [
-        experiments.run_folder("cfdg", replace(DIGIT_PRESETS["quick"], shift=1), domain),
-        experiments.run_folder("cfdg", "quick", replace(domain, sha256={"x": "0"})),
-        experiments.run_folder("cfdg", "quick", experiments.faces.load("embedded")),
+        recipe.run_folder("cfdg", replace(DIGIT_PRESETS["quick"], shift=1), domain),
+        recipe.run_folder("cfdg", DIGIT_PRESETS["quick"], replace(domain, sha256={"x": "0"})),
+        recipe.run_folder("cfdg", DIGIT_PRESETS["quick"], faces.load("embedded")),
     ]
     assert len({first, *others}) == 4
-    assert first.parent == experiments.runs_dir() and first.name.startswith("cfdg-")
+    assert first.parent == recipe.runs_dir() and first.name.startswith("cfdg-")
 
 
 def test_images_are_shifted_in_training_where_that_is_asked_for(tmp_path, monkeypatch):
     """Against augment itself, whose own tests say that it shifts."""
     asked = []
     monkeypatch.setattr(
-        experiments.digits, "augment", lambda x, g, shift: asked.append(shift) or x.flip(3)
+        augment, "random_shift", lambda x, g, shift: asked.append(shift) or x.flip(3)
     )
     losses = [
         train_digits(replace(DIGITS, shift=k), source="embedded", out=tmp_path / str(k))[0].losses
@@ -336,7 +337,7 @@ def test_a_checkpoint_that_is_no_state_dict_is_one_line(tmp_path, content):
 )
 def test_a_checkpoint_of_another_architecture_is_one_line(tmp_path, monkeypatch, content):
     # 455 MB are not needed to see that the names do not fit
-    monkeypatch.setattr(experiments, "FaceUNet", lambda: FaceUNet(TINY))
+    monkeypatch.setattr(ddim, "FaceUNet", lambda: FaceUNet(TINY))
     torch.save(content, tmp_path / "UNet.pt")
     with pytest.raises(UserError, match="for another architecture") as caught:
         load_face_unet(tmp_path / "UNet.pt")
@@ -346,7 +347,7 @@ def test_a_checkpoint_of_another_architecture_is_one_line(tmp_path, monkeypatch,
 def test_a_plain_state_dict_is_the_courses(tmp_path, monkeypatch):
     """It predicts the noise, with the linear schedule, at 256x256."""
     face_model = FaceUNet(TINY)
-    monkeypatch.setattr(experiments, "FaceUNet", lambda: FaceUNet(TINY))
+    monkeypatch.setattr(ddim, "FaceUNet", lambda: FaceUNet(TINY))
     torch.save(face_model.state_dict(), tmp_path / "UNet.pt")
     model, config = load_face_unet(tmp_path / "UNet.pt")
     assert same(model, face_model) and not model.training

@@ -11,9 +11,10 @@ import torch
 from diffusers import DDIMScheduler
 from PIL import Image
 
-from hw2lib import cli, diffusion, experiments, samplers
+from hw2lib import cli, diffusion, samplers
 from hw2lib.datasets import course
 from hw2lib.errors import UserError
+from hw2lib.experiments import ddim
 from hw2lib.models.face_unet import FaceConfig, FaceUNet
 
 # the course's six resolutions, with few channels
@@ -48,7 +49,7 @@ def face(folder, monkeypatch):
     network = FaceUNet(COURSE).eval()
     with torch.no_grad():
         network.out[2].weight.mul_(0.1)
-    monkeypatch.setattr(experiments, "FaceUNet", lambda: FaceUNet(COURSE))
+    monkeypatch.setattr(ddim, "FaceUNet", lambda: FaceUNet(COURSE))
     path = folder / "hw2_data" / "face"
     for part in ("noise", "GT"):
         (path / part).mkdir(parents=True)
@@ -95,7 +96,7 @@ def test_the_limit_tells_another_sampler(face):
     right = slow_face(as_numpy(network), noise[0].double().numpy())
     linear = diffusion.linear_schedule()
     other = samplers.sample_ddim(network, noise, linear, 50, prediction="eps")
-    picture = experiments.to_picture(other[0]).permute(1, 2, 0).numpy()
+    picture = ddim.to_picture(other[0]).permute(1, 2, 0).numpy()
     assert ((picture.astype(float) - right) ** 2).mean() > 1
 
 
@@ -135,4 +136,4 @@ def test_a_height_that_does_not_fit_is_one_line(face):
     _, network = face
     header = {"schedule": "linear", "n_train_steps": 1000, "prediction": "eps"}
     with pytest.raises(UserError, match="multiples of 32"):
-        experiments.sample_faces(network, header, torch.zeros(1, 3, 48, 64))
+        ddim.sample_faces(network, header, torch.zeros(1, 3, 48, 64))

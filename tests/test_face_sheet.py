@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hw2lib import experiments, face_sheet
+from hw2lib import face_sheet
 from hw2lib.datasets.digits import to_uint8
+from hw2lib.experiments import ddim
 from hw2lib.interpolation import WAYS, path
 from hw2lib.io.paths import ROOT
 from hw2lib.models.face_unet import TINY, FaceUNet
@@ -23,7 +24,7 @@ def test_tiles_are_the_samplers_faces():
     sheet = face_sheet.draw(model, HEADER, a, b, **some)
     assert sheet.shape == (3, 2, 2, 3, 16, 16) and sheet.dtype == torch.uint8
     noise = path(a[0], b[0], [0.4], "lerp")
-    face = experiments.sample_faces(model, HEADER, noise, n_steps=2, eta=1.0)
+    face = ddim.sample_faces(model, HEADER, noise, n_steps=2, eta=1.0)
     difference = sheet[1, 1, 1].int() - to_uint8(face[0]).int()
     assert difference.abs().max() <= 1  # another batch: rounding
 

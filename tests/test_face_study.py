@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from hw2lib import diffusion, experiments, face_study, presets, samplers
+from hw2lib import diffusion, face_study, samplers
 from hw2lib.datasets import faces
+from hw2lib.experiments import ddim, recipe
 from hw2lib.face_study import Sampler, blurred, distance, jackknife, nearest, noise_share, starts
 from hw2lib.metrics import frechet_distance
 from hw2lib.models.face_unet import TINY, FaceUNet
@@ -33,7 +34,7 @@ def normal(*shape, seed=0):
 
 def test_a_sampler_draws_what_sample_faces_draws(draw, network):
     x = normal(3, 3, 16, 16)
-    expected = experiments.sample_faces(network, HEADER, x, n_steps=3, eta=0.5, seed=2)
+    expected = ddim.sample_faces(network, HEADER, x, n_steps=3, eta=0.5, seed=2)
     found = draw(x, n_steps=3, eta=0.5, seed=2)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.05)  # bfloat16 where it is fast
 
@@ -46,8 +47,8 @@ def test_a_sampler_keeps_its_faces_and_the_time_they_took(draw, network, monkeyp
     def never(*args, **options):
         raise AssertionError("drawn again")
 
-    original = experiments.sample_faces
-    monkeypatch.setattr(experiments, "sample_faces", never)
+    original = ddim.sample_faces
+    monkeypatch.setattr(ddim, "sample_faces", never)
     again = Sampler(network, HEADER)
     assert torch.equal(again(x, n_steps=2), first) and again.spared > 0
     for other in ({"n_steps": 3}, {"n_steps": 2, "eta": 0.5}, {"n_steps": 2, "seed": 1}):
@@ -55,7 +56,7 @@ def test_a_sampler_keeps_its_faces_and_the_time_they_took(draw, network, monkeyp
             again(x, **other)
     with pytest.raises(AssertionError, match="drawn again"):
         again(x + 1, n_steps=2)
-    monkeypatch.setattr(experiments, "sample_faces", original)
+    monkeypatch.setattr(ddim, "sample_faces", original)
     other_model = Sampler(FaceUNet(TINY).eval(), HEADER)
     assert not torch.equal(other_model(x, n_steps=2), first)
 
@@ -179,8 +180,8 @@ def test_the_face_model_is_trained_on_the_training_images_alone(tmp_path, monkey
         seen.append(x_0)
         return predict(x_0, torch.zeros(len(x_0))).mean()
 
-    monkeypatch.setattr(presets, "diffusion_loss", loss)
+    monkeypatch.setattr(recipe, "diffusion_loss", loss)
     short = {"steps": "6", "batch_size": "4"}
-    preset = presets.with_settings(presets.FACE_PRESETS["quick"], short)
-    experiments.train_faces(preset, out=tmp_path)
+    preset = recipe.with_settings(ddim.FACE_PRESETS["quick"], short)
+    ddim.train_faces(preset, out=tmp_path)
     assert len(seen) == 6 and torch.equal(torch.cat(seen), -torch.ones(24, 3, 64, 64))

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from hw2lib.errors import UserError
-from hw2lib.experiments import load_face_unet, sample_faces
+from hw2lib.experiments.ddim import load_face_unet, sample_faces
 from hw2lib.io.paths import ROOT
 from hw2lib.models.face_unet import (
     SMALL,

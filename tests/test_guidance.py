@@ -9,11 +9,11 @@ from hw2lib import cli, guidance
 from hw2lib.datasets import digits
 from hw2lib.errors import UserError
 from hw2lib.evaluators.digit_features import Reference, Yardstick
-from hw2lib.experiments import sample_digits
+from hw2lib.experiments.cfdg import sample_digits
+from hw2lib.experiments.recipe import Preset
 from hw2lib.io.weights import load_weights
 from hw2lib.metrics import accuracy_metric, metric
 from hw2lib.models.digit_unet import DigitConfig
-from hw2lib.presets import Preset
 from hw2lib.training import TrainConfig
 
 TINY = Preset(TrainConfig(steps=2, batch_size=4), DigitConfig((16, 16), (1, 1), 16), "cosine")

@@ -8,7 +8,8 @@ from torchvision.utils import save_image
 
 from hw2lib.datasets import digits, faces
 from hw2lib.errors import UserError
-from hw2lib.experiments import sample_digits, sample_faces, to_picture
+from hw2lib.experiments.cfdg import sample_digits
+from hw2lib.experiments.ddim import sample_faces, to_picture
 from hw2lib.io.paths import NOISE
 from hw2lib.models.digit_unet import DigitConfig, DigitUNet
 from hw2lib.models.face_unet import TINY, FaceUNet

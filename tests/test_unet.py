@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from hw2lib.experiments.cfdg import DIGIT_PRESETS
 from hw2lib.models.digit_unet import (
     NULL_LABEL,
     AdaBlock,
@@ -13,7 +14,6 @@ from hw2lib.models.digit_unet import (
     ReportUNet,
     SelfAttention,
 )
-from hw2lib.presets import DIGIT_PRESETS
 
 CONFIGS = [
     DigitConfig(widths=(8, 16), c_condition=16),

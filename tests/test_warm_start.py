@@ -7,13 +7,14 @@ from functools import cache
 import pytest
 import torch
 
-from hw2lib import cli, experiments, presets
+from hw2lib import cli
 from hw2lib.errors import UserError
-from hw2lib.experiments import train_faces
+from hw2lib.experiments import ddim, recipe
+from hw2lib.experiments.ddim import FACE_PRESETS, train_faces
+from hw2lib.experiments.recipe import Preset, preset_name, with_settings
 from hw2lib.io import weights
 from hw2lib.io.weights import load_weights
 from hw2lib.models.face_unet import TINY, FaceConfig
-from hw2lib.presets import FACE_PRESETS, Preset, preset_name, with_settings
 from hw2lib.training import TrainConfig
 
 TRAIN = TrainConfig(steps=2, batch_size=2, warmup=1, ema=0.5)
@@ -24,7 +25,7 @@ PRESET = Preset(TRAIN, SMALL, "linear")
 @pytest.fixture(scope="module", autouse=True)
 def drawn_once():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments.faces, "load", cache(experiments.faces.load))
+        patch.setattr(ddim.faces, "load", cache(ddim.faces.load))
         yield
 
 
@@ -66,7 +67,7 @@ def test_training_begins_with_the_weights(first, tmp_path, monkeypatch):
         seen.append({key: value.clone() for key, value in model.state_dict().items()})
         raise UserError("enough")
 
-    monkeypatch.setattr(experiments, "fit", fit)
+    monkeypatch.setattr(recipe, "fit", fit)
     for start in (file, None):
         with pytest.raises(UserError, match="enough"):
             run(tmp_path / str(start is None), start)
@@ -78,7 +79,7 @@ def test_training_begins_with_the_weights(first, tmp_path, monkeypatch):
 def test_an_interrupted_warm_run_resumes_to_the_same_bytes(first, tmp_path, monkeypatch):
     file, _ = first
     run(tmp_path / "whole", file)
-    original, calls = presets.diffusion_loss, []
+    original, calls = recipe.diffusion_loss, []
 
     def and_stop(*args):
         calls.append(1)
@@ -86,7 +87,7 @@ def test_an_interrupted_warm_run_resumes_to_the_same_bytes(first, tmp_path, monk
             signal.raise_signal(signal.SIGTERM)
         return original(*args)
 
-    monkeypatch.setattr(presets, "diffusion_loss", and_stop)
+    monkeypatch.setattr(recipe, "diffusion_loss", and_stop)
     with pytest.raises(UserError, match="interrupted after step 1 of 2"):
         run(tmp_path / "cut", file)
     _, header = run(tmp_path / "cut", resume=True)  # the start need not be named again
@@ -129,7 +130,7 @@ def test_a_cold_run_does_not_take_over_an_older_origin(first, tmp_path):
 
 def test_the_command_takes_a_start_for_faces_alone(first, tmp_path, capsys, monkeypatch):
     file, _ = first
-    monkeypatch.setitem(presets.FACE_PRESETS, "quick", PRESET)
+    monkeypatch.setitem(ddim.FACE_PRESETS, "quick", PRESET)
     argv = ["train", "faces", "--data", "embedded", "--out", str(tmp_path / "o")]
     assert cli.main([*argv, "--warm-start", str(file)]) == 0
     header = load_weights(tmp_path / "o" / "weights.safetensors", "face_unet")[1]

@@ -31,10 +31,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hw2lib.adaptation import LOSSES, Step, entropy_and_balance
-from hw2lib.dann_rows import TABLE, Row, row_for, with_settings
 from hw2lib.datasets import digits
 from hw2lib.datasets.pairs import Batches, Problem, load_problem, supervised
 from hw2lib.errors import UserError
+from hw2lib.experiments.dann_rows import TABLE, Row, row_for, with_settings
 from hw2lib.io.paths import runs_dir, writable_dir
 from hw2lib.models.dann_net import SOURCE, TARGET, Network, classify_tensor, features, save
 from hw2lib.training import Loss, fit, update_ema

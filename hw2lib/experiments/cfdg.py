@@ -1,0 +1,187 @@
+"""Digits by conditional diffusion with classifier-free guidance: presets, training, sampling.
+
+model, header = load_digit_unet()                                      # the shipped weights
+images = sample_digits(model, header, torch.arange(10), [0] * 10)      # ten digits, one noise
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hw2lib.datasets import augment, digits
+from hw2lib.device import device, mixed_precision
+from hw2lib.diffusion import (
+    drop_labels,
+    guided,
+    make_schedule,
+)
+from hw2lib.errors import UserError
+from hw2lib.experiments.recipe import (
+    N_TRAIN_STEPS,
+    Preset,
+    choose_preset,
+    empty_model,
+    epochs,
+    preset_name,
+    train,
+)
+from hw2lib.io.paths import WEIGHTS, runs_dir
+from hw2lib.io.weights import load_state, load_weights
+from hw2lib.models.digit_unet import (
+    NULL_LABEL,
+    DigitConfig,
+    DigitUNet,
+    ReportConfig,
+    ReportUNet,
+    make_digit_unet,
+)
+from hw2lib.samplers import (
+    OnStep,
+    in_chunks,
+    individual_noise,
+    sample_ddim,
+    sample_ddpm,
+    sample_dpmpp,
+    sample_generators,
+)
+from hw2lib.training import Fitted, TrainConfig
+
+# Weight one on v; time steps by a normal log SNR: the logit-normal times of rectified flows.
+LOGIT_NORMAL = {"min_snr": 0.0, "log_snr_mean": 0.0, "log_snr_std": 2.0}
+DIGIT_PRESETS = {
+    "quick": Preset(
+        TrainConfig(steps=120, batch_size=32), DigitConfig((32, 64), (1, 1)), "cosine",
+        **LOGIT_NORMAL,
+    ),
+    "full": Preset(  # the shipped model
+        TrainConfig(steps=9400, lr=2e-3, schedule="trapezoid"), DigitConfig(), "cosine",
+        **LOGIT_NORMAL,
+    ),
+    "study": Preset(  # each of the six trainings of `guidance`: the first half of "full"
+        TrainConfig(steps=4700, lr=2e-3), DigitConfig(), "cosine", **LOGIT_NORMAL
+    ),
+    "report": Preset(  # the recipe of the report being reproduced
+        TrainConfig(steps=9400, lr=1e-4, ema=0.0), ReportConfig(), "linear",
+        prediction="eps", min_snr=0.0, zero_one=True,
+    ),
+}  # fmt: skip
+
+SOLVERS = ("ddim", "dpmpp", "ddpm")
+GUIDANCE, SOLVER, STEPS = 1.25, "dpmpp", 10  # of the report's digits; the chapter tells why
+DigitNet = DigitUNet | ReportUNet
+
+
+# --- digits --------------------------------------------------------------------------------------
+
+
+def train_digits(
+    preset: str | Preset = "quick",
+    *,
+    source: str = "auto",
+    out: str | Path | None = None,
+    resume: bool = False,
+) -> tuple[Fitted, dict]:
+    """Train the conditional digit UNet on MNIST-M; writes `out/weights.safetensors` (the EMA).
+
+    Returns (fitted, the weights' header).
+    """
+    p = choose_preset(DIGIT_PRESETS, preset) if isinstance(preset, str) else preset
+    name = preset_name(DIGIT_PRESETS, p)
+    domain = digits.load("mnistm", source)
+    print(domain.describe(), flush=True)
+    torch.manual_seed(p.train.seed)
+    model = make_digit_unet(p.model).to(memory_format=torch.channels_last)
+    schedule, where = make_schedule(p.schedule, N_TRAIN_STEPS), device()
+    pick = epochs(len(domain.train), p.train.batch_size)
+    if p.exchange and domain.train.masks is None:
+        raise UserError(
+            f"exchange=true needs the digits' masks, which {domain.source} data do not have; "
+            "exchange=false is right"
+        )
+
+    def loss(net: nn.Module, step: int, generator: torch.Generator) -> Tensor:
+        i = pick(step, generator)
+        x_0 = domain.train.images[i]
+        if p.exchange:
+            x_0 = augment.exchange_backgrounds(x_0, domain.train.masks[i], generator)
+        if p.shift:
+            x_0 = augment.random_shift(x_0, generator, p.shift)
+        x_0 = digits.to_float(x_0).to(where)
+        x_0 = (x_0 + 1) / 2 if p.zero_one else x_0
+        labels = drop_labels(domain.train.labels[i], p.p_drop, NULL_LABEL, generator).to(where)
+        return p.loss(lambda x, t: net(x, t, labels), x_0, schedule, generator)
+
+    header = {"kind": "digit_unet", "p_drop": p.p_drop, "shift": p.shift,
+              "exchange": p.exchange, "zero_one": p.zero_one}  # fmt: skip
+    out = Path(out or runs_dir() / f"digits-{name}")
+    return train(model, loss, p, name, domain, header, out, resume, "digits")
+
+
+def load_digit_unet(weights: str | Path | None = None) -> tuple[DigitNet, dict]:
+    """(model, header) from a weights file; the shipped `digits.safetensors` by default."""
+    path = Path(weights) if weights else WEIGHTS / "digits.safetensors"
+    state, config = load_weights(path, "digit_unet")
+    make = ReportConfig if "width" in config.get("architecture", ()) else DigitConfig
+    return load_state(empty_model(make_digit_unet, make, config, path), state, path), config
+
+
+def sample_digits(
+    model: DigitNet,
+    config: dict,
+    labels: Tensor,
+    noises: Tensor | list[int],
+    *,
+    w: float = GUIDANCE,
+    interval: tuple[int, int] | None = None,
+    n_steps: int = STEPS,
+    solver: str | None = None,
+    seed: int = 0,
+    eta: float = 0.0,
+    on_step: OnStep | None = None,
+    progress: bool = False,
+) -> Tensor:
+    """Images (N, 3, 28, 28) uint8 for labels (N,); image k starts from noise number noises[k].
+
+    Equal numbers share one x_T. A sample depends on (seed, its noise number, its label) alone.
+    Guidance of strength `w` acts at the time steps of `interval`, by default at all.
+    `solver` is one of SOLVERS; `eta` is DDIM's, and DDPM takes all T steps whatever `n_steps` is.
+    The estimate of x_0 is clipped to [-1, 1], but not for a model of images in [0, 1]: the report's
+    sampler does not clip, and DDIM is the default for it, which does not extrapolate.
+    """
+    solver = solver or ("ddim" if eta or config.get("zero_one") else SOLVER)
+    if solver not in SOLVERS:
+        raise UserError(f"solver {solver!r} is unknown; choose one of {', '.join(SOLVERS)}")
+    if eta and solver != "ddim":
+        raise UserError(f"eta={eta} is DDIM's; with solver {solver!r} leave it at 0")
+    schedule = make_schedule(config["schedule"], config["n_train_steps"])
+    where, zero_one = device(), config.get("zero_one", False)
+    model = model.to(where).to(memory_format=torch.channels_last).eval()
+    noises = [int(k) for k in noises]
+    if not 0 < len(labels) == len(noises):
+        raise ValueError(
+            f"{len(labels)} labels and {len(noises)} noise numbers; one for each label"
+        )
+
+    def network(x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        with mixed_precision(where):
+            return model(x, t, labels).float()
+
+    def chunk(indices: range) -> Tensor:
+        kept = [min(k, len(labels) - 1) for k in indices]
+        generators = sample_generators(seed, [noises[k] for k in kept])
+        x = individual_noise((3, digits.SIDE, digits.SIDE), generators).to(where)
+        predict = guided(network, labels[kept].to(where), w, NULL_LABEL, interval)
+        common = {"prediction": config["prediction"], "clip": not zero_one, "on_step": on_step}
+        if solver == "ddim":
+            common |= {"eta": eta, "generators": generators}
+            x = sample_ddim(predict, x, schedule, n_steps, **common)
+        elif solver == "dpmpp":
+            x = sample_dpmpp(predict, x, schedule, n_steps, **common)
+        else:
+            x = sample_ddpm(predict, x, schedule, generators, **common)
+        return digits.to_uint8(2 * x - 1 if zero_one else x).cpu()
+
+    return in_chunks(chunk, len(labels), progress=progress)

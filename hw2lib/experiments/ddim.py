@@ -1,0 +1,172 @@
+"""Faces by DDIM: presets, training, the shipped model and the course's UNet.pt, sampling.
+
+model, header = load_face_unet()                                  # the shipped weights
+faces = sample_faces(model, header, torch.randn(4, 3, 64, 64))    # 50 steps, eta 0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hw2lib.datasets import digits, faces
+from hw2lib.device import device, training_layout
+from hw2lib.diffusion import Predict, make_schedule
+from hw2lib.errors import UserError
+from hw2lib.experiments.recipe import (
+    N_TRAIN_STEPS,
+    Preset,
+    choose_preset,
+    empty_model,
+    epochs,
+    preset_name,
+    train,
+)
+from hw2lib.io.paths import WEIGHTS, runs_dir
+from hw2lib.io.weights import load_state, load_weights, warm_start
+from hw2lib.models.face_unet import COARSE, SMALL, TINY, FaceConfig, FaceUNet
+from hw2lib.samplers import (
+    OnStep,
+    in_chunks,
+    sample_ddim,
+    sample_generators,
+)
+from hw2lib.training import Fitted, TrainConfig
+
+# Weight one on v, and more of the less noisy times. min-SNR gives the sampler's first steps a
+# weight near 0 and its last ones 5 / SNR: faces came out speckled, the first estimates were noise.
+EDM_TIMES = {"min_snr": 0.0, "log_snr_mean": 1.0, "log_snr_std": 2.4}
+FACE_PRESETS = {
+    "quick": Preset(TrainConfig(steps=60, batch_size=32), TINY, "linear", **EDM_TIMES),
+    "full": Preset(  # for a GPU; the shipped model's last run
+        TrainConfig(steps=15_000, batch_size=256, schedule="trapezoid", ema=0.9995),
+        SMALL, "linear", **EDM_TIMES,
+    ),
+    "cores": Preset(  # for two cores without a GPU
+        TrainConfig(steps=12_000, batch_size=16, schedule="cosine", ema=0.9995),
+        COARSE, "linear", **EDM_TIMES,
+    ),
+}  # fmt: skip
+
+
+# --- faces ---------------------------------------------------------------------------------------
+
+
+def train_faces(
+    preset: str | Preset = "quick",
+    *,
+    source: str = "auto",
+    out: str | Path | None = None,
+    resume: bool = False,
+    start: str | Path | None = None,
+) -> tuple[Fitted, dict]:
+    """Train the small face UNet on all but the held-out images, half of them mirrored.
+
+    Writes the EMA's weights. `start` names weights to begin with in place of random ones.
+    """
+    p = choose_preset(FACE_PRESETS, preset) if isinstance(preset, str) else preset
+    name = preset_name(FACE_PRESETS, p)
+    data = faces.load(source)
+    print(data.describe(), flush=True)
+    torch.manual_seed(p.train.seed)
+    model = training_layout(FaceUNet(p.model))
+    out = Path(out or runs_dir() / f"faces-{name}")
+    origin = warm_start(model, start, "face_unet", out)
+    images, held_out = faces.split(data)
+    schedule, where = make_schedule(p.schedule, N_TRAIN_STEPS), device()
+    pick = epochs(len(images), p.train.batch_size)
+    images = images.to(where)  # all of them: a GPU would wait for every batch
+    if where.type == "cuda":  # fuses norms and activations; took 70 to 100 s beside an H100
+        torch._dynamo.config.suppress_errors = True  # without a C compiler the network runs as is
+        model.compile()
+
+    def loss(net: nn.Module, step: int, generator: torch.Generator) -> Tensor:
+        i = pick(step, generator).to(where, non_blocking=True)
+        x_0 = digits.to_float(images[i])
+        mirrored = torch.rand(len(x_0), 1, 1, 1, generator=generator) < 0.5
+        x_0 = torch.where(mirrored.to(where, non_blocking=True), x_0.flip(3), x_0)
+        return p.loss(net, x_0, schedule, generator)
+
+    header = {"kind": "face_unet", "size": faces.SIDE, "held_out": len(held_out)}
+    return train(model, loss, p, name, data, header, out, resume, "faces", origin)
+
+
+def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:
+    """(model, header) from a `.safetensors` file (the shipped one by default) or `UNet.pt`.
+
+    The model is on `device()`, in evaluation mode and the memory format that samples fastest.
+    header["prediction"] tells what it predicts: "eps" for the course's, "v" for ours.
+    """
+    path = Path(weights) if weights else WEIGHTS / "faces.safetensors"
+    if path.suffix == ".safetensors":
+        state, config = load_weights(path, "face_unet")
+        model = load_state(empty_model(FaceUNet, FaceConfig, config, path), state, path)
+        return model.to(device()).to(memory_format=torch.channels_last), config
+    if not path.is_file():
+        raise UserError(f"weights file {path} does not exist; name UNet.pt or a .safetensors file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:
+        raise UserError(
+            f"weights file {path} is truncated or holds more than tensors; "
+            "it must be a state dict saved by torch.save"
+        ) from None
+    if not isinstance(state, dict):
+        raise UserError(f"weights file {path} holds a {type(state).__name__}, not a state dict")
+    config = {"kind": "face_unet", "prediction": "eps", "schedule": "linear", "size": 256}
+    with torch.device("meta"):  # 455 MB of initial values would be thrown away
+        model = FaceUNet()
+    model = load_state(model, state, path).to(device()).to(memory_format=torch.channels_last)
+    return model, {**config, "n_train_steps": N_TRAIN_STEPS}
+
+
+def sample_faces(
+    predict: Predict,
+    config: dict,
+    noise: Tensor,
+    *,
+    n_steps: int = 50,
+    eta: float = 0.0,
+    seed: int = 0,
+    numbers: Sequence[int] | None = None,
+    batch: int = 1,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """DDIM from noise (N, 3, H, W) to faces (N, 3, H, W), float, with the reference's arithmetic.
+
+    `predict` is the model of `load_face_unet`, or another function of x_t and t on `device()`.
+    t = 981, 961, .., 1; x_0 clipped; the last step lands at alpha_bar[0]. `batch` faces at a time,
+    which bounds the memory; the noise of eta > 0 depends on the seed and each face's number (by
+    default 0 to N-1) alone, so no face depends on its neighbours.
+    """
+    where = device()
+    schedule = make_schedule(config["schedule"], config["n_train_steps"])
+    numbers = range(len(noise)) if numbers is None else numbers
+
+    def chunk(indices: Sequence[int]) -> Tensor:
+        kept = [min(k, len(noise) - 1) for k in indices]
+        return sample_ddim(
+            predict,
+            noise[kept].to(where),
+            schedule,
+            n_steps,
+            eta=eta,
+            prediction=config["prediction"],
+            spacing="leading",
+            last_alpha_bar=None,
+            generators=sample_generators(seed, [numbers[k] for k in kept]),
+            on_step=on_step,
+        ).cpu()
+
+    return in_chunks(chunk, len(noise), batch)
+
+
+def to_picture(face: Tensor) -> Tensor:
+    """Float (3, H, W) -> uint8, scaled by its own minimum and maximum as torchvision's
+    `save_image(normalize=True)` does."""
+    low, high = face.min(), face.max()
+    scaled = (face - low) / (high - low).clamp(min=1e-5)
+    return scaled.mul(255).add(0.5).clamp(0, 255).to(torch.uint8)
