@@ -15,11 +15,11 @@ import argparse
 
 import torch
 
-from hw2lib import dann_report
 from hw2lib.experiments import dann
 from hw2lib.experiments.dann_rows import APART
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS
+from hw2lib.studies import dann as study
 
 TARGETS = ("svhn", "usps")  # MNIST has no masks to leave out, and the report no such task
 
@@ -54,8 +54,8 @@ def main() -> None:
     entries, runs = {}, []
     for target in args.targets:
         runs.append(dann.run(target, "full", args.seeds, APART[args.group]))
-        measured = dann_report.metrics(runs[-1]["rows"])
-        print(dann_report.table(runs[-1], measured), flush=True)
+        measured = study.metrics(runs[-1]["rows"])
+        print(study.table(runs[-1], measured), flush=True)
         for key, entry in measured.items():
             row, _, score = key.partition(": ")
             entries[f"{target}, {row}: {score or 'accuracy'}"] = entry

@@ -2,7 +2,7 @@
 
     python benchmarks/dann_reading.py svhn usps mnistm [--seeds 5] [--record]
 
-The notebooks' own trainings of some rows, each read in the ways of `dann_study.WAYS`. Accuracy on
+The notebooks' own trainings of some rows, each read in the ways of `WAYS`. Accuracy on
 held-out source images is what a way may be chosen by; beside it stands the accuracy on the
 target's test images. With --record the table becomes data/results/dann-reading.json. Finished
 trainings, the notebooks' too, and readings are taken up again; a training takes about five minutes
@@ -12,17 +12,28 @@ on one core.
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from dann_apart import arguments, record
+from torch import Tensor
 
-from hw2lib.dann_study import WAYS, by_reading
+from hw2lib.datasets.augment import prepare
 from hw2lib.experiments import dann
 from hw2lib.experiments.dann import Trained
 from hw2lib.io.paths import atomic_write, sha256
 from hw2lib.metrics import accuracy_metric
+from hw2lib.models.dann_net import (
+    SOURCE,
+    TARGET,
+    Network,
+    channels_last,
+    classify_tensor,
+    views,
+)
 
 READ = {  # the report's two tasks by two rows, the paper's by its best
     "svhn": ("dann", "best_adaptation"),
@@ -30,6 +41,53 @@ READ = {  # the report's two tasks by two rows, the paper's by its best
     "mnistm": ("best_adaptation",),
 }
 SCORES = ("validation", "accuracy")
+SETTLED = 10_000  # images, at most, of which settled statistics are
+
+
+WAYS = {  # how an image is read -> (views of it, whether the statistics are settled)
+    "once": (1, False),
+    "twice": (2, False),
+    "in ten views": (10, False),
+    "settled, in ten views": (10, True),
+}
+
+
+@torch.no_grad()
+def settle(network: Network, images: Tensor, domain: int) -> None:
+    """Replace the running statistics of `domain`, which are of changed images and a few of the
+    last batches, by those of uint8 images (N, 3, 28, 28) as they are read (Wu and Johnson, 2021,
+    section 3: "precise" batch norm), inverted too where they are read so."""
+    network.train()
+    norms = network.extractor.norms
+    where = next(network.parameters()).device
+    for i, batch in enumerate(images[:SETTLED].split(500)):
+        for norm in norms:
+            norm.momentum = 1 / (i + 1)  # the mean over all batches so far
+        x = prepare(batch.to(where), network.still, channels=network.channels)
+        network.features(channels_last(torch.cat(views(x, min(network.readings, 2)))), domain)
+    for norm in norms:
+        norm.momentum = 0.1
+    network.eval()
+
+
+def by_reading(trained: Trained) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """way -> which held-out images of the domain whose labels the row learns from are read
+    rightly, bool (m,), and which test images of the target, bool (n,)."""
+    row, problem = trained.row, trained.problem
+    net = copy.deepcopy(trained.network)
+    found = {}
+    for way, (net.readings, settled) in WAYS.items():
+        if settled:
+            settle(net, problem.source.images, SOURCE)
+        if settled and row.adapts and net.separate:
+            settle(net, problem.target.images, TARGET)
+        found[way] = tuple(
+            (classify_tensor(net, data.images, domain) == data.labels).numpy()
+            for data, domain in (
+                (problem.held, SOURCE), (problem.test, TARGET if row.adapts else SOURCE),
+            )
+        )  # fmt: skip
+    return found
 
 
 def kept_reading(trained: Trained, folder: Path) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
     python benchmarks/dann_trials.py svhn usps mnistm [--seeds 3] [--steps 960] [--record]
 
-Every variant of `dann_study` gets the same steps. The table shows accuracy on the target's test
+Every variant of `dann_variants` gets the same steps. The table shows accuracy on the target's test
 images after the last step, and two scores by which settings may be chosen without target labels:
 the information that the predictions on unlabelled target images claim, and the accuracy on
 images held out from those with labels. With --record the table becomes
@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import argparse
 
+import dann_variants
 import pandas as pd
 import torch
 
-from hw2lib import dann_study
 from hw2lib.datasets import digits
 from hw2lib.datasets.pairs import TARGETS, Problem, load_problem
 from hw2lib.experiments.dann import SAMPLE
@@ -35,17 +35,20 @@ def cases_of(problem: Problem) -> dict[str, tuple[Problem, dict[str, Row]]]:
     """folder -> what is trained on what: causes, learning rates, and label shift, where the
     domains' shares of the digits are made equal or differ more. To MNIST-M: the plain rows."""
     target = digits.load(problem.name, problem.data)
-    labels = (dann_study.validated(problem, target), dann_study.CEILING_RATES)
+    labels = (dann_variants.validated(problem, target), dann_variants.CEILING_RATES)
     if problem.name == "mnistm":
-        return {"as-it-is": (problem, dann_study.PLAIN_ROWS), "labels": labels}
-    matched = dann_study.matched(problem, target.train.labels)
-    shifted = dann_study.shifted(problem, target.train.labels)
+        return {"as-it-is": (problem, dann_variants.PLAIN_ROWS), "labels": labels}
+    matched = dann_variants.matched(problem, target.train.labels)
+    shifted = dann_variants.shifted(problem, target.train.labels)
 
     def aligned(name: str) -> dict[str, Row]:
-        return {f"{name}, {key}": dann_study.VARIANTS[key] for key in ALIGNED}
+        return {f"{name}, {key}": dann_variants.VARIANTS[key] for key in ALIGNED}
 
     return {
-        "as-it-is": (problem, dann_study.VARIANTS | dann_study.RATES | dann_study.PLAIN_ROWS),
+        "as-it-is": (
+            problem,
+            dann_variants.VARIANTS | dann_variants.RATES | dann_variants.PLAIN_ROWS,
+        ),
         "labels": labels,
         "matched": (matched, aligned("source with the target's shares")),
         "shifted": (shifted, aligned("few 5 to 9 in the target")),
@@ -67,7 +70,7 @@ def main() -> None:
         table = {}
         for folder, (case, variants) in cases_of(problem).items():
             out = runs_dir() / f"dann-trials-{args.steps}" / target / folder
-            rows = dann_study.ablation(case, range(args.seeds), args.steps, out, variants)
+            rows = dann_variants.ablation(case, range(args.seeds), args.steps, out, variants)
             for name, trained in rows.items():
                 entry = accuracy_metric([t.correct for t in trained])
                 information, validation = (

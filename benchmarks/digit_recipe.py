@@ -23,13 +23,14 @@ from pathlib import Path
 
 import torch
 
-from hw2lib import guidance, metrics
+from hw2lib import metrics
 from hw2lib.datasets import digits
 from hw2lib.experiments import cfdg, recipe
 from hw2lib.experiments.cfdg import DIGIT_PRESETS
 from hw2lib.experiments.recipe import Preset
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS, atomic_write, runs_dir
+from hw2lib.studies import cfdg as study
 
 N, SEED = 500, 0
 THEIR_W = 2.0  # (1 + w) conditional - w unconditional, as the course's code has it
@@ -82,24 +83,24 @@ def main() -> None:
         "ours, rectified flow": (flow, recipe.run_folder("recipe", flow, domain)),
         "the report's": (theirs, their_folder),
     }
-    scorer = guidance.Scorer.load(domain.test.images, N)
+    scorer = study.Scorer.load(domain.test.images, N)
     labels, rows = torch.arange(10).repeat_interleave(N // 10), {}
     for name, (preset, out) in trainings.items():
         cfdg.train_digits(preset, out=out, resume=True)
         model, header = cfdg.load_digit_unet(out / "weights.safetensors")
         for w in (0.0, OWN_W[name]):
             options = {**SAMPLERS[name], "w": w}
-            scores = guidance.kept(
+            scores = study.kept(
                 out / f"recipe-w={w:g}.json",
                 {"n": N, "images_seen": header["images_seen"], **options},
-                partial(guidance.sampled_scores, model, header, labels, scorer, **options),
+                partial(study.sampled_scores, model, header, labels, scorer, **options),
             )
             rows[f"{name}, w = {w:g}"] = {
                 "images": [header["images_seen"]], **{k: [v] for k, v in scores.items()},
             }  # fmt: skip
             print(f"{name}, w = {w:g}: {scores}", flush=True)
     if args.record:
-        entries = guidance.as_metrics(rows, N)
+        entries = study.as_metrics(rows, N)
         entries["seconds"] = metrics.metric([equal["seconds"]], 1, "s")
         results.record(
             "digits-recipe", preset="full", seeds=[SEED], seconds=len(trainings) * equal["seconds"],

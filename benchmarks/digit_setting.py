@@ -20,12 +20,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from hw2lib import guidance
 from hw2lib.datasets import digits
 from hw2lib.experiments import cfdg, recipe
 from hw2lib.experiments.cfdg import DIGIT_PRESETS, DigitNet
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS, runs_dir
+from hw2lib.studies import cfdg as study
 
 N, SEEDS, SAMPLE_SEED = 1000, (0, 1, 2), 1000
 SETTINGS = {
@@ -48,15 +48,15 @@ def main() -> None:
     began, domain = time.perf_counter(), digits.load("mnistm")
     base = recipe.run_folder("guidance", DIGIT_PRESETS["study"], domain)
     order = torch.randperm(len(domain.train), generator=torch.Generator().manual_seed(0))
-    scorer = guidance.Scorer.load(domain.train.images[order[:10_000]], N)
+    scorer = study.Scorer.load(domain.train.images[order[:10_000]], N)
     labels, rows = torch.arange(10).repeat_interleave(N // 10), {}
 
     def scored(folder: Path, model: DigitNet, header: dict, setting: dict) -> dict[str, float]:
         options = {**setting, "seed": SAMPLE_SEED}
-        return guidance.kept(
+        return study.kept(
             folder / f"setting-{'-'.join(map(str, setting.values()))}.json",
             {"n": N, "images_seen": header["images_seen"], **options},
-            partial(guidance.sampled_scores, model, header, labels, scorer, **options),
+            partial(study.sampled_scores, model, header, labels, scorer, **options),
         )
 
     models = {
@@ -66,7 +66,7 @@ def main() -> None:
     for name, setting in SETTINGS.items():
         found = [scored(folder, *model, setting) for folder, model in models.items()]
         rows[name] = {score: [one[score] for one in found] for score in found[0]}
-        print(pd.DataFrame(guidance.means(rows)).T.round(4).to_string(), flush=True)
+        print(pd.DataFrame(study.means(rows)).T.round(4).to_string(), flush=True)
     other = [order[10_000 + N * seed :][:N] for seed in SEEDS]
     of_real = [scorer(domain.train.images[i], domain.train.labels[i]) for i in other]
     rows["real images"] = {score: [one[score] for one in of_real] for score in of_real[0]}
@@ -79,11 +79,11 @@ def main() -> None:
         for name, (folder, model) in halves.items():
             found = scored(folder, *model, setting)
             rows[f"{name}, w = {w:g}"] = {score: [value] for score, value in found.items()}
-    print(pd.DataFrame(guidance.means(rows)).T.round(4).to_string(), flush=True)
+    print(pd.DataFrame(study.means(rows)).T.round(4).to_string(), flush=True)
     if args.record:
         results.record(
             "digits-setting", preset="full", seeds=list(SEEDS), directory=RESULTS,
-            metrics=guidance.as_metrics(rows, N), seconds=time.perf_counter() - began,
+            metrics=study.as_metrics(rows, N), seconds=time.perf_counter() - began,
             weights=[WEIGHTS / f"{k}.safetensors" for k in ("digits", "judge", "yardstick")],
             data={
                 "source": domain.source, "sha256": domain.sha256,

@@ -23,13 +23,14 @@ import pandas as pd
 import torch
 from digit_recipe import seconds_a_step
 
-from hw2lib import guidance, metrics
+from hw2lib import metrics
 from hw2lib.datasets import digits
 from hw2lib.experiments import cfdg, recipe
 from hw2lib.experiments.cfdg import DIGIT_PRESETS
 from hw2lib.experiments.recipe import Preset
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS, atomic_write
+from hw2lib.studies import cfdg as study
 
 OPTIONS = {
     "n_steps": 20,
@@ -121,7 +122,7 @@ def main() -> None:
     # Choices are made by these scores, so the real images here are training images.
     order = torch.randperm(len(domain.train), generator=torch.Generator().manual_seed(0))
     real = domain.train.images[order[:10_000]]
-    scorer = guidance.Scorer.load(real, args.samples)
+    scorer = study.Scorer.load(real, args.samples)
     labels = torch.arange(10).repeat_interleave(args.samples // 10)
     table = {}
     for name in args.only:
@@ -133,15 +134,15 @@ def main() -> None:
         model, header = cfdg.load_digit_unet(out / "weights.safetensors")
         # DDIM without noise breaks down on estimates of x_0 that are not clipped (`sample_digits`).
         options = {**OPTIONS, "eta": float(TRIALS[name].zero_one)}
-        scores = guidance.kept(
+        scores = study.kept(
             out / "scores.json", {"n": args.samples, **options},
-            partial(guidance.sampled_scores, model, header, labels, scorer, **options),
+            partial(study.sampled_scores, model, header, labels, scorer, **options),
         )  # fmt: skip
         table[name] = {"images": header["images_seen"], **{k: scores[k] for k in SHOWN}}
         print(pd.DataFrame(table).T.round(3).to_string(), flush=True)
     if args.record:
         rows = {name: {k: [v] for k, v in row.items()} for name, row in table.items()}
-        entries = guidance.as_metrics(rows, args.samples)
+        entries = study.as_metrics(rows, args.samples)
         entries["seconds"] = metrics.metric([args.seconds], 1, "s")
         results.record(
             "digits-trials", preset="full", seeds=[BASE.train.seed], directory=RESULTS,

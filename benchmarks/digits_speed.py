@@ -22,11 +22,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from hw2lib import device, diffusion, digit_study, metrics
+from hw2lib import device, diffusion, metrics
 from hw2lib.experiments import cfdg
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.models.digit_unet import DigitUNet, ReportUNet
+from hw2lib.studies import cfdg as study
 
 THEIR_T = 400
 TRAINING, SAMPLING, SHARE = "training images/s", "samples/s", "share of the peak in training"
@@ -116,7 +117,7 @@ def main() -> None:
         "report's": ("eps", diffusion.linear_schedule(THEIR_T), 3),
     }
     passes = {
-        "ours": digit_study.evaluations(header["n_train_steps"], cfdg.STEPS, cfdg.GUIDANCE),
+        "ours": study.evaluations(header["n_train_steps"], cfdg.STEPS, cfdg.GUIDANCE),
         "report's": 2 * THEIR_T,
     }
     labels = torch.arange(args.samples) % 10

@@ -22,11 +22,11 @@ from hw2lib.datasets import faces
 from hw2lib.datasets.digits import to_float
 from hw2lib.evaluators.face_features import load_features
 from hw2lib.experiments import ddim
-from hw2lib.face_study import GROUPS, Sampler, quality
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.metrics import metric
 from hw2lib.models.face_unet import FaceUNet
+from hw2lib.studies.ddim import GROUPS, Sampler, quality
 
 
 def dots(images: Tensor) -> Tensor:

@@ -28,11 +28,11 @@ from hw2lib.evaluators.face_features import load_features
 from hw2lib.experiments import ddim, recipe
 from hw2lib.experiments.ddim import FACE_PRESETS
 from hw2lib.experiments.recipe import Preset
-from hw2lib.face_study import Sampler, quality
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.metrics import metric
 from hw2lib.models.face_unet import FaceUNet, in_mixed_precision
+from hw2lib.studies.ddim import Sampler, quality
 
 BASE = FACE_PRESETS["cores"]
 REAL = 1000  # training faces to compare with

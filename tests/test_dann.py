@@ -9,7 +9,7 @@ import torch
 from dann_domains import made_up
 from torch.nn import functional as F
 
-from hw2lib import adaptation, dann_report
+from hw2lib import adaptation
 from hw2lib.adaptation import LOSSES, Step, domain_loss, entropy_and_balance
 from hw2lib.datasets import augment, digits
 from hw2lib.datasets.augment import PLAIN
@@ -21,6 +21,7 @@ from hw2lib.experiments.dann import Learner, train
 from hw2lib.experiments.dann_rows import ROWS, Row
 from hw2lib.models import dann_net
 from hw2lib.models.dann_net import SOURCE, TARGET, Network
+from hw2lib.studies import dann as study
 
 
 def test_number_of_parameters():
@@ -142,8 +143,8 @@ def test_reads_twice_where_training_inverts(tmp_path):
     once = train(replace(row, off=("intensity",)), problem, out=tmp_path / "once")
     assert twice.network.readings == 2 and once.network.readings == 1
     assert dann_net.load(tmp_path / "twice" / "dann.safetensors")[0].readings == 2
-    assert dann_report.read_once([once]) == {}
-    entries = dann_report.read_once([twice])
+    assert study.read_once([once]) == {}
+    entries = study.read_once([twice])
     twice.network.readings = 1
     read = dann_net.classify_tensor(twice.network, problem.test.images)
     assert entries["read once"]["mean"] == (read == problem.test.labels).double().mean()
@@ -229,13 +230,13 @@ def test_rows_are_picked_up_again_and_reported(small, tmp_path, monkeypatch):
     for name in rows:
         for a, b in zip(result["rows"][name], again["rows"][name], strict=True):
             assert a.losses == b.losses and np.array_equal(a.read, b.read) and a.curve == b.curve
-    entries = dann_report.metrics(result["rows"])
-    assert dann_report.table(result, entries).count("\n") == 5
-    assert "no label" in dann_report.describe(result)
-    assert "teacher 1" in dann_report.describe(result)
+    entries = study.metrics(result["rows"])
+    assert study.table(result, entries).count("\n") == 5
+    assert "no label" in study.describe(result)
+    assert "teacher 1" in study.describe(result)
     with pytest.raises(UserError, match="takes preset full on course or public data"):
-        dann_report.record(result, entries, publish=True)
-    recorded = json.loads(dann_report.record(result, entries).read_text())
+        study.record(result, entries, publish=True)
+    recorded = json.loads(study.record(result, entries).read_text())
     assert recorded["preset"] == "quick, changed"
     assert recorded["data"]["handling"][0]["zoom"] == [0.95, 1.5]
     assert len(recorded["data"]["sha256"]["weights/dann-usps.safetensors"]) == 64
@@ -250,7 +251,7 @@ def test_rows_are_picked_up_again_and_reported(small, tmp_path, monkeypatch):
 
 def test_features_come_in_equal_numbers(small, tmp_path):
     trained = train(shorter("dann"), make_problem(*small), out=tmp_path)
-    source, labels, target, others = dann_report.embedding_input(trained, each=20)
+    source, labels, target, others = study.embedding_input(trained, each=20)
     assert source.shape == target.shape == (20, 256) and len(labels) == len(others) == 20
 
 

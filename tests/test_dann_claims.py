@@ -5,9 +5,9 @@ import re
 from dataclasses import fields
 
 import pytest
+from dann_reading import WAYS
 from test_claims import recorded, scores
 
-from hw2lib.dann_study import WAYS
 from hw2lib.datasets.augment import Handling
 from hw2lib.experiments.dann_rows import ROWS
 from hw2lib.io.paths import RESULTS, ROOT

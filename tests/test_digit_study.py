@@ -5,15 +5,14 @@ import dataclasses
 import pytest
 import torch
 
-from hw2lib import digit_study
 from hw2lib.datasets import digits
-from hw2lib.digit_study import copies, evaluations, solver_study
 from hw2lib.evaluators.digit_features import Reference, Yardstick
 from hw2lib.evaluators.judge import Judge
 from hw2lib.experiments import cfdg
-from hw2lib.guidance import Scorer, as_metrics
 from hw2lib.models.digit_unet import DigitConfig, DigitUNet
 from hw2lib.samplers import time_steps
+from hw2lib.studies import cfdg as study
+from hw2lib.studies.cfdg import Scorer, as_metrics, copies, evaluations, solver_study
 
 HEADER = {
     "schedule": "cosine", "n_train_steps": 1000, "prediction": "v", "train": {}, "images_seen": 0,
@@ -72,7 +71,7 @@ def test_every_solver_is_scored_on_the_same_noises(scorer, tmp_path, monkeypatch
     assert {"evaluations", "accuracy", "frechet", "recall"} <= rows["one"].keys()
     assert [rows[name]["samples"] for name in cases] == [[20], [20], [20], [30]]
     assert as_metrics(rows, 99)["more: recall"]["n"] == 30
-    monkeypatch.setattr(digit_study, "sampled_scores", dict)  # would score nothing: all is kept
+    monkeypatch.setattr(study, "sampled_scores", dict)  # would score nothing: all is kept
     assert solver_study(model, HEADER, scorer, **options) == rows
 
 
@@ -88,6 +87,6 @@ def test_copies_are_found(scorer, domain):
     assert stolen.nearer_in_pixels == stolen.nearer_in_features == 1
     real = copies(test[150:230], small, scorer.yardstick)  # real, and in neither set
     assert real.nearer_in_pixels < 0.8 and real.samples.min() > 1e-3
-    assert real.samples.shape == (80,) == digit_study.copies(
+    assert real.samples.shape == (80,) == study.copies(
         test[150:230], small, scorer.yardstick
     ).held_out.shape  # fmt: skip

@@ -9,9 +9,9 @@ from hw2lib.datasets import embedded, faces
 from hw2lib.datasets.digits import to_float
 from hw2lib.errors import UserError
 from hw2lib.evaluators import face_features
-from hw2lib.face_study import blurred
 from hw2lib.io.paths import WEIGHTS
 from hw2lib.io.weights import save_weights
+from hw2lib.studies.ddim import blurred
 from hw2lib.training import TrainConfig
 
 SHIPPED = WEIGHTS / "face-features.safetensors"

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from hw2lib import face_report
 from hw2lib.diffusion import linear_schedule
-from hw2lib.face_study import noise_share
+from hw2lib.studies import ddim, walks
+from hw2lib.studies.ddim import noise_share
 
 
 def normal(*shape, seed=0):
@@ -15,20 +15,20 @@ def normal(*shape, seed=0):
 def test_cells_are_named_by_steps_and_eta_and_compared_with_eta_zero():
     real = normal(100, 3)
     cells = {(50, 0.0): normal(80, 3, seed=1), (50, 0.25): normal(80, 3, seed=1) + 1}
-    entries = face_report.eta_entries(cells, real)
+    entries = ddim.eta_entries(cells, real)
     assert set(entries) == {
         "frechet_s50_eta000", "kernel_s50_eta000", "frechet_s50_eta025", "kernel_s50_eta025",
         "worse_s50_eta025",
     }  # fmt: skip
     difference = entries["frechet_s50_eta025"]["mean"] - entries["frechet_s50_eta000"]["mean"]
     assert entries["worse_s50_eta025"]["mean"] == pytest.approx(difference)
-    one = face_report.quality_entries({"ours": cells[50, 0.0]}, real)
+    one = ddim.quality_entries({"ours": cells[50, 0.0]}, real)
     assert one["frechet_ours"] == entries["frechet_s50_eta000"]
 
 
 def test_movement_has_one_value_a_noise():
     moved = {"other": torch.tensor([0.5, 0.7]), 0.25: torch.tensor([[0.1, 0.3], [0.4, 0.4]])}
-    entries = face_report.movement_entries(moved)
+    entries = ddim.movement_entries(moved)
     assert entries["change_eta_025"]["values"] == pytest.approx([0.2, 0.4])
     assert entries["change_eta_025"]["n"] == 2
     assert entries["change_other"]["mean"] == pytest.approx(0.6)
@@ -36,7 +36,7 @@ def test_movement_has_one_value_a_noise():
 
 def test_shares_are_those_of_the_first_and_the_last_step_but_one():
     schedule = linear_schedule()
-    entries = face_report.share_entries(schedule, 50, (0.0, 0.5))
+    entries = ddim.share_entries(schedule, 50, (0.0, 0.5))
     share = noise_share(schedule, 50, 0.5)
     assert set(entries) == {"fresh_first_eta050", "fresh_last_eta050", "left_eta050"}
     assert entries["fresh_first_eta050"]["mean"] == share[0]
@@ -45,21 +45,21 @@ def test_shares_are_those_of_the_first_and_the_last_step_but_one():
 
 
 def test_inversion_and_estimates():
-    entries = face_report.inversion_entries({20: (torch.tensor([0.1, 0.3]), torch.tensor([1.0]))})
+    entries = walks.inversion_entries({20: (torch.tensor([0.1, 0.3]), torch.tensor([1.0]))})
     assert entries["decoded_s20"]["mean"] == pytest.approx(0.2)
     assert entries["encoded_s20"]["mean"] == 1
     images = normal(2, 1, 3, 8, 8) * torch.tensor([0.5, 1.0]).view(1, 2, 1, 1, 1)
-    entries = face_report.estimate_entries(images, (0.7, 1.0))
+    entries = walks.estimate_entries(images, (0.7, 1.0))
     assert entries["first_contrast_070"]["values"] == pytest.approx([0.5, 0.5])
     assert entries["first_detail_100"]["mean"] == pytest.approx(1)
 
 
 def test_text_table_shows_intervals_where_there_are():
     entry = {"mean": 0.5, "low": 0.25, "high": 0.75}
-    text = face_report.text_table({"a": entry, "b": entry | {"low": None}}, ["a", "b"])
+    text = ddim.text_table({"a": entry, "b": entry | {"low": None}}, ["a", "b"])
     assert [line.split() for line in text.splitlines()] == [
         ["a", "0.500", "[0.250,", "0.750]"], ["b", "0.500"],
     ]  # fmt: skip
     long = "a_name_that_is_longer_than_any_other"
-    lines = face_report.text_table({"a": entry, long: entry}, ["a", long]).splitlines()
+    lines = ddim.text_table({"a": entry, long: entry}, ["a", long]).splitlines()
     assert len({line.index("[") for line in lines}) == 1  # columns stand below each other

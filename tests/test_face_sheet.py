@@ -3,11 +3,11 @@
 import io
 import re
 
+import face_sheet
 import numpy as np
 import torch
 from PIL import Image
 
-from hw2lib import face_sheet
 from hw2lib.datasets.digits import to_uint8
 from hw2lib.experiments import ddim
 from hw2lib.interpolation import WAYS, path

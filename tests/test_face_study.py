@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from hw2lib import diffusion, face_study, samplers
+from hw2lib import diffusion, samplers
 from hw2lib.datasets import faces
 from hw2lib.experiments import ddim, recipe
-from hw2lib.face_study import Sampler, blurred, distance, jackknife, nearest, noise_share, starts
 from hw2lib.metrics import frechet_distance
 from hw2lib.models.face_unet import TINY, FaceUNet
+from hw2lib.studies import ddim as study
+from hw2lib.studies.ddim import Sampler, blurred, distance, jackknife, nearest, noise_share, starts
 
 HEADER = {"schedule": "linear", "n_train_steps": 1000, "prediction": "v"}
 
@@ -101,12 +102,12 @@ def test_jackknife_of_a_mean_is_its_standard_error():
 
 def test_quality_is_the_distance_of_both_kinds():
     real, near, far = normal(300, 4), normal(200, 4, seed=1), normal(200, 4, seed=2) + 1
-    q = {name: face_study.quality(x, real) for name, x in (("near", near), ("far", far))}
+    q = {name: study.quality(x, real) for name, x in (("near", near), ("far", far))}
     assert q["far"]["frechet"]["mean"] == pytest.approx(frechet_distance(far, real))
     for kind in ("frechet", "kernel"):
         assert q["near"][kind]["high"] < q["far"][kind]["low"]
         assert q["near"][kind]["n"] == 200
-    worse = face_study.worse_by(far, near, real)
+    worse = study.worse_by(far, near, real)
     difference = q["far"]["frechet"]["mean"] - q["near"]["frechet"]["mean"]
     assert worse["mean"] == pytest.approx(difference) and worse["low"] > 0
 
@@ -120,10 +121,10 @@ def test_the_nearest_are_found():
 
 def test_copies_are_told():
     held_out = normal(1000).abs().double() + 1
-    none = face_study.copies(held_out, held_out)
+    none = study.copies(held_out, held_out)
     assert none["near"]["mean"] == pytest.approx(0.05) and none["nearest_ratio"]["mean"] == 1
     half = torch.cat([held_out[:500], 0.01 * held_out[500:]])
-    assert face_study.copies(half, held_out)["near"]["mean"] > 0.5
+    assert study.copies(half, held_out)["near"]["mean"] > 0.5
 
 
 # --- eta -----------------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ def test_the_share_of_new_noise_is_the_samplers(eta, n):
         expected.append(1 - (x**2 / (1 - ab[following])).item())
     share = noise_share(diffusion.linear_schedule(), n, eta)
     np.testing.assert_allclose(share, expected, atol=1e-12)
-    left = face_study.left_of_the_start(diffusion.linear_schedule(), n, eta)
+    left = study.left_of_the_start(diffusion.linear_schedule(), n, eta)
     assert left[-1] == pytest.approx(np.prod(1 - share)) and (left <= 1).all()
 
 
@@ -153,7 +154,7 @@ def test_distance_is_the_root_mean_square_of_what_is_shown():
 
 
 def test_movement_is_none_without_noise_and_grows(draw):
-    moved = face_study.movement(draw, 2, 2, etas=(0.0, 0.5))
+    moved = study.movement(draw, 2, 2, etas=(0.0, 0.5))
     assert moved[0.0].shape == moved[0.5].shape == (2, 2) and moved["other"].shape == (2,)
     assert not moved[0.0].any() and (moved[0.5] > 0).all() and (moved["other"] > 0).all()
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from hw2lib import face_walks
 from hw2lib.diffusion import linear_schedule
-from hw2lib.face_study import Sampler, distance
-from hw2lib.face_walks import Walk, walk_metrics, walks
 from hw2lib.interpolation import WAYS
 from hw2lib.models.face_unet import TINY, FaceUNet
 from hw2lib.samplers import encode, sample_ddim
+from hw2lib.studies import walks as walking
+from hw2lib.studies.ddim import Sampler, distance
+from hw2lib.studies.walks import Walk, walk_metrics, walks
 
 HEADER = {"schedule": "linear", "n_train_steps": 1000, "prediction": "v"}
 
@@ -58,7 +58,7 @@ def test_metrics_of_a_walk_that_is_known():
 
 
 def test_pairs_are_of_noises_that_differ_from_the_other_studies(draw):
-    noises, others = face_walks.pair_noises(draw, 2), draw.starts(range(4))
+    noises, others = walking.pair_noises(draw, 2), draw.starts(range(4))
     assert noises.shape == (4, 3, 64, 64)
     likeness = torch.corrcoef(torch.cat([noises, others]).flatten(1))
     assert (likeness - torch.eye(8)).abs().max() < 0.05
@@ -66,7 +66,7 @@ def test_pairs_are_of_noises_that_differ_from_the_other_studies(draw):
 
 def test_first_estimates_are_those_of_the_sampler(draw):
     noise, seen = normal(2, 3, 16, 16), []
-    found = face_walks.first_estimates(draw, noise, (1.0, 0.5))
+    found = walking.first_estimates(draw, noise, (1.0, 0.5))
     sample_ddim(draw.predict, noise, linear_schedule(), 50, spacing="leading", clip=False,
                 on_step=lambda t, x, x_0: seen.append(x_0))  # fmt: skip
     assert found.shape == (2, 2, 3, 16, 16)
@@ -110,7 +110,7 @@ def test_a_step_back_and_forth_is_exact_where_the_noise_is_constant():
 
 
 def test_inversion_measures_both_errors(draw):
-    found = face_walks.inversion(draw, 2, (2, 4))
+    found = walking.inversion(draw, 2, (2, 4))
     assert set(found) == {2, 4}
     for face_error, noise_error in found.values():
         assert face_error.shape == noise_error.shape == (2,)

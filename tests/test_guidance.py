@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 
-from hw2lib import cli, guidance
+from hw2lib import cli
 from hw2lib.datasets import digits
 from hw2lib.errors import UserError
 from hw2lib.evaluators.digit_features import Reference, Yardstick
@@ -14,6 +14,7 @@ from hw2lib.experiments.recipe import Preset
 from hw2lib.io.weights import load_weights
 from hw2lib.metrics import accuracy_metric, metric
 from hw2lib.models.digit_unet import DigitConfig
+from hw2lib.studies import cfdg
 from hw2lib.training import TrainConfig
 
 TINY = Preset(TrainConfig(steps=2, batch_size=4), DigitConfig((16, 16), (1, 1), 16), "cosine")
@@ -26,7 +27,7 @@ SCORES = {"accuracy", "frechet", "kernel", "precision", "recall", "spread"}
 def yardstick(monkeypatch):
     torch.manual_seed(0)
     net = Yardstick().eval()
-    monkeypatch.setattr(guidance, "load_yardstick", lambda: net)
+    monkeypatch.setattr(cfdg, "load_yardstick", lambda: net)
     return net
 
 
@@ -37,7 +38,7 @@ def domain():
 
 def study(out, seeds=(0, 1), **more):
     options = {"source": "embedded", "n": 20, "strengths": TWO, "solver": {"n_steps": 2}}
-    return guidance.study(TINY, dict.fromkeys(P_DROPS, seeds), out=out, **{**options, **more})
+    return cfdg.study(TINY, dict.fromkeys(P_DROPS, seeds), out=out, **{**options, **more})
 
 
 def test_every_cell_has_one_value_a_seed(tmp_path):
@@ -61,7 +62,7 @@ def test_what_is_finished_is_taken_up_and_other_settings_are_not_mixed_in(tmp_pa
         raise AssertionError("sampled again")
 
     with monkeypatch.context() as m:
-        m.setattr(guidance, "sample_digits", no_sampling)
+        m.setattr(cfdg, "sample_digits", no_sampling)
         assert study(tmp_path, seeds=[0]) == first
         with pytest.raises(AssertionError, match="sampled again"):
             study(tmp_path, seeds=[0], solver={"n_steps": 3})
@@ -77,15 +78,15 @@ def test_a_strength_may_name_its_own_solver(tmp_path, monkeypatch):
         asked.append(options)
         return dict.fromkeys(SCORES, 0.5)
 
-    monkeypatch.setattr(guidance, "sampled_scores", noted)
+    monkeypatch.setattr(cfdg, "sampled_scores", noted)
     strengths = {"plain": {"w": 1.0}, "other": {"w": 1.0, "n_steps": 3, "solver": "dpmpp"}}
-    guidance.study(TINY, {0.1: [4]}, source="embedded", n=20, strengths=strengths, out=tmp_path)
+    cfdg.study(TINY, {0.1: [4]}, source="embedded", n=20, strengths=strengths, out=tmp_path)
     plain = {"w": 1.0, "n_steps": 20, "solver": "ddim", "seed": 4}
     assert asked == [plain, {**plain, "n_steps": 3, "solver": "dpmpp"}]
 
 
 def test_the_default_of_the_samples_is_a_row_of_the_study():
-    row = guidance.STRENGTHS["by default"]
+    row = cfdg.STRENGTHS["by default"]
     defaults = inspect.signature(sample_digits).parameters
     assert row["w"] == defaults["w"].default and row["n_steps"] == defaults["n_steps"].default
     parser = cli.build_parser().parse_args(["sample-digits", "out"])
@@ -93,7 +94,7 @@ def test_the_default_of_the_samples_is_a_row_of_the_study():
 
 
 def test_accuracy_counts_what_the_judge_reads(domain):
-    scorer = guidance.Scorer.load(domain.test.images, 50)
+    scorer = cfdg.Scorer.load(domain.test.images, 50)
     images, labels = domain.test.images[:60], domain.test.labels[:60]
     right = scorer(images, labels)["accuracy"]
     wrong = scorer(images, (labels + 1) % 10)["accuracy"]
@@ -103,26 +104,24 @@ def test_accuracy_counts_what_the_judge_reads(domain):
 
 def test_real_images_against_themselves_are_a_perfect_model(domain, yardstick):
     real = Reference.of(yardstick.embed(domain.test.images), len(domain.test))
-    scores = guidance.Scorer(guidance.load_judge(), yardstick, real)(
-        domain.test.images, domain.test.labels
-    )
+    scores = cfdg.Scorer(cfdg.load_judge(), yardstick, real)(domain.test.images, domain.test.labels)
     assert (scores["precision"], scores["recall"]) == (1, 1)
     assert scores["frechet"] < 1e-6
 
 
 def test_the_ceiling_draws_from_training_images(domain):
-    scorer = guidance.Scorer.load(domain.test.images, 50)
-    a, b = (guidance.ceiling(domain, scorer, 50, [seed]) for seed in (0, 0))
+    scorer = cfdg.Scorer.load(domain.test.images, 50)
+    a, b = (cfdg.ceiling(domain, scorer, 50, [seed]) for seed in (0, 0))
     assert a == b
     assert a.keys() == SCORES
-    both = guidance.ceiling(domain, scorer, 50, [0, 1])
+    both = cfdg.ceiling(domain, scorer, 50, [0, 1])
     assert all(values[0] == a[score][0] and len(values) == 2 for score, values in both.items())
     assert any(values[0] != values[1] for values in both.values())
 
 
 def test_scores_become_entries_of_a_result_file():
     rows = {"w = 1, all": {"accuracy": [0.5, 0.75], "recall": [0.5, 0.75], "kernel": [1.0, 1.0]}}
-    entries = guidance.as_metrics(rows, 20)
+    entries = cfdg.as_metrics(rows, 20)
     assert list(entries) == [f"w = 1, all: {key}" for key in ("accuracy", "recall", "kernel")]
     assert entries["w = 1, all: accuracy"] == accuracy_metric([10, 15], 20)
     assert entries["w = 1, all: recall"] == metric([0.5, 0.75], 20, "share")
@@ -131,4 +130,4 @@ def test_scores_become_entries_of_a_result_file():
 
 def test_unknown_names_are_one_line(tmp_path):
     with pytest.raises(UserError, match="preset 'slow' is unknown"):
-        guidance.study("slow", {0.1: [0]}, out=tmp_path)
+        cfdg.study("slow", {0.1: [0]}, out=tmp_path)

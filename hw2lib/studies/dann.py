@@ -1,4 +1,8 @@
-"""From finished trainings to tables, the t-SNE's input and the recorded result."""
+"""From finished trainings to tables, the t-SNE's input, the bound's terms and the recorded result.
+
+Nothing here chooses anything: the bound's last term and label shift are measured with target
+labels, after training.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from hw2lib.dann_study import JOINT, class_shares, jensen_shannon, joint_error_of, least_error
 from hw2lib.datasets.pairs import Problem
 from hw2lib.experiments.dann import ORACLE, Trained
 from hw2lib.experiments.dann_rows import rows_for
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS, sha256
 from hw2lib.metrics import accuracy_metric, feature_scores, metric
-from hw2lib.models.dann_net import SOURCE, TARGET, classify_tensor, features
+from hw2lib.models.dann_net import (
+    SOURCE,
+    TARGET,
+    classify_tensor,
+    features,
+)
 
 # What chose the step of a training -> the score of its curve; the last uses target labels.
 CHOICES = {
@@ -26,6 +35,7 @@ CHOICES = {
     "oracle": "oracle",
 }
 FEATURES = 1000  # test images of each domain, at most, whose features are scored
+JOINT = 2000  # test images of each domain, at most, by which the joint error is measured
 SHIPPED = "best_adaptation"  # the row whose first seed's weights `hw2 classify` uses
 
 
@@ -184,3 +194,63 @@ def record(result: dict, entries: Mapping[str, dict], *, publish: bool = False) 
         WEIGHTS.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(weights, WEIGHTS / f"{name}.safetensors")
     return results.record(name, **content)
+
+
+# --- the bound ---------------------------------------------------------------------------------
+
+
+def joint_error_of(trained: Trained) -> float:
+    """lambda*, the last term of the bound of Ben-David et al. (2010, theorem 2),
+
+        target error  <=  source error + d / 2 + lambda*,
+
+    as far as a linear head can measure it on the test images: the least sum of source and target
+    error that one head on the network's features can have. The other terms are the error of the
+    network's own head on source images, and d, the proxy A-distance of its features in [0, 2].
+    """
+    net, problem = trained.network, trained.problem
+    target = TARGET if trained.row.adapts else SOURCE
+    n = min(len(problem.source_test), len(problem.test), JOINT) // 2 * 2
+    return joint_error(
+        features(net, problem.source_test.images[:n], SOURCE), problem.source_test.labels[:n],
+        features(net, problem.test.images[:n], target), problem.test.labels[:n], trained.seed,
+    )  # fmt: skip
+
+
+def joint_error(x_s: Tensor, y_s: Tensor, x_t: Tensor, y_t: Tensor, seed: int = 0) -> float:
+    """Source error plus target error of one logistic regression on both, on held-out halves."""
+    from sklearn.linear_model import LogisticRegression  # here: training needs no scikit-learn
+
+    rng = np.random.default_rng(seed)
+    half = len(x_s) // 2
+    s, t = rng.permutation(len(x_s)), rng.permutation(len(x_t))
+    x = torch.cat([x_s[s[:half]], x_t[t[:half]]]).numpy()
+    y = torch.cat([y_s[s[:half]], y_t[t[:half]]]).numpy()
+    mean, scale = x.mean(0), x.std(0) + 1e-6
+    head = LogisticRegression(C=0.1, max_iter=500).fit((x - mean) / scale, y)
+    return sum(
+        float((head.predict((x[rest].numpy() - mean) / scale) != y[rest].numpy()).mean())
+        for x, y, rest in ((x_s, y_s, s[half:]), (x_t, y_t, t[half:]))
+    )
+
+
+# --- label shift -------------------------------------------------------------------------------
+
+
+def class_shares(labels: Tensor) -> np.ndarray:
+    """Share of each digit, (10,)."""
+    return np.bincount(labels.numpy(), minlength=10) / len(labels)
+
+
+def jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
+    """Jensen-Shannon distance, the root of the divergence in bits, within [0, 1]."""
+    from scipy.spatial.distance import jensenshannon
+
+    return float(jensenshannon(p, q, base=2))
+
+
+def least_error(p: np.ndarray, q: np.ndarray) -> float:
+    """What perfectly aligned features cost at least, source and target error together, when the
+    classes' shares are p and q: half the square of their Jensen-Shannon distance (Zhao et al.,
+    2019, theorem 4.3, with a divergence of 0 between the features)."""
+    return jensen_shannon(p, q) ** 2 / 2

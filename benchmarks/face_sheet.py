@@ -1,6 +1,6 @@
 """The sheet of faces behind the book's page with sliders: every way, alpha and eta in one picture.
 
-    python -m hw2lib.face_sheet            # writes book/_static/faces-walk.jpg
+    python benchmarks/face_sheet.py        # writes book/_static/faces-walk.jpg
 
 Rows: the ways (slerp, lerp, rescaled) and in each the etas; columns: alpha. The noise that eta > 0
 adds is the same in all of them, so that along a row the starting noise alone changes.

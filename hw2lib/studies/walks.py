@@ -1,21 +1,26 @@
 """Walks between two faces, measured over many pairs; faces turned back to noise; weak noise.
 
-Faces come from a `face_study.Sampler`.
+Faces come from a `studies.ddim.Sampler`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from hw2lib.diffusion import to_x0_and_eps
-from hw2lib.face_study import Sampler, distance
 from hw2lib.interpolation import WAYS, path
 from hw2lib.metrics import detail, metric
 from hw2lib.samplers import encode
+from hw2lib.studies.ddim import (
+    Entries,
+    Sampler,
+    distance,
+    percent,
+)
 
 ALPHAS = tuple(k / 10 for k in range(11))
 FIRST_PAIR = 2000  # number of the first noise; those of the other studies are smaller
@@ -134,3 +139,28 @@ def inversion(draw: Sampler, n: int, steps: Sequence[int]) -> dict[int, tuple[Te
         missed = (noise - start).flatten(1).norm(dim=1) / start.flatten(1).norm(dim=1)
         found[n_steps] = distance(again, images), missed
     return found
+
+
+# --- as entries of the result file ---------------------------------------------------------------
+
+
+def inversion_entries(found: Mapping[int, tuple[Tensor, Tensor]]) -> Entries:
+    """decoded_s50: error of the faces decoded again; encoded_s50: of their noise, as a share."""
+    entries = {}
+    for n, (face_error, noise_error) in found.items():
+        entries[f"decoded_s{n}"] = metric(face_error.tolist(), 1, "distance")
+        entries[f"encoded_s{n}"] = metric(noise_error.tolist(), 1, "ratio")
+    return entries
+
+
+def estimate_entries(images: Tensor, scales: Sequence[float]) -> Entries:
+    """first_contrast_070, first_detail_070: of the first estimates (N, scales, 3, H, W), as shares
+    of those at scale 1; one value a noise."""
+    contrast = images.flatten(2).std(dim=2)  # (N, scales)
+    fine = detail(images.flatten(0, 1)).unflatten(0, contrast.shape)
+    one, entries = list(scales).index(1.0), {}
+    for name, x in (("contrast", contrast), ("detail", fine)):
+        for k, scale in enumerate(scales):
+            values = (x[:, k] / x[:, one]).tolist()
+            entries[f"first_{name}_{percent(scale)}"] = metric(values, 1, "ratio")
+    return entries

@@ -6,14 +6,14 @@
     quality(load_features().embed(samples), real)      # entries of a result file
 
 Drawing is what takes the time: a Sampler keeps what it drew in build/cache, so that a study that
-was interrupted goes on where it stopped. Walks between faces are in `face_walks`.
+was interrupted goes on where it stopped. Walks between faces are in `walks`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from zipfile import BadZipFile
 
@@ -255,3 +255,67 @@ def movement(draw: Sampler, noises: int, draws: int, etas: Sequence[float] = ETA
         redrawn = [distance(draw(start, eta=eta, seed=seed), still) for seed in seeds]
         moved[eta] = torch.stack(redrawn, 1)
     return moved
+
+
+Entries = dict[str, dict]
+
+
+def percent(x: float) -> str:
+    """.25 -> "025", for the names of entries."""
+    return f"{round(100 * x):03d}"
+
+
+def quality_entries(features: Mapping[str, Tensor], real: Tensor) -> Entries:
+    """frechet_NAME and kernel_NAME of each set of features (N, D) against real ones (M, D)."""
+    return {
+        f"{kind}_{name}": entry
+        for name, x in features.items()
+        for kind, entry in quality(x, real).items()
+    }
+
+
+def eta_entries(cells: Mapping[tuple[int, float], Tensor], real: Tensor) -> Entries:
+    """frechet_s50_eta025 and kernel_s50_eta025 of each cell's features, and worse_s50_eta025: how
+    much farther it is than eta = 0 with as many steps."""
+    entries = {}
+    for (n, eta), x in cells.items():
+        cell = f"s{n}_eta{percent(eta)}"
+        entries |= {f"{kind}_{cell}": entry for kind, entry in quality(x, real).items()}
+        if eta:
+            entries[f"worse_{cell}"] = worse_by(x, cells[n, 0.0], real)
+    return entries
+
+
+def movement_entries(moved: Mapping[float | str, Tensor]) -> Entries:
+    """change_eta_025: one value a noise, the mean over its draws; change_other between noises."""
+    entries = {}
+    for eta, x in moved.items():
+        key = "other" if eta == "other" else f"eta_{percent(eta)}"
+        values = x if x.ndim == 1 else x.mean(1)
+        draws = 1 if x.ndim == 1 else x.shape[1]
+        entries[f"change_{key}"] = metric(values.tolist(), draws, "distance")
+    return entries
+
+
+def share_entries(schedule: Schedule, n_steps: int, etas: Sequence[float] = ETAS) -> Entries:
+    """Of the noise: fresh_first_eta025, fresh_last_.. drawn anew in the first and the last step
+    but one, left_eta025 still from the start after all steps but the last."""
+    entries = {}
+    for eta in etas:
+        if eta:
+            share = noise_share(schedule, n_steps, eta)
+            left = left_of_the_start(schedule, n_steps, eta)
+            for name, value in (("first", share[0]), ("last", share[-2])):
+                entries[f"fresh_{name}_eta{percent(eta)}"] = metric([value], 1, "share")
+            entries[f"left_eta{percent(eta)}"] = metric([left[-2]], 1, "share")
+    return entries
+
+
+def text_table(entries: Entries, names: Sequence[str]) -> str:
+    """Lines `name  mean [low, high]` of the entries asked for."""
+    lines, width = [], max(map(len, names), default=0) + 2
+    for name in names:
+        e = entries[name]
+        within = "" if e["low"] is None else f"  [{e['low']:.3f}, {e['high']:.3f}]"
+        lines.append(f"{name:<{width}}{e['mean']:8.3f}{within}")
+    return "\n".join(lines)
