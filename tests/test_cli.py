@@ -172,7 +172,7 @@ def raise_signal(name):
      {"blocks": [1] * 3}],
 )  # fmt: skip
 def test_weights_of_an_impossible_architecture(capsys, weights, tmp_path, kind, architecture):
-    state, header = weights.load_weights(weights / f"{kind}.safetensors", KINDS[kind])
+    state, header = weights_files.load_weights(weights / f"{kind}.safetensors", KINDS[kind])
     header["architecture"] |= architecture
     file = save_weights(tmp_path / "w.safetensors", state, header)
     first = [NOISE, tmp_path / "o"] if kind == "faces" else [tmp_path / "o"]

@@ -5,21 +5,21 @@ import pytest
 import torch
 from test_figures import render, ticks
 
-from hw2lib import dann_figures
+from hw2lib.figures import dann
 from hw2lib.metrics import accuracy_metric, metric
 
 
 def test_embed_tsne_is_reproducible_and_keeps_neighbours():
     labels = np.arange(60) % 10
     features = np.random.default_rng(0).normal(size=(60, 80)) + labels[:, None]
-    first = dann_figures.embed_tsne(features, seed=3, perplexity=5)
+    first = dann.embed_tsne(features, seed=3, perplexity=5)
     assert first.shape == (60, 2) and np.isfinite(first).all()
-    again = dann_figures.embed_tsne(torch.tensor(features), 3, perplexity=5)
+    again = dann.embed_tsne(torch.tensor(features), 3, perplexity=5)
     assert np.array_equal(first, again)
     distances = np.linalg.norm(first[:, None] - first, axis=2) + np.diag(np.full(60, np.inf))
     assert (abs(labels[distances.argmin(1)] - labels) <= 1).mean() > 0.9
     with pytest.raises(ValueError, match="too few"):
-        dann_figures.embed_tsne(features[:3])
+        dann.embed_tsne(features[:3])
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def planes(monkeypatch):
         asked.append((seed, perplexity))
         return np.asarray(x)[:, :2]
 
-    monkeypatch.setattr(dann_figures, "embed_tsne", embed)
+    monkeypatch.setattr(dann, "embed_tsne", embed)
     return asked
 
 
@@ -50,7 +50,7 @@ def points(ax):
 
 def test_tsne_panels_show_the_same_points_by_class_and_by_domain(planes):
     x, labels, domains = two_domains()
-    fig = dann_figures.tsne_panels({"source only": x, "DANN": x + 9}, labels, domains, seed=4)
+    fig = dann.tsne_panels({"source only": x, "DANN": x + 9}, labels, domains, seed=4)
     render(fig)
     by_class, by_domain, below, _ = fig.axes
     assert planes == [(4, pytest.approx(59 / 3))] * 2
@@ -71,22 +71,22 @@ def test_tsne_panels_want_equally_many_of_two_domains(planes):
     x, labels, domains = two_domains()
     for some in ([*domains[:-1], "MNIST-M"], ["SVHN"] * 60, [*domains[:-1], "USPS"]):
         with pytest.raises(ValueError, match="equally many of two domains"):
-            dann_figures.tsne_panels({"DANN": x}, labels, some)
+            dann.tsne_panels({"DANN": x}, labels, some)
     for features, some in (({"DANN": x[:-1]}, labels), ({"DANN": x}, labels[:-1]), ({}, labels)):
         with pytest.raises(ValueError, match="features"):
-            dann_figures.tsne_panels(features, some, domains)
+            dann.tsne_panels(features, some, domains)
 
 
 def test_tsne_panels_with_real_maps():
     x, labels, domains = two_domains()
-    render(dann_figures.tsne_panels({"DANN": x}, labels, domains, perplexity=5))
+    render(dann.tsne_panels({"DANN": x}, labels, domains, perplexity=5))
 
 
 def test_confusions_show_shares_of_the_true_digit():
     counts = np.diag([3] * 9 + [0])
     counts[4] = 0
     counts[4, [4, 9, 7]] = 700, 299, 1  # a share below half a percent is blank
-    fig = dann_figures.confusions({"source only": counts, "DANN": torch.eye(10).long()})
+    fig = dann.confusions({"source only": counts, "DANN": torch.eye(10).long()})
     render(fig)
     cells = {(round(t.get_position()[1]), round(t.get_position()[0])): t for t in fig.axes[0].texts}
     shown = {place: text.get_text() for place, text in cells.items()}
@@ -95,10 +95,10 @@ def test_confusions_show_shares_of_the_true_digit():
     assert np.isfinite(fig.axes[0].images[0].get_array()).all()  # no image of the 9
     assert (cells[4, 4].get_color(), cells[4, 9].get_color()) == ("white", "black")
     assert [ax.get_title() for ax in fig.axes] == ["source only", "DANN"]
-    render(dann_figures.confusions({"DANN": counts}))
+    render(dann.confusions({"DANN": counts}))
     for wrong in ({}, {"a": np.eye(9)}, dict.fromkeys("abc", counts)):
         with pytest.raises(ValueError, match="one or two of"):
-            dann_figures.confusions(wrong)
+            dann.confusions(wrong)
 
 
 def history(n: int = 200) -> dict[str, list[float]]:
@@ -110,7 +110,7 @@ def history(n: int = 200) -> dict[str, list[float]]:
 
 def test_training_curves_are_three_axes_over_the_same_steps():
     given = history()
-    fig = dann_figures.training_curves(given)
+    fig = dann.training_curves(given)
     render(fig)
     assert [ax.get_ylabel() for ax in fig.axes] == ["label loss", "domain accuracy", r"$\lambda$"]
     for ax, key in zip(fig.axes, given, strict=True):
@@ -123,17 +123,17 @@ def test_training_curves_are_three_axes_over_the_same_steps():
 
 def test_training_curves_take_steps_and_name_what_is_missing():
     given = history(3)
-    ax = dann_figures.training_curves({**given, "step": [10, 20, 30]}).axes[2]
+    ax = dann.training_curves({**given, "step": [10, 20, 30]}).axes[2]
     assert ax.lines[0].get_xdata().tolist() == [10, 20, 30]
-    zero = dann_figures.training_curves({**given, "label_loss": [1, 0, 0]}).axes[0]
+    zero = dann.training_curves({**given, "label_loss": [1, 0, 0]}).axes[0]
     assert zero.get_yscale() == "linear"  # a zero has no logarithm
     for losses, scale in (([2, 1, 0.5], "linear"), ([20, 1, 0.5], "log")):
-        drawn = dann_figures.training_curves({**given, "label_loss": losses}).axes[0]
+        drawn = dann.training_curves({**given, "label_loss": losses}).axes[0]
         assert drawn.get_yscale() == scale
     with pytest.raises(ValueError, match="history has no lambda"):
-        dann_figures.training_curves({key: given[key] for key in list(given)[:2]})
+        dann.training_curves({key: given[key] for key in list(given)[:2]})
     with pytest.raises(ValueError, match="equal ones above 0"):
-        dann_figures.training_curves({**given, "lambda": [0.0]})
+        dann.training_curves({**given, "lambda": [0.0]})
 
 
 def test_accuracy_dots_show_means_intervals_and_what_was_reported():
@@ -141,7 +141,7 @@ def test_accuracy_dots_show_means_intervals_and_what_was_reported():
         "source only": {"SVHN": accuracy_metric([438, 442], n=1600), "USPS": None},
         "DANN": {"SVHN": metric([0.8], 1600, "accuracy"), "USPS": accuracy_metric([95], n=100)},
     }
-    fig = dann_figures.accuracy_dots(rows, {"DANN": {"SVHN": 0.4651}})
+    fig = dann.accuracy_dots(rows, {"DANN": {"SVHN": 0.4651}})
     render(fig)
     svhn, usps = fig.axes
     assert [ax.get_title() for ax in fig.axes] == ["SVHN", "USPS"]
@@ -156,6 +156,6 @@ def test_accuracy_dots_show_means_intervals_and_what_was_reported():
     assert diamonds == [[[0.4651, 1]]]
     assert svhn.get_xlim()[0] < min(entry["low"], 0.4651) and svhn.get_xlim() == usps.get_xlim()
     assert "report" in ticks(fig.legends[0].get_texts())[1]
-    assert not dann_figures.accuracy_dots(rows).legends
+    assert not dann.accuracy_dots(rows).legends
     with pytest.raises(ValueError, match="no entry"):
-        dann_figures.accuracy_dots({"DANN": {"SVHN": None}})
+        dann.accuracy_dots({"DANN": {"SVHN": None}})

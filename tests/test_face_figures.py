@@ -5,7 +5,7 @@ import pytest
 import torch
 from test_figures import images, render, ticks
 
-from hw2lib import face_figures
+from hw2lib.figures import ddim
 from hw2lib.interpolation import WAYS
 
 
@@ -26,7 +26,7 @@ def plain_ticks(ax):
 
 def test_quality_table_has_a_curve_an_eta_and_its_marks():
     cells = {(n, eta): entry(1 + eta + n / 100) for n in (10, 50) for eta in (0.0, 1.0)}
-    fig = face_figures.quality_table(cells, {"real faces": 0.5}, "distance")
+    fig = ddim.quality_table(cells, {"real faces": 0.5}, "distance")
     render(fig)
     (ax,) = fig.axes
     assert [t.get_text() for t in ax.get_legend().get_texts()] == [r"$\eta$ = 0", r"$\eta$ = 1"]
@@ -38,7 +38,7 @@ def test_quality_table_has_a_curve_an_eta_and_its_marks():
 
 def test_movement_curve_shows_each_noise_and_the_mean():
     moved = {0.0: torch.zeros(3, 2), 1.0: torch.tensor([[0.2, 0.4], [0.4, 0.4], [0.5, 0.5]])}
-    fig = face_figures.movement_curve(moved, torch.tensor([0.6]))
+    fig = ddim.movement_curve(moved, torch.tensor([0.6]))
     render(fig)
     found = lines(fig.axes[0])
     assert found["mean over noises"].tolist() == pytest.approx([0, 0.4])
@@ -47,7 +47,7 @@ def test_movement_curve_shows_each_noise_and_the_mean():
 
 def test_noise_shares_has_both_sides():
     curves = {0.5: np.array([0.1, 0.2]), 1.0: np.array([0.4, 0.8])}
-    fig = face_figures.noise_shares(curves, {0.5: np.array([0.9, 0.7]), 1.0: np.array([0.6, 0.1])})
+    fig = ddim.noise_shares(curves, {0.5: np.array([0.9, 0.7]), 1.0: np.array([0.6, 0.1])})
     render(fig)
     left, right = fig.axes
     assert lines(left)[r"$\eta$ = 1"].tolist() == [0.4, 0.8]
@@ -56,23 +56,23 @@ def test_noise_shares_has_both_sides():
 
 def test_gap_curves_are_means_over_pairs():
     gaps = {how: torch.tensor([[0.1, 0.3], [0.3, 0.5]]) + k for k, how in enumerate(WAYS)}
-    fig = face_figures.gap_curves(gaps, (0.0, 0.5, 1.0))
+    fig = ddim.gap_curves(gaps, (0.0, 0.5, 1.0))
     render(fig)
     np.testing.assert_allclose(lines(fig.axes[0])["lerp"], [1.2, 1.4], rtol=1e-6)
     assert fig.axes[0].lines[0].get_xdata().tolist() == [0.25, 0.75]
 
 
 def test_grids_name_rows_and_columns():
-    fig = face_figures.scale_grid(images(2, 3, 3, 8, 8), (0.5, 0.71, 1.0), ["00", "01"])
+    fig = ddim.scale_grid(images(2, 3, 3, 8, 8), (0.5, 0.71, 1.0), ["00", "01"])
     render(fig)
     assert ticks(fig.axes[0].get_xticklabels()) == ["0.5", "0.71", "1"]
-    fig = face_figures.labelled_rows(images(2, 3, 3, 8, 8), ["a", "b"])
+    fig = ddim.labelled_rows(images(2, 3, 3, 8, 8), ["a", "b"])
     render(fig)
     assert ticks(fig.axes[0].get_yticklabels()) == ["a", "b"]
 
 
 def test_nearest_histogram_names_its_sets():
-    fig = face_figures.nearest_histogram({"held out": torch.rand(50), "drawn": torch.rand(40) + 1})
+    fig = ddim.nearest_histogram({"held out": torch.rand(50), "drawn": torch.rand(40) + 1})
     render(fig)
     assert [t.get_text() for t in fig.axes[0].get_legend().get_texts()] == ["held out", "drawn"]
 
@@ -80,7 +80,7 @@ def test_nearest_histogram_names_its_sets():
 def test_inversion_curve_has_both_errors():
     errors = {10: (torch.tensor([0.2, 0.4]), torch.tensor([0.5, 0.7])),
               50: (torch.tensor([0.1, 0.1]), torch.tensor([0.2, 0.2]))}  # fmt: skip
-    fig = face_figures.inversion_curve(errors)
+    fig = ddim.inversion_curve(errors)
     render(fig)
     np.testing.assert_allclose(fig.axes[0].lines[0].get_ydata(), [0.3, 0.1], rtol=1e-6)
     np.testing.assert_allclose(fig.axes[1].lines[0].get_ydata(), [0.6, 0.2], rtol=1e-6)

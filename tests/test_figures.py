@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hw2lib import figures
+from hw2lib.figures import base, cfdg, ddim
 from hw2lib.metrics import accuracy_metric, metric
 
 
@@ -36,20 +36,20 @@ def ticks(labels):
 def test_notebooks_show_a_figure_as_a_picture():
     from IPython.core.formatters import DisplayFormatter
 
-    data, _ = DisplayFormatter().format(figures.loss_curve([3.0, 2.0, 1.0]))
+    data, _ = DisplayFormatter().format(base.loss_curve([3.0, 2.0, 1.0]))
     assert data["image/png"].startswith(b"\x89PNG")
 
 
 def test_to_array():
     x = torch.tensor([-1.0, 0.0, 2.0])[:, None, None].expand(3, 2, 2)
-    assert figures.to_array(x)[0, 0].tolist() == [0.0, 0.5, 1.0]
-    assert figures.to_array(torch.full((3, 2, 2), 255, dtype=torch.uint8)).max() == 1.0
+    assert base.to_array(x)[0, 0].tolist() == [0.0, 0.5, 1.0]
+    assert base.to_array(torch.full((3, 2, 2), 255, dtype=torch.uint8)).max() == 1.0
 
 
 def test_digit_grid_puts_each_image_in_its_place():
     # Image (digit, column) is grey of brightness digit / 10 + column / 100.
     grey = torch.arange(100).float().view(100, 1, 1, 1).expand(100, 3, 28, 28) / 50 - 1
-    fig = figures.digit_grid(grey)
+    fig = cfdg.digit_grid(grey)
     render(fig)
     ax = fig.axes[0]
     canvas = ax.images[0].get_array()
@@ -57,19 +57,19 @@ def test_digit_grid_puts_each_image_in_its_place():
         y, x = ax.get_yticks()[digit], ax.get_xticks()[column]
         assert canvas[int(y), int(x), 0] == pytest.approx((10 * digit + column) / 100, abs=1e-6)
     assert ticks(ax.get_yticklabels()) == [str(d) for d in range(10)]
-    same = figures.digit_grid(grey.view(10, 10, 3, 28, 28)).axes[0].images[0].get_array()
+    same = cfdg.digit_grid(grey.view(10, 10, 3, 28, 28)).axes[0].images[0].get_array()
     assert np.array_equal(canvas, same)
 
 
 def test_reverse_strip():
     states = list(images(6, 3, 28, 28))
-    fig = figures.reverse_strip(states, states[::-1], [999, 800, 600, 400, 200, "end"])
+    fig = cfdg.reverse_strip(states, states[::-1], [999, 800, 600, 400, 200, "end"])
     render(fig)
     labels = ticks(fig.axes[0].get_xticklabels())
     assert (labels[0], labels[-1]) == ("t = 999", "end")
     assert len(fig.axes[0].get_yticks()) == 2
     with pytest.raises(ValueError, match="must be equal"):
-        figures.reverse_strip(states, states, [0])
+        cfdg.reverse_strip(states, states, [0])
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -86,7 +86,7 @@ def test_guidance_curve_shows_each_strength_and_the_real_images(seeds):
         },
         "labels kept": {"all the way": {"0": pair(0.7, 0.7)}},
     }
-    fig = figures.guidance_curve(panels, (0.85, 0.985), "recall")
+    fig = cfdg.guidance_curve(panels, (0.85, 0.985), "recall")
     render(fig)
     for ax, (title, curves) in zip(fig.axes, panels.items(), strict=True):
         assert ax.get_title() == title
@@ -105,28 +105,28 @@ def test_guidance_curve_shows_each_strength_and_the_real_images(seeds):
 
 def test_strip():
     alphas = [i / 10 for i in range(11)]
-    fig = figures.strip(images(11, 3, 64, 64), alphas)
+    fig = base.strip(images(11, 3, 64, 64), alphas)
     render(fig)
     assert ticks(fig.axes[0].get_xticklabels()) == [f"{a:g}" for a in alphas]
-    render(figures.strip(images(2, 11, 3, 64, 64), alphas, rows=["slerp", "lerp"]))
+    render(base.strip(images(2, 11, 3, 64, 64), alphas, rows=["slerp", "lerp"]))
     with pytest.raises(ValueError, match="must be equal"):
-        figures.strip(images(3, 3, 64, 64), alphas)
+        base.strip(images(3, 3, 64, 64), alphas)
 
 
 def test_eta_grid():
     etas, noises = [0, 0.25, 0.5, 0.75, 1], ["00", "01", "02", "03"]
     grid = images(4, 5, 3, 64, 64)
-    fig = figures.eta_grid(grid, etas, noises)
+    fig = ddim.eta_grid(grid, etas, noises)
     render(fig)
     assert ticks(fig.axes[0].get_yticklabels()) == noises
-    render(figures.eta_grid([list(row) for row in grid], etas, noises))
+    render(ddim.eta_grid([list(row) for row in grid], etas, noises))
     with pytest.raises(ValueError, match="noises"):
-        figures.eta_grid(grid, etas[:4], noises)
+        ddim.eta_grid(grid, etas[:4], noises)
 
 
 def test_norm_curve_shows_theory_and_measurement():
     alphas = np.linspace(0, 1, 11)
-    fig = figures.norm_curve(alphas, np.full(11, 111.0), 111 * np.hypot(1 - alphas, alphas))
+    fig = ddim.norm_curve(alphas, np.full(11, 111.0), 111 * np.hypot(1 - alphas, alphas))
     render(fig)
     theory, slerp, lerp = fig.axes[0].lines
     assert theory.get_ydata().min() == pytest.approx(np.sqrt(0.5))
@@ -139,25 +139,25 @@ def legend(fig):
 
 
 def test_loss_curve():
-    render(figures.loss_curve([1 / (i + 1) for i in range(500)]))
-    fig = figures.loss_curve({"label": [1.0, 0.5], "domain": [0.0, 0.2]})
+    render(base.loss_curve([1 / (i + 1) for i in range(500)]))
+    fig = base.loss_curve({"label": [1.0, 0.5], "domain": [0.0, 0.2]})
     render(fig)
     assert fig.axes[0].get_yscale() == "linear"  # a zero has no logarithm
     assert legend(fig) == ["label", "domain"]
-    constant = figures.loss_curve([2.0] * 100).axes[0].lines[1]
+    constant = base.loss_curve([2.0] * 100).axes[0].lines[1]
     assert np.allclose(constant.get_ydata(), 2)
     assert constant.get_xdata()[0] == 1.5
 
 
 def test_confusion():
     matrix = torch.eye(10, dtype=torch.int64) * 97
-    fig = figures.confusion(matrix)
+    fig = cfdg.confusion(matrix)
     render(fig)
     assert [t.get_text() for t in fig.axes[0].texts].count("97") == 10
 
 
 def test_accuracy_table():
-    table = figures.accuracy_table({
+    table = base.accuracy_table({
         "source": {"SVHN": accuracy_metric([440], n=1600), "USPS": None},
         "DANN": {"SVHN": metric([0.5], 10, "accuracy")},
     })  # fmt: skip
@@ -171,19 +171,19 @@ def test_accuracy_table():
 
 def test_architecture(monkeypatch, capsys):
     model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())
-    if figures.shutil.which("dot"):
-        graph = figures.architecture(model, torch.zeros(2, 4), depth=1)
+    if base.shutil.which("dot"):
+        graph = base.architecture(model, torch.zeros(2, 4), depth=1)
         svg = graph.pipe(format="svg").decode()
         assert "Linear" in svg
         assert "ReLU" in svg
-    monkeypatch.setattr(figures.shutil, "which", lambda program: None)
-    assert figures.architecture(model, torch.zeros(2, 4)) is None
+    monkeypatch.setattr(base.shutil, "which", lambda program: None)
+    assert base.architecture(model, torch.zeros(2, 4)) is None
     assert capsys.readouterr().out.count("\n") == 1
 
 
 def test_solver_curve_has_a_line_for_each_solver_and_the_real_images():
     families = {"DDIM": {10: 4.0, 20: 2.0}, "DDPM": {1000: 1.5}}
-    fig = figures.solver_curve(families, 0.5, "Fréchet distance")
+    fig = cfdg.solver_curve(families, 0.5, "Fréchet distance")
     render(fig)
     ax = fig.axes[0]
     assert [line.get_label() for line in ax.lines] == ["DDIM", "DDPM", "real images"]
@@ -193,7 +193,7 @@ def test_solver_curve_has_a_line_for_each_solver_and_the_real_images():
 
 def test_distance_histogram_shows_shares_over_common_bins():
     distances = {"samples": torch.rand(50), "held out": 2 * torch.rand(200)}
-    fig = figures.distance_histogram(distances, "distance")
+    fig = cfdg.distance_histogram(distances, "distance")
     render(fig)
     _, labels = fig.axes[0].get_legend_handles_labels()
     assert labels == list(distances)

@@ -10,7 +10,7 @@ from hw2lib.io.paths import atomic_write, writable_dir
 
 
 def test_the_root_is_the_repository():
-    assert (paths.ROOT / "hw2lib" / "paths.py").is_file()
+    assert (paths.ROOT / "hw2lib" / "io" / "paths.py").is_file()
 
 
 @pytest.mark.parametrize(

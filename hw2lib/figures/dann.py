@@ -1,4 +1,4 @@
-"""Figures of domain adaptation, in the manner of `figures`: one function each, 7 inches wide."""
+"""Figures of domain adaptation, in the manner of `base`: one function each, 7 inches wide."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hw2lib.figures import COLOURS, STYLE, WIDTH, interval_bars, new_figure
+from hw2lib.figures.base import COLOURS, STYLE, WIDTH, interval_bars, new_figure
 
 MARKS = ("o", "^")  # of the first and the second domain
 SHADE = "#08306B"  # darkest colour of a confusion matrix

@@ -1,7 +1,4 @@
-"""The figures of the face study, one function each; all return a matplotlib Figure.
-
-They follow `figures`: 7 inches wide, white ground. Entries are those of result files.
-"""
+"""Figures of the faces, in the manner of `base`: one function each, 7 inches wide."""
 
 from __future__ import annotations
 
@@ -15,8 +12,50 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 from torch import Tensor
 
-from hw2lib.figures import COLOURS, STYLE, WIDTH, Picture, interval_bars, labelled_grid
+from hw2lib.figures.base import (
+    COLOURS,
+    STYLE,
+    WIDTH,
+    Picture,
+    interval_bars,
+    labelled_grid,
+    new_figure,
+)
 from hw2lib.interpolation import WAYS
+
+
+def eta_grid(images: Tensor, etas: Sequence[float], noises: Sequence[str]) -> Figure:
+    """images[noise][eta] (N, E, 3, H, W): one row a noise file, one column an eta."""
+    images = torch.stack([torch.stack(list(row)) for row in images])
+    if images.shape[:2] != (len(noises), len(etas)):
+        raise ValueError(
+            f"images {tuple(images.shape[:2])} for {len(noises)} noises and {len(etas)} etas"
+        )
+    fig = labelled_grid(images, list(noises), [f"{eta:g}" for eta in etas])
+    fig.axes[0].set(xlabel=r"$\eta$", ylabel="noise")
+    fig.axes[0].xaxis.set_label_position("top")
+    return fig
+
+
+def norm_curve(alphas: Sequence[float], slerp: Sequence[float], lerp: Sequence[float]) -> Figure:
+    """Measured norms of the noise along both ways, as shares of the norm at alpha = 0.
+
+    The line is the theory for two perpendicular noises, sqrt((1 - alpha)^2 + alpha^2).
+    """
+    slerp, lerp = (np.asarray(x, float) / float(x[0]) for x in (slerp, lerp))
+    a = np.linspace(0, 1, 101)
+    with rc_context(STYLE):
+        fig = new_figure(3.8)
+        ax = fig.add_subplot()
+        ax.plot(a, np.sqrt((1 - a) ** 2 + a**2), color=COLOURS[7], lw=1.5, zorder=1,
+                label=r"theory $\sqrt{(1-\alpha)^2+\alpha^2}$")  # fmt: skip
+        ax.plot(alphas, slerp, "o-", color=COLOURS[0], label="slerp, measured")
+        ax.plot(alphas, lerp, "s", color=COLOURS[3], label="lerp, measured")
+        ax.set(xlabel=r"$\alpha$", ylabel="norm / norm of the first noise")
+        ax.set_ylim(min(0.6, lerp.min() - 0.05), max(1.1, slerp.max() + 0.05))
+        ax.legend(frameon=False)
+    return fig
+
 
 _WAY_COLOURS = dict(zip(WAYS, (COLOURS[0], COLOURS[3], COLOURS[2]), strict=True))
 
