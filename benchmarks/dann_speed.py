@@ -34,7 +34,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from hw2lib import device, training
-from hw2lib.classify import classify
+from hw2lib.commands.classify import classify
 from hw2lib.datasets.pairs import Problem, load_problem
 from hw2lib.experiments import dann
 from hw2lib.experiments.dann_rows import row_for

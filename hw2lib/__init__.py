@@ -1,6 +1,6 @@
 """hw2lib: conditional diffusion, DDIM sampling of faces, and domain-adversarial training.
 
-Each module can be read from top to bottom; start with `diffusion`, `face_unet` or `dann`.
+The methods are the modules on top and `models`; start with `diffusion`, `samplers` or `adaptation`.
 """
 
 __version__ = "0.1.0"

@@ -10,7 +10,7 @@ from PIL import Image
 from test_cli import fails, run
 from test_course import make_course
 
-from hw2lib import classify
+from hw2lib.commands import classify
 from hw2lib.datasets import digits
 from hw2lib.errors import UserError
 from hw2lib.models.dann_net import Network, save

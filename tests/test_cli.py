@@ -9,7 +9,7 @@ import torch
 import tqdm
 from PIL import Image
 
-from hw2lib import cli
+from hw2lib.commands import cli
 from hw2lib.datasets import faces
 from hw2lib.evaluators import judge
 from hw2lib.experiments import cfdg, ddim

@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 
-from hw2lib import cli
+from hw2lib.commands import cli
 from hw2lib.io.paths import ROOT
 from hw2lib.io.weights import load_weights
 
@@ -50,7 +50,7 @@ def test_a_terminated_training_goes_on_to_the_same_bytes(tmp_path):
     few = ["train", "digits", "--data", "embedded", "--set", "steps=60", "batch_size=4"]
     cut = tmp_path / "cut"
     process = subprocess.Popen(
-        [sys.executable, "-m", "hw2lib.cli", *few, "save_every_s=0", "--out", str(cut)],
+        [sys.executable, "-m", "hw2lib.commands.cli", *few, "save_every_s=0", "--out", str(cut)],
         env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

@@ -11,7 +11,8 @@ import torch
 from diffusers import DDIMScheduler
 from PIL import Image
 
-from hw2lib import cli, diffusion, samplers
+from hw2lib import diffusion, samplers
+from hw2lib.commands import cli
 from hw2lib.datasets import course
 from hw2lib.errors import UserError
 from hw2lib.experiments import ddim

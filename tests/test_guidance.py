@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 
-from hw2lib import cli
+from hw2lib.commands import cli
 from hw2lib.datasets import digits
 from hw2lib.errors import UserError
 from hw2lib.evaluators.digit_features import Reference, Yardstick

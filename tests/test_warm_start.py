@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 import torch
 
-from hw2lib import cli
+from hw2lib.commands import cli
 from hw2lib.errors import UserError
 from hw2lib.experiments import ddim, recipe
 from hw2lib.experiments.ddim import FACE_PRESETS, train_faces

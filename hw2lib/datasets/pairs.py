@@ -61,7 +61,7 @@ def make_problem(
 ) -> Problem:
     """The adaptation from one domain to another, the target's training labels dropped.
 
-    handling: random changes of source and target images in training (see `dann_inputs`).
+    handling: random changes of source and target images in training (see `augment`).
     """
     n = len(source.train) - min(HELD_OUT, len(source.train) // 10)
     train, held = part(source.train, slice(n)), part(source.train, slice(n, None))

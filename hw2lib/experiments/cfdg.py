@@ -60,7 +60,7 @@ DIGIT_PRESETS = {
         TrainConfig(steps=9400, lr=2e-3, schedule="trapezoid"), DigitConfig(), "cosine",
         **LOGIT_NORMAL,
     ),
-    "study": Preset(  # each of the six trainings of `guidance`: the first half of "full"
+    "study": Preset(  # each of the six trainings of `studies.cfdg`: the first half of "full"
         TrainConfig(steps=4700, lr=2e-3), DigitConfig(), "cosine", **LOGIT_NORMAL
     ),
     "report": Preset(  # the recipe of the report being reproduced

@@ -1,9 +1,9 @@
 """What all figures share: their look, grids of images, and the figures that no experiment owns.
 
 One function a figure; all return a matplotlib Figure. Figures are 7 inches wide with text of 10
-points and more, so that they read well in a 700 pixel column, and have a white ground, so that they
-read the same in the dark theme. Images come as uint8 or as floats in [-1, 1], always (..., 3, H, W);
-entries are those of result files.
+points and more, so that they read well in a 700 pixel column, and have a white ground, so that
+they read the same in the dark theme. Images come as uint8 or as floats in [-1, 1], always
+(..., 3, H, W); entries are those of result files.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ def accuracy_dots(
 ) -> Figure:
     """Accuracies as dots with their 95 % intervals: one line a row, one panel a target.
 
-    rows: row -> target -> entry of a result file (None: not run), as `figures.accuracy_table`
+    rows: row -> target -> entry of a result file (None: not run), as `base.accuracy_table`
     takes them; reported: row -> target -> accuracy (0..1) of others, drawn as open diamonds.
     All panels share one scale. Raises ValueError where there is no entry at all.
     """

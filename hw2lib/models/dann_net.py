@@ -90,7 +90,7 @@ class DomainHead(nn.Sequential):
 class Network(nn.Module):
     """Extractor and both heads; forward gives the logits (B, 10) of images (B, C, 28, 28).
 
-    standardise: whether its images are standardised one by one (see `dann_inputs`);
+    standardise: whether its images are standardised one by one (see `datasets.augment`);
     separate: whether the target has batch statistics of its own, else it uses the source's;
     readings: how many `views` of an image are read; more than 1 where training inverts images.
     """

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
-import shutil
 import signal
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 
 from hw2lib import __version__
+from hw2lib.commands.folders import new_folder
 from hw2lib.errors import UserError
-from hw2lib.io.paths import runs_dir, writable_dir
+from hw2lib.io.paths import runs_dir
 
 
 class _Parser(argparse.ArgumentParser):
@@ -196,23 +193,6 @@ def train_dann(args: argparse.Namespace, settings: dict[str, str]) -> None:
     print(f"run: {result['out']}")
 
 
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `out` at the end; `out` must be new or empty."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"output folder {out} is not empty; name a new folder")
-    parent = out.absolute().parent
-    found = next(path for path in (parent, *parent.parents) if path.exists())
-    part = Path(tempfile.mkdtemp(dir=writable_dir(found), prefix=f".{out.name}."))
-    try:
-        yield part
-        part.chmod(0o755)
-        parent.mkdir(parents=True, exist_ok=True)  # not before: an interrupted run leaves nothing
-        os.replace(part, out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
 def sample_digits_command(args: argparse.Namespace) -> None:
     import torch
     from PIL import Image
@@ -294,7 +274,7 @@ def compare_faces_command(args: argparse.Namespace) -> int:
 
 
 def classify_command(args: argparse.Namespace) -> None:
-    from hw2lib import classify
+    from hw2lib.commands import classify
 
     if args.out_csv.exists():
         raise UserError(f"{args.out_csv} exists; name a new file")
