@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 BUILD := $(or $(HW2_BUILD),build)
 NO_DOT := command -v dot >/dev/null || echo "Graphviz's dot is missing: the architecture drawings are left out"
-NO_CHROMIUM := import browser; browser.program() or print("Chromium is missing: the page tests are left out")
+NO_CHROMIUM := from helpers import browser; browser.program() or print("Chromium is missing: the page tests are left out")
 # The Snakefile and the notebooks' kernels call the environment's programs by their names.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -20,12 +20,12 @@ test: .venv/.made
 	@$(NO_DOT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	HW2_SLOW=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope tests --ignore tests/test_page.py
+	HW2_SLOW=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope tests --ignore tests/book/test_page.py
 	$(BIN)/python -m pytest -q --nbval-lax notebooks
 	$(BIN)/snakemake --cores 1 --quiet rules -- adaptation
 	$(BIN)/jupyter-book build book/ --all -W -n --keep-going
 	@PYTHONPATH=tests $(BIN)/python -c '$(NO_CHROMIUM)'
-	$(BIN)/python -m pytest -q tests/test_page.py
+	$(BIN)/python -m pytest -q tests/book/test_page.py
 
 .venv/.made: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -36,7 +36,7 @@ test: .venv/.made
 
 lock:  ## after a change of requirements.in
 	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate requirements.in -o requirements.lock
-	$(PYTHON) tests/environment.py > environment.yml
+	$(PYTHON) tests/helpers/environment.py > environment.yml
 
 clean:  ## of a folder that HW2_BUILD names, only what is made here
 	rm -rf _build .snakemake

@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from diffusers.schedulers import scheduling_ddpm
-from test_diffusion import DIFFUSERS, NAMES, SCHEDULES, SHAPE, normal, theirs
+from helpers.oracles import DIFFUSERS, NAMES, SCHEDULES, SHAPE, normal, theirs
 from torch import nn
 
 from hw2lib import diffusion as d

@@ -5,6 +5,8 @@ import signal
 
 import pytest
 import torch
+from helpers.lines import one_line
+from helpers.networks import network
 from torch import nn
 
 from hw2lib import device, training
@@ -13,12 +15,6 @@ from hw2lib.errors import UserError
 from hw2lib.training import TrainConfig, fit
 
 CFG = TrainConfig(steps=9, lr=0.01, warmup=3, ema=0.9, save_every_s=1e9)
-
-
-def network():
-    """Convolution and batch norm: weights of four axes, and buffers, one of them an integer."""
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 1, 3))
 
 
 def loss(model, step, generator):
@@ -40,12 +36,6 @@ def stopped_at(k, name=signal.SIGINT):
 def same(a: nn.Module, b: nn.Module) -> bool:
     states = a.state_dict(), b.state_dict()
     return all(torch.equal(x, y) for x, y in zip(*(s.values() for s in states), strict=True))
-
-
-def one_line(caught) -> str:
-    text = str(caught.value)
-    assert "\n" not in text and len(text) < 400
-    return text
 
 
 # --- precision -----------------------------------------------------------------------------------

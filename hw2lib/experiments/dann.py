@@ -9,8 +9,8 @@ Three parts: an extractor f, a label head y and a domain head d. With labels for
 in one backward pass, because `gradient_reversal` sits between f and d. lambda is the paper's ramp
 lambda_max (2 / (1 + exp(-10 p)) - 1), p the share of steps done, or a constant.
 
-`train` trains any row (`dann_rows`) on any problem (`datasets.pairs`). The table's number is the last
-iterate's: no target label chooses a step or a seed.
+`train` trains any row (`dann_rows`) on any problem (`datasets.pairs`). The table's number is the
+last iterate's: no target label chooses a step or a seed.
 
     result = run("usps", "quick", seeds=[0])
     result["rows"]["dann"][0].accuracy

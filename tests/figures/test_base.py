@@ -1,36 +1,12 @@
 """Figures: drawn without error, readable at 700 pixels, and showing what they were given."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
-from PIL import Image
+from helpers.pictures import images, render, ticks
 
 from hw2lib.figures import base, cfdg, ddim
 from hw2lib.metrics import accuracy_metric, metric
-
-
-def images(*shape):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-
-
-def render(fig: Figure) -> np.ndarray:
-    """Pixels of the figure as the book shows it; checks what holds for every figure."""
-    assert isinstance(fig, Figure)
-    assert fig.get_figwidth() * fig.dpi == 700
-    stream = io.BytesIO()
-    fig.savefig(stream, format="png")
-    texts = [t for t in fig.findobj(lambda a: hasattr(a, "get_fontsize")) if t.get_text()]
-    assert min((t.get_fontsize() for t in texts), default=10) >= 9.5
-    pixels = np.asarray(Image.open(stream).convert("RGB"))
-    assert (pixels[0] == 255).all()  # white ground, so that a dark page does not swallow text
-    return pixels
-
-
-def ticks(labels):
-    return [label.get_text() for label in labels]
 
 
 def test_notebooks_show_a_figure_as_a_picture():

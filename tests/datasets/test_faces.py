@@ -8,6 +8,7 @@ import tarfile
 import numpy as np
 import pytest
 import torch
+from helpers.lines import one_line
 from PIL import Image
 
 from hw2lib.datasets import embedded, faces
@@ -37,11 +38,6 @@ def png(value, size=(64, 64), mode="RGB") -> bytes:
     stream = io.BytesIO()
     Image.new(mode, size, (value,) * 3 if mode == "RGB" else value).save(stream, "PNG")
     return stream.getvalue()
-
-
-def one_line(error) -> str:
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def test_drawn_faces():

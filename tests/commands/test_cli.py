@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 import tqdm
+from helpers.lines import fails, run
 from PIL import Image
 
-from hw2lib.commands import cli
 from hw2lib.datasets import faces
 from hw2lib.evaluators import judge
 from hw2lib.experiments import cfdg, ddim
@@ -43,23 +43,6 @@ def weights(tmp_path_factory):
             header["architecture"] = asdict(model.config)
         save_weights(folder / f"{name}.safetensors", model.state_dict(), header)
     return folder
-
-
-def run(capsys, *argv):
-    """(status, standard output, standard error) of one command."""
-    status = cli.main([str(a) for a in argv])
-    out, err = capsys.readouterr()
-    return status, out, err
-
-
-def fails(capsys, *argv):
-    """The one line that a wrong command ends with."""
-    status, _, err = run(capsys, *argv)
-    lines = [line for line in err.splitlines() if line]
-    assert status == 2
-    assert "Traceback" not in err
-    assert lines[-1].startswith("hw2: error: ")
-    return lines[-1]
 
 
 def sample(capsys, weights, out, *more):

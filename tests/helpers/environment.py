@@ -1,8 +1,8 @@
-"""environment.yml from requirements.lock: `python tests/environment.py > environment.yml`."""
+"""environment.yml from the lock: `python tests/helpers/environment.py > environment.yml`."""
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 HEAD = """\
 # For conda and Binder; made from requirements.lock by `make lock`, held equal to it by a test.

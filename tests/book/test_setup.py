@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 import yaml
-from environment import ROOT, environment, locked
+from helpers.environment import ROOT, environment, locked
 
 import hw2lib
 

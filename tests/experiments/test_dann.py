@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from dann_domains import made_up
+from helpers.domains import made_up
 from torch.nn import functional as F
 
 from hw2lib import adaptation

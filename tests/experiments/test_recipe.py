@@ -9,6 +9,7 @@ from functools import cache
 
 import pytest
 import torch
+from helpers.lines import one_line
 
 from hw2lib.datasets import augment, digits, faces
 from hw2lib.errors import UserError
@@ -33,12 +34,6 @@ def drawn_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(faces, "load", cache(faces.load))
         yield
-
-
-def one_line(caught):
-    text = str(caught.value)
-    assert "\n" not in text and len(text) < 400
-    return text
 
 
 def same(a, b):

@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 import torch
-from dann_domains import made_up
+from helpers.domains import made_up
 
 from hw2lib.datasets import digits, pairs
 from hw2lib.datasets.augment import PLAIN

@@ -5,9 +5,10 @@ import struct
 
 import pytest
 import torch
+from helpers.lines import one_line
+from helpers.networks import network
 from safetensors import safe_open
 from safetensors.torch import save_file
-from test_training import network, one_line
 from torch import nn
 
 from hw2lib.errors import UserError

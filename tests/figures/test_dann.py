@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_figures import render, ticks
+from helpers.pictures import render, ticks
 
 from hw2lib.figures import dann
 from hw2lib.metrics import accuracy_metric, metric

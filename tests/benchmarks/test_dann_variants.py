@@ -7,8 +7,8 @@ import dann_variants
 import numpy as np
 import pytest
 import torch
-from dann_domains import made_up
 from dann_variants import VARIANTS, ablation, matched, shifted
+from helpers.domains import made_up
 from scipy.stats import entropy
 
 from hw2lib.datasets.augment import HANDLING, PLAIN, prepare

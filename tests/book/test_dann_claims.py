@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 from dann_reading import WAYS
-from test_claims import recorded, scores
+from helpers.recorded import recorded, scores
 
 from hw2lib.datasets.augment import Handling
 from hw2lib.experiments.dann_rows import ROWS

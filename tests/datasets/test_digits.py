@@ -8,7 +8,8 @@ import os
 import numpy as np
 import pytest
 import torch
-from files import save
+from helpers.files import save
+from helpers.lines import one_line
 from PIL import Image
 
 from hw2lib.datasets import augment, digits, files
@@ -52,12 +53,6 @@ def make_svhn(folder, n=30):
     x = np.random.default_rng(2).integers(0, 256, (n, 32, 32, 3), np.uint8)
     np.savez(folder / "SVHN/crops.npz", x=x, y=np.arange(n) % 10)
     return x
-
-
-def one_line(error) -> str:
-    text = str(error.value)
-    assert "\n" not in text
-    return text
 
 
 # --- types ----------------------------------------------------------------------------------

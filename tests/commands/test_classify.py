@@ -6,9 +6,9 @@ import os
 import numpy as np
 import pytest
 import torch
+from helpers.files import make_course
+from helpers.lines import fails, run
 from PIL import Image
-from test_cli import fails, run
-from test_course import make_course
 
 from hw2lib.commands import classify
 from hw2lib.datasets import digits

@@ -4,30 +4,12 @@ import os
 
 import pytest
 import torch
-from files import save
+from helpers.files import make_course, save
+from helpers.lines import one_line
 from PIL import Image
 
 from hw2lib.datasets import course, digits
 from hw2lib.errors import UserError
-
-
-def make_course(folder, name="usps", size=28, mode="L", below="hw2_data"):
-    base = folder / below / "digits" / name
-    (base / "data").mkdir(parents=True)
-    for part, n in (("train", 20), ("val", 10)):
-        rows = ["image_name,label"]
-        for i in range(n):
-            image = Image.new(mode, (size, size), i if mode == "L" else (i, 2, 3))
-            image.save(base / "data" / f"{part}{i}.png")
-            rows.append(f"{part}{i}.png,{i % 10}")
-        (base / f"{part}.csv").write_text("\n".join(rows) + "\n")
-    return base
-
-
-def one_line(error) -> str:
-    text = str(error.value)
-    assert "\n" not in text
-    return text
 
 
 @pytest.mark.parametrize("below", ["hw2_data", "."])

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from dann_domains import made_up
+from helpers.domains import made_up
 
 from hw2lib.datasets import augment as inputs
 from hw2lib.datasets import pairs

@@ -6,7 +6,7 @@ Skipped where Chromium is missing; `.ci/run` installs it.
 from __future__ import annotations
 
 import pytest
-from bookcopy import built_copy, toc_files
+from helpers.bookcopy import built_copy, toc_files
 
 browser = pytest.importorskip("browser", reason="websocket-client is not installed")
 

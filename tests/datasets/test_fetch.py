@@ -8,7 +8,7 @@ import tarfile
 import threading
 
 import pytest
-from files import save
+from helpers.files import save
 
 from hw2lib.datasets import digits, fetch
 from hw2lib.errors import UserError

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from bookcopy import EXTENSIONS, ROOT, built_copy, toc_files
+from helpers.bookcopy import EXTENSIONS, ROOT, built_copy, toc_files
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_figures import images, render, ticks
+from helpers.pictures import images, render, ticks
 
 from hw2lib.figures import ddim
 from hw2lib.interpolation import WAYS
