@@ -107,7 +107,7 @@ def main() -> None:
             metrics=entries, directory=RESULTS,
             weights=[WEIGHTS / f"{k}.safetensors" for k in ("judge", "yardstick")],
             data={
-                "source": domain.source, "sha256": domain.sha256,
+                "source": domain.data, "sha256": domain.sha256,
                 "settings": SAMPLERS,
             },
         )  # fmt: skip

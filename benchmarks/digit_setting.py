@@ -86,7 +86,7 @@ def main() -> None:
             metrics=study.as_metrics(rows, N), seconds=time.perf_counter() - began,
             weights=[WEIGHTS / f"{k}.safetensors" for k in ("digits", "judge", "yardstick")],
             data={
-                "source": domain.source, "sha256": domain.sha256,
+                "source": domain.data, "sha256": domain.sha256,
                 "settings": {"seed of the samples": SAMPLE_SEED, "real images": "training"},
             },
         )  # fmt: skip

@@ -149,7 +149,7 @@ def main() -> None:
             metrics=entries, seconds=args.seconds * len(table),
             weights=[WEIGHTS / f"{k}.safetensors" for k in ("judge", "yardstick")],
             data={
-                "source": domain.source, "sha256": domain.sha256,
+                "source": domain.data, "sha256": domain.sha256,
                 "settings": OPTIONS,
             },
         )  # fmt: skip

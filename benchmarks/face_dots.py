@@ -76,7 +76,7 @@ def main() -> None:
             "faces-dots", preset="full", seeds=[0], metrics=entries, directory=RESULTS,
             seconds=draw.spared + blind.spared + time.perf_counter() - began,
             weights=[WEIGHTS / "faces.safetensors", WEIGHTS / "face-features.safetensors"],
-            data={"source": data.source, "sha256": data.sha256,
+            data={"source": data.data, "sha256": data.sha256,
                   "settings": {"steps": 50, "eta": 0.0}},
         )  # fmt: skip
 

@@ -106,7 +106,7 @@ def main() -> None:
             "faces-trials", preset="full", seeds=[BASE.train.seed], directory=RESULTS,
             metrics=entries, seconds=args.seconds * len(table),
             weights=[WEIGHTS / "face-features.safetensors"],
-            data={"source": data.source, "sha256": data.sha256,
+            data={"source": data.data, "sha256": data.sha256,
                   "settings": {"steps": 50, "eta": 0.0, "training faces": REAL}},
         )  # fmt: skip
 

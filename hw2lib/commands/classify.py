@@ -57,9 +57,9 @@ def classify(
         raise UserError(f"target {target!r} is unknown; choose one of {', '.join(TARGETS)}")
     folder = Path(image_dir).expanduser()
     names = files_in(folder) if names is None else sorted(names)
-    network, config = load(weights or WEIGHTS / f"dann-{target}.safetensors")
-    if config.get("target", target) != target:
-        raise UserError(f"weights file {weights} is for {config['target']}, not {target}")
+    network, header = load(weights or WEIGHTS / f"dann-{target}.safetensors")
+    if header.get("target", target) != target:
+        raise UserError(f"weights file {weights} is for {header['target']}, not {target}")
     labels: list[int] = []
     faults: list[str] = []  # once there is one, the other files are only checked
     with (

@@ -163,7 +163,7 @@ def train_command(args: argparse.Namespace) -> None:
     if args.what in ("digits", "faces"):
         changed = recipe.with_settings(preset, settings) if settings else args.preset
         start = {"start": args.warm_start} if args.what == "faces" else {}
-        train(changed, source=args.data, out=out, resume=args.resume, **start)
+        train(changed, data=args.data, out=out, resume=args.resume, **start)
         print(f"weights: {out / 'weights.safetensors'}")
     else:
         config = replace(preset, **recipe.parse_settings(asdict(preset), settings))
@@ -199,11 +199,11 @@ def sample_digits_command(args: argparse.Namespace) -> None:
 
     from hw2lib.experiments import cfdg
 
-    model, config = cfdg.load_digit_unet(args.weights)
+    model, header = cfdg.load_digit_unet(args.weights)
     files = list(product(range(10), range(args.per_digit)))  # (digit, which of its samples)
     with new_folder(args.out) as folder:
         images = cfdg.sample_digits(
-            model, config, torch.tensor([digit for digit, _ in files]),
+            model, header, torch.tensor([digit for digit, _ in files]),
             [10 * k + digit for digit, k in files],  # whatever --per-digit is
             w=args.guidance, n_steps=args.steps, seed=args.seed, progress=True,
         )  # fmt: skip
@@ -230,8 +230,8 @@ def sample_faces_command(args: argparse.Namespace) -> None:
         sizes = [f"{file.name} {shapes[file][-2]}x{shapes[file][-1]}" for file in (files[0], other)]
         raise UserError(f"--batch {args.batch}: {' but '.join(sizes)}; --batch 1 is right")
     weights = args.weights or course.unet_beside(folder)
-    predict, config = ddim.load_face_unet(weights)
-    ours = "architecture" in config
+    predict, header = ddim.load_face_unet(weights)
+    ours = "architecture" in header
     if ours:  # UNet.pt stays exact: there are reference faces
         predict = in_mixed_precision(predict)
     pixels = shapes[files[0]][-2] * shapes[files[0]][-1]
@@ -243,7 +243,7 @@ def sample_faces_command(args: argparse.Namespace) -> None:
         for start in starts:
             some = files[start : start + batch]
             sampled = ddim.sample_faces(
-                predict, config, torch.cat([faces.load_noise(file) for file in some]),
+                predict, header, torch.cat([faces.load_noise(file) for file in some]),
                 n_steps=args.steps, eta=args.eta, seed=args.seed, batch=batch,
                 numbers=range(start, start + len(some)),
                 on_step=lambda *_: bar.update(),
@@ -296,7 +296,7 @@ def judge_command(args: argparse.Namespace) -> None:
     print("     " + "".join(f"{digit:>5}" for digit in range(10)))
     for digit, row in enumerate(score.confusion.tolist()):
         print(f"{digit:>5}" + "".join(f"{count:>5}" for count in row))
-    real = judge.config["test_accuracy"]
+    real = judge.header["test_accuracy"]
     print(
         f"\nthe judge reads {real['mean']:.4f} of {real['n']} real test images rightly"
         f" ({real['low']:.4f} to {real['high']:.4f})"

@@ -42,7 +42,7 @@ from hw2lib.errors import UserError
 from hw2lib.io.paths import atomic_write, build_dir, data_dir, sha256
 
 DOMAINS = ("mnistm", "svhn", "usps", "mnist")
-SOURCES = ("auto", "course", "public", "embedded")
+KINDS = ("auto", "course", "public", "embedded")
 SIDE = 28
 SVHN_TRAIN, SVHN_TEST = 6400, 1600  # the split of an npz: its first crops train, its last test
 PHOTOS = ("BSDS500/train", "BSDS500/test")  # backgrounds of MNIST-M's train and test digits
@@ -70,7 +70,7 @@ class DigitDomain:
     """A domain's two sets, and the provenance that goes into result files."""
 
     name: str
-    source: str  # "course", "public" or "embedded"
+    data: str  # "course", "public" or "embedded"
     train: DigitSet
     test: DigitSet
     sha256: dict[str, str] = field(default_factory=dict)  # input file -> hex digest
@@ -81,7 +81,7 @@ class DigitDomain:
             "course": "course files",
             "public": "public files",
             "embedded": "embedded stand-in, not the real data set",
-        }[self.source]
+        }[self.data]
         return f"{self.name}: {len(self.train):,} train and {len(self.test):,} test images ({what})"
 
 
@@ -95,19 +95,19 @@ def to_uint8(images: Tensor) -> Tensor:
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
-def load(name: str, source: str = "auto") -> DigitDomain:
-    """One of DOMAINS. `source` "auto" takes the first of course, public, embedded that is there.
+def load(name: str, data: str = "auto") -> DigitDomain:
+    """One of DOMAINS. `data` "auto" takes the first of course, public, embedded that is there.
 
-    Raises UserError for an unknown name, a named source that is missing, or a damaged file.
+    Raises UserError for an unknown name, named data that is missing, or a damaged file.
     """
     if name not in DOMAINS:
         raise UserError(f"digit domain {name!r} is unknown; one of {', '.join(DOMAINS)} is right")
-    if source not in SOURCES:
-        raise UserError(f"data source {source!r} is unknown; one of {', '.join(SOURCES)} is right")
-    if source == "auto":
-        source = available(name)[0]
-    loader = {"course": _load_course, "public": _load_public, "embedded": _load_embedded}[source]
-    domain = DigitDomain(name, source, *loader(name))
+    if data not in KINDS:
+        raise UserError(f"data {data!r} is unknown; one of {', '.join(KINDS)} is right")
+    if data == "auto":
+        data = available(name)[0]
+    loader = {"course": _load_course, "public": _load_public, "embedded": _load_embedded}[data]
+    domain = DigitDomain(name, data, *loader(name))
     for part, digits in (("train", domain.train), ("test", domain.test)):
         _check(domain, part, digits)
     return domain
@@ -115,15 +115,15 @@ def load(name: str, source: str = "auto") -> DigitDomain:
 
 def available(name: str) -> list[str]:
     """The sources at hand for a domain, best first; never empty."""
-    return [source for source in SOURCES[1:] if missing(name, source) is None]
+    return [data for data in KINDS[1:] if missing(name, data) is None]
 
 
-def missing(name: str, source: str) -> str | None:
-    """What keeps `source` from giving the domain, in one line; None if its files are there."""
+def missing(name: str, data: str) -> str | None:
+    """What keeps `data` from giving the domain, in one line; None if its files are there."""
     try:
-        if source == "course":
+        if data == "course":
             _course_files(name)
-        elif source == "public":
+        elif data == "public":
             _public_files(name)
     except UserError as error:
         return str(error)
@@ -132,7 +132,7 @@ def missing(name: str, source: str) -> str | None:
 
 def _check(domain: DigitDomain, part: str, digits: DigitSet) -> None:
     """A file that reads well may still hold the wrong thing: shapes, labels, every digit there."""
-    where = f"{domain.name} ({domain.source}, {part})"
+    where = f"{domain.name} ({domain.data}, {part})"
     if digits.images.shape != (len(digits), 3, SIDE, SIDE):
         raise UserError(
             f"{where}: {tuple(digits.images.shape)} images for {len(digits)} labels; "

@@ -32,7 +32,7 @@ from hw2lib.io.paths import atomic_write, build_dir, data_dir, sha256
 SIDE = 64
 # what torch.load raises for a file that is cut off or not its own
 DAMAGED = (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError)
-SOURCES = ("auto", "public", "embedded")
+KINDS = ("auto", "public", "embedded")
 HELD_OUT = 1000  # images that no model is trained on: what samples are compared with
 
 
@@ -41,7 +41,7 @@ class FaceSet:
     """Face images with their provenance."""
 
     images: Tensor  # uint8 (N, 3, 64, 64)
-    source: str  # "public" or "embedded"
+    data: str  # "public" or "embedded"
     sha256: dict[str, str] = field(default_factory=dict)  # input file -> hex digest
 
     def __len__(self) -> int:
@@ -50,7 +50,7 @@ class FaceSet:
     def describe(self) -> str:
         """One line that says what the run uses."""
         embedded = "drawn faces, an embedded stand-in for real ones"
-        what = "CelebA, public file" if self.source == "public" else embedded
+        what = "CelebA, public file" if self.data == "public" else embedded
         return f"faces: {len(self):,} images {SIDE}x{SIDE} ({what})"
 
 
@@ -59,14 +59,14 @@ def tar_path() -> Path:
     return data_dir() / "faces" / "celeba64.tar"
 
 
-def load(source: str = "auto") -> FaceSet:
+def load(data: str = "auto") -> FaceSet:
     """The face images; "auto" takes the tar when it is there, else the drawn faces.
 
-    Raises UserError for an unknown source, a named source that is missing, or a damaged tar.
+    Raises UserError for unknown data, named data that are missing, or a damaged tar.
     """
-    if source not in SOURCES:
-        raise UserError(f"data source {source!r} is unknown; one of {', '.join(SOURCES)} is right")
-    if source == "embedded" or (source == "auto" and not tar_path().is_file()):
+    if data not in KINDS:
+        raise UserError(f"data {data!r} is unknown; one of {', '.join(KINDS)} is right")
+    if data == "embedded" or (data == "auto" and not tar_path().is_file()):
         images = embedded.faces(side=SIDE)
         digest = hashlib.sha256(images.tobytes()).hexdigest()
         return FaceSet(torch.from_numpy(images), "embedded", {"embedded/faces": digest})

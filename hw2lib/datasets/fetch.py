@@ -40,7 +40,7 @@ def data_status() -> str:
     notes = []
     for name in digits.DOMAINS:
         have = digits.available(name)
-        marks = ["yes" if source in have else "-" for source in ("course", "public")]
+        marks = ["yes" if data in have else "-" for data in ("course", "public")]
         lines.append(f"{name:<8} {have[0]:<10} {marks[0]:<8} {marks[1]:<8} yes")
         if have[0] == "embedded":
             notes.append(f"{name}: {(digits.missing(name, 'public') or '').split(';')[0]}")

@@ -67,7 +67,7 @@ def make_problem(
     train, held = part(source.train, slice(n)), part(source.train, slice(n, None))
     return Problem(
         target.name, train, held, Unlabelled(target.train.images), target.test, source.test,
-        handling, channels, target.source, (source.describe(), target.describe()),
+        handling, channels, target.data, (source.describe(), target.describe()),
         {**source.sha256, **target.sha256},
     )  # fmt: skip
 
@@ -96,7 +96,7 @@ def load_pair(target: str, data: str = "auto") -> tuple[DigitDomain, DigitDomain
     if target not in TARGETS:
         raise UserError(f"target {target!r} is unknown; choose one of {', '.join(TARGETS)}")
     pair = tuple(digits.load(name, data) for name in (SOURCE_OF[target], target))
-    if data == "auto" and {"embedded"} < {domain.source for domain in pair}:
+    if data == "auto" and {"embedded"} < {domain.data for domain in pair}:
         pair = tuple(digits.load(domain.name, "embedded") for domain in pair)
     return pair
 

@@ -44,7 +44,7 @@ class Yardstick(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config: dict = {}  # that of the weights file, see `train_yardstick`
+        self.header: dict = {}  # that of the weights file, see `train_yardstick`
         widths = (3, 32, 64, 128)
         layers: list[nn.Module] = []
         for c_in, c_out in zip(widths, widths[1:], strict=False):  # 14x14, 7x7, 4x4
@@ -117,9 +117,9 @@ def train_yardstick(
 def load_yardstick(weights: str | Path | None = None) -> Yardstick:
     """The yardstick of a weights file (default: the shipped one) on `device()`."""
     path = Path(weights or WEIGHTS / "yardstick.safetensors")
-    state, config = load_weights(path, KIND)
+    state, header = load_weights(path, KIND)
     net = load_state(Yardstick().to(memory_format=torch.channels_last), state, path)
-    net.config = config
+    net.header = header
     return net.to(device())
 
 

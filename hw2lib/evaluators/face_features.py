@@ -47,7 +47,7 @@ class FaceFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config: dict = {}  # that of the weights file, see `train_features`
+        self.header: dict = {}  # that of the weights file, see `train_features`
         layers: list[nn.Module] = []
         for c_in, c_out, kernel, stride in ((3, 64, 8, 4), (64, 128, 3, 2), (128, 192, 3, 2)):
             layers += [nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 3)]
@@ -159,7 +159,7 @@ def train_features(
         "batch_size": cfg.batch_size,
         "seconds": round(fitted.seconds, 1),
         "device": device_name(),
-        "source": data.source,
+        "source": data.data,
         "sha256": data.sha256,
         "held_out": len(held_out),
         **tested(net, held_out),
@@ -193,7 +193,7 @@ def _explained(answer: Tensor, truth: Tensor) -> float:
 def load_features(weights: str | Path | None = None) -> FaceFeatures:
     """The feature network of a weights file (default: the shipped one) on `device()`."""
     path = Path(weights or WEIGHTS / "face-features.safetensors")
-    state, config = load_weights(path, KIND)
+    state, header = load_weights(path, KIND)
     net = load_state(FaceFeatures(), state, path)
-    net.config = config
+    net.header = header
     return net.to(device())

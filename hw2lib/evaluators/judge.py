@@ -58,7 +58,7 @@ class Judge(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config: dict = {}  # that of the weights file, see `train_judge`
+        self.header: dict = {}  # that of the weights file, see `train_judge`
         self.body = nn.Sequential(
             nn.PixelUnshuffle(2),  # (B, 12, 14, 14)
             _block(12, 32),
@@ -185,16 +185,16 @@ def made_by(domain: DigitDomain, cfg: TrainConfig, fitted: Fitted) -> dict:
 
 def data_of(domain: DigitDomain) -> dict:
     """Which data: kept in the header, and in the checkpoint, which no other data may resume."""
-    return {"domain": domain.name, "source": domain.source, "sha256": domain.sha256}
+    return {"domain": domain.name, "source": domain.data, "sha256": domain.sha256}
 
 
 def load_judge(weights: str | Path | None = None) -> Judge:
-    """The judge of a weights file (default: the shipped one) on `device()`; see `judge.config`."""
+    """The judge of a weights file (default: the shipped one) on `device()`; see `judge.header`."""
     path = Path(weights or WEIGHTS / "judge.safetensors")
-    state, config = load_weights(path, KIND)
+    state, header = load_weights(path, KIND)
     judge = Judge().to(memory_format=torch.channels_last)
     load_state(judge, state, path)
-    judge.config = config
+    judge.header = header
     return judge.to(device())
 
 

@@ -80,7 +80,7 @@ DigitNet = DigitUNet | ReportUNet
 def train_digits(
     preset: str | Preset = "quick",
     *,
-    source: str = "auto",
+    data: str = "auto",
     out: str | Path | None = None,
     resume: bool = False,
 ) -> tuple[Fitted, dict]:
@@ -90,7 +90,7 @@ def train_digits(
     """
     p = choose_preset(DIGIT_PRESETS, preset) if isinstance(preset, str) else preset
     name = preset_name(DIGIT_PRESETS, p)
-    domain = digits.load("mnistm", source)
+    domain = digits.load("mnistm", data)
     print(domain.describe(), flush=True)
     torch.manual_seed(p.train.seed)
     model = make_digit_unet(p.model).to(memory_format=torch.channels_last)
@@ -98,7 +98,7 @@ def train_digits(
     pick = epochs(len(domain.train), p.train.batch_size)
     if p.exchange and domain.train.masks is None:
         raise UserError(
-            f"exchange=true needs the digits' masks, which {domain.source} data do not have; "
+            f"exchange=true needs the digits' masks, which {domain.data} data do not have; "
             "exchange=false is right"
         )
 
@@ -123,14 +123,14 @@ def train_digits(
 def load_digit_unet(weights: str | Path | None = None) -> tuple[DigitNet, dict]:
     """(model, header) from a weights file; the shipped `digits.safetensors` by default."""
     path = Path(weights) if weights else WEIGHTS / "digits.safetensors"
-    state, config = load_weights(path, "digit_unet")
-    make = ReportConfig if "width" in config.get("architecture", ()) else DigitConfig
-    return load_state(empty_model(make_digit_unet, make, config, path), state, path), config
+    state, header = load_weights(path, "digit_unet")
+    make = ReportConfig if "width" in header.get("architecture", ()) else DigitConfig
+    return load_state(empty_model(make_digit_unet, make, header, path), state, path), header
 
 
 def sample_digits(
     model: DigitNet,
-    config: dict,
+    header: dict,
     labels: Tensor,
     noises: Tensor | list[int],
     *,
@@ -151,13 +151,13 @@ def sample_digits(
     The estimate of x_0 is clipped to [-1, 1], but not for a model of images in [0, 1]: the report's
     sampler does not clip, and DDIM is the default for it, which does not extrapolate.
     """
-    solver = solver or ("ddim" if eta or config.get("zero_one") else SOLVER)
+    solver = solver or ("ddim" if eta or header.get("zero_one") else SOLVER)
     if solver not in SOLVERS:
         raise UserError(f"solver {solver!r} is unknown; choose one of {', '.join(SOLVERS)}")
     if eta and solver != "ddim":
         raise UserError(f"eta={eta} is DDIM's; with solver {solver!r} leave it at 0")
-    schedule = make_schedule(config["schedule"], config["n_train_steps"])
-    where, zero_one = device(), config.get("zero_one", False)
+    schedule = make_schedule(header["schedule"], header["n_train_steps"])
+    where, zero_one = device(), header.get("zero_one", False)
     model = model.to(where).to(memory_format=torch.channels_last).eval()
     noises = [int(k) for k in noises]
     if not 0 < len(labels) == len(noises):
@@ -174,7 +174,7 @@ def sample_digits(
         generators = sample_generators(seed, [noises[k] for k in kept])
         x = individual_noise((3, digits.SIDE, digits.SIDE), generators).to(where)
         predict = guided(network, labels[kept].to(where), w, NULL_LABEL, interval)
-        common = {"prediction": config["prediction"], "clip": not zero_one, "on_step": on_step}
+        common = {"prediction": header["prediction"], "clip": not zero_one, "on_step": on_step}
         if solver == "ddim":
             common |= {"eta": eta, "generators": generators}
             x = sample_ddim(predict, x, schedule, n_steps, **common)

@@ -58,7 +58,7 @@ FACE_PRESETS = {
 def train_faces(
     preset: str | Preset = "quick",
     *,
-    source: str = "auto",
+    data: str = "auto",
     out: str | Path | None = None,
     resume: bool = False,
     start: str | Path | None = None,
@@ -69,13 +69,13 @@ def train_faces(
     """
     p = choose_preset(FACE_PRESETS, preset) if isinstance(preset, str) else preset
     name = preset_name(FACE_PRESETS, p)
-    data = faces.load(source)
-    print(data.describe(), flush=True)
+    face_set = faces.load(data)
+    print(face_set.describe(), flush=True)
     torch.manual_seed(p.train.seed)
     model = training_layout(FaceUNet(p.model))
     out = Path(out or runs_dir() / f"faces-{name}")
     origin = warm_start(model, start, "face_unet", out)
-    images, held_out = faces.split(data)
+    images, held_out = faces.split(face_set)
     schedule, where = make_schedule(p.schedule, N_TRAIN_STEPS), device()
     pick = epochs(len(images), p.train.batch_size)
     images = images.to(where)  # all of them: a GPU would wait for every batch
@@ -91,7 +91,7 @@ def train_faces(
         return p.loss(net, x_0, schedule, generator)
 
     header = {"kind": "face_unet", "size": faces.SIDE, "held_out": len(held_out)}
-    return train(model, loss, p, name, data, header, out, resume, "faces", origin)
+    return train(model, loss, p, name, face_set, header, out, resume, "faces", origin)
 
 
 def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:
@@ -102,9 +102,9 @@ def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:
     """
     path = Path(weights) if weights else WEIGHTS / "faces.safetensors"
     if path.suffix == ".safetensors":
-        state, config = load_weights(path, "face_unet")
-        model = load_state(empty_model(FaceUNet, FaceConfig, config, path), state, path)
-        return model.to(device()).to(memory_format=torch.channels_last), config
+        state, header = load_weights(path, "face_unet")
+        model = load_state(empty_model(FaceUNet, FaceConfig, header, path), state, path)
+        return model.to(device()).to(memory_format=torch.channels_last), header
     if not path.is_file():
         raise UserError(f"weights file {path} does not exist; name UNet.pt or a .safetensors file")
     try:
@@ -116,16 +116,16 @@ def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:
         ) from None
     if not isinstance(state, dict):
         raise UserError(f"weights file {path} holds a {type(state).__name__}, not a state dict")
-    config = {"kind": "face_unet", "prediction": "eps", "schedule": "linear", "size": 256}
+    header = {"kind": "face_unet", "prediction": "eps", "schedule": "linear", "size": 256}
     with torch.device("meta"):  # 455 MB of initial values would be thrown away
         model = FaceUNet()
     model = load_state(model, state, path).to(device()).to(memory_format=torch.channels_last)
-    return model, {**config, "n_train_steps": N_TRAIN_STEPS}
+    return model, {**header, "n_train_steps": N_TRAIN_STEPS}
 
 
 def sample_faces(
     predict: Predict,
-    config: dict,
+    header: dict,
     noise: Tensor,
     *,
     n_steps: int = 50,
@@ -143,7 +143,7 @@ def sample_faces(
     default 0 to N-1) alone, so no face depends on its neighbours.
     """
     where = device()
-    schedule = make_schedule(config["schedule"], config["n_train_steps"])
+    schedule = make_schedule(header["schedule"], header["n_train_steps"])
     numbers = range(len(noise)) if numbers is None else numbers
 
     def chunk(indices: Sequence[int]) -> Tensor:
@@ -154,7 +154,7 @@ def sample_faces(
             schedule,
             n_steps,
             eta=eta,
-            prediction=config["prediction"],
+            prediction=header["prediction"],
             spacing="leading",
             last_alpha_bar=None,
             generators=sample_generators(seed, [numbers[k] for k in kept]),

@@ -127,7 +127,7 @@ def epochs(n: int, batch_size: int) -> Callable[[int, torch.Generator], Tensor]:
 def run_folder(label: str, preset: Preset, data: digits.DigitDomain | faces.FaceSet) -> Path:
     """`runs_dir()/LABEL-KEY`, KEY following from the preset's settings and the data: where either
     changes, a notebook's run starts in another folder and is not refused as a resumed one."""
-    identity = repr((preset, data.source, sorted(data.sha256.items())))
+    identity = repr((preset, data.data, sorted(data.sha256.items())))
     return runs_dir() / f"{label}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
@@ -155,7 +155,7 @@ def train(
         "prediction": p.prediction,
         "min_snr": p.min_snr,
         "log_snr": [p.log_snr_mean, p.log_snr_std],
-        "data": {"source": data.source, "sha256": data.sha256},
+        "data": {"source": data.data, "sha256": data.sha256},
     }
     fitted = fit(model, loss, p.train, out, resume=resume, label=label, identity=identity)
     header = {

@@ -1,7 +1,7 @@
 """Weights files, and trainings that go on from one.
 
     save_weights(path, model.state_dict(), {"kind": "judge"})
-    state, config = load_weights(path, "judge")
+    state, header = load_weights(path, "judge")
     origin = warm_start(model, "data/weights/faces.safetensors", "face_unet", out)
     origin["images_seen"]   # what the weights had seen before this run
 
@@ -23,14 +23,14 @@ from hw2lib.errors import UserError
 from hw2lib.io.paths import WEIGHTS, atomic_write, sha256, writable_dir
 
 
-def save_weights(path: str | Path, state: dict[str, Tensor], config: dict) -> Path:
-    """Write a state dict as safetensors; `config` (with "kind") as JSON in the header.
+def save_weights(path: str | Path, state: dict[str, Tensor], header: dict) -> Path:
+    """Write a state dict as safetensors; `header` (with "kind") as JSON in the header.
 
     Tensors of two or more axes are stored in fp16. Vectors stay as they are: they weigh nothing,
     and the frequencies of a time embedding rounded to fp16 would be off by .24 rad at t = 1000.
     """
-    if "kind" not in config:
-        raise ValueError('config needs a "kind", the name of the architecture')
+    if "kind" not in header:
+        raise ValueError('header needs a "kind", the name of the architecture')
     tensors = {
         key: (value.half() if value.is_floating_point() and value.ndim > 1 else value)
         .detach()
@@ -40,7 +40,7 @@ def save_weights(path: str | Path, state: dict[str, Tensor], config: dict) -> Pa
         for key, value in state.items()
     }
     with atomic_write(path) as part:
-        part.write_bytes(to_bytes(tensors, metadata={"config": json.dumps(config, sort_keys=True)}))
+        part.write_bytes(to_bytes(tensors, metadata={"config": json.dumps(header, sort_keys=True)}))
     return Path(path)
 
 
@@ -52,13 +52,13 @@ def weights_header(path: str | Path) -> dict:
 
 
 def load_weights(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict]:
-    """Read (state dict in fp32, config) of a weights file made for the architecture `kind`."""
-    state, config = _read_weights(path)
-    if config.get("kind") != kind:
-        found = config.get("kind") or "an unknown architecture"
+    """Read (state dict in fp32, header) of a weights file made for the architecture `kind`."""
+    state, header = _read_weights(path)
+    if header.get("kind") != kind:
+        found = header.get("kind") or "an unknown architecture"
         raise UserError(f"weights file {path} is for {found}; this command needs {kind}")
     state = {key: v.float() if v.is_floating_point() else v for key, v in state.items()}
-    return state, config
+    return state, header
 
 
 def _read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict]:
@@ -71,15 +71,15 @@ def _read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict]:
         raise UserError(f"weights file {path} does not exist; name a .safetensors file")
     try:
         with safe_open(path, "pt") as file:
-            config = json.loads((file.metadata() or {}).get("config", "{}"))
+            header = json.loads((file.metadata() or {}).get("config", "{}"))
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if not isinstance(config, dict):
+        if not isinstance(header, dict):
             raise ValueError
     except (SafetensorError, struct.error, ValueError, OSError):
         raise UserError(
             f"weights file {path} is truncated or no safetensors file; copy it again"
         ) from None
-    return state, config
+    return state, header
 
 
 def load_state(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> nn.Module:
@@ -119,10 +119,10 @@ def warm_start(model: nn.Module, weights: str | Path | None, kind: str, out: str
             (out / ORIGIN).unlink(missing_ok=True)  # left by a run that died before its checkpoint
         return kept
     path = Path(weights)
-    state, config = load_weights(path, kind)
+    state, header = load_weights(path, kind)
     origin = {
-        "images_seen": int(config.get("images_seen", 0)),
-        "seconds": float(config.get("seconds", 0.0)),
+        "images_seen": int(header.get("images_seen", 0)),
+        "seconds": float(header.get("seconds", 0.0)),
         "file": path.name,
         "sha256": sha256(path),
     }

@@ -170,20 +170,20 @@ def classify_tensor(network: Network, images: Tensor, domain: int = TARGET) -> T
     return network.label_head(features(network, images, domain).to(where)).argmax(1).cpu()
 
 
-def save(network: Network, path: str | Path, **config) -> Path:
-    """Write the network (fp16, 0.85 MiB); `config` goes into the header."""
+def save(network: Network, path: str | Path, **header) -> Path:
+    """Write the network (fp16, 0.85 MiB); `header` goes into the header."""
     built = {"channels": network.channels, "standardise": network.still.standardise,
              "separate": network.separate, "readings": network.readings}  # fmt: skip
-    return save_weights(path, network.state_dict(), {**config, "kind": KIND, **built})
+    return save_weights(path, network.state_dict(), {**header, "kind": KIND, **built})
 
 
 def load(path: str | Path) -> tuple[Network, dict]:
     """(network in eval mode on `device()`, header) of a weights file made by `save`."""
-    state, config = load_weights(path, KIND)
+    state, header = load_weights(path, KIND)
     network = Network(
-        int(config.get("channels", 1)),
-        standardise=config.get("standardise", True),
-        separate=config.get("separate", True),
-        readings=config.get("readings", 2 if config.get("inverted") else 1),
+        int(header.get("channels", 1)),
+        standardise=header.get("standardise", True),
+        separate=header.get("separate", True),
+        readings=header.get("readings", 2 if header.get("inverted") else 1),
     )
-    return load_state(network, state, path).to(device()), config
+    return load_state(network, state, path).to(device()), header

@@ -93,7 +93,7 @@ def study(
     preset: str | Preset,
     seeds: Mapping[float, Sequence[int]],
     *,
-    source: str = "auto",
+    data: str = "auto",
     n: int | None = None,
     strengths: dict[str, dict] | None = None,
     solver: dict | None = None,
@@ -113,7 +113,7 @@ def study(
     if isinstance(preset, str):
         preset = choose_preset(DIGIT_PRESETS, TRAININGS.get(preset, preset))
     n, solver, strengths = n or SAMPLES[name], solver or PLAIN, strengths or STRENGTHS
-    domain = digits.load("mnistm", source)
+    domain = digits.load("mnistm", data)
     scorer = Scorer.load(domain.test.images, n)
     labels = torch.arange(10).repeat_interleave(n // 10)
     base = Path(out) if out else run_folder("guidance", preset, domain)
@@ -122,7 +122,7 @@ def study(
         for seed in its_seeds:
             folder = base / f"p{100 * p_drop:g}-s{seed}"
             this = replace(preset, p_drop=p_drop, train=replace(preset.train, seed=seed))
-            train_digits(this, source=source, out=folder, resume=True)
+            train_digits(this, data=data, out=folder, resume=True)
             model, header = load_digit_unet(folder / "weights.safetensors")
             for strength, guidance in strengths.items():
                 options = {**solver, **guidance, "seed": seed}

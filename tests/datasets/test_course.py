@@ -17,7 +17,7 @@ from hw2lib.errors import UserError
 def test_course_layout(folder, below, name, mode):
     make_course(folder, name, mode=mode, below=below)
     domain = digits.load(name)
-    assert domain.source == "course" and len(domain.train) == 20 and len(domain.test) == 10
+    assert domain.data == "course" and len(domain.train) == 20 and len(domain.test) == 10
     assert domain.train.images[7, 0].unique().tolist() == [7]
     assert domain.train.images[7, 2].unique().tolist() == [7 if mode == "L" else 3]
     again = digits.load(name)

@@ -113,7 +113,7 @@ def test_unknown_source():
 def test_auto_takes_course_then_public_then_embedded(folder):
     assert digits.available("usps") == ["embedded"]
     make_usps(folder)
-    assert digits.load("usps").source == "public"
+    assert digits.load("usps").data == "public"
     base = folder / "hw2_data/digits/usps"
     for part in ("train", "val"):
         save(
@@ -122,7 +122,7 @@ def test_auto_takes_course_then_public_then_embedded(folder):
         )
     (base / "data").mkdir()
     Image.new("L", (28, 28)).save(base / "data/0.png")
-    assert digits.load("usps").source == "course"
+    assert digits.load("usps").data == "course"
     assert digits.available("usps") == ["course", "public", "embedded"]
 
 

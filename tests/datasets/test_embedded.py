@@ -68,4 +68,4 @@ def test_embedded_needs_its_packages(monkeypatch):
 
 def test_auto_takes_the_stand_in_where_nothing_else_is(monkeypatch, tmp_path):
     monkeypatch.setenv("HW2_DATA", str(tmp_path))
-    assert digits.load("usps").source == "embedded"
+    assert digits.load("usps").data == "embedded"

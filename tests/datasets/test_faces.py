@@ -43,7 +43,7 @@ def png(value, size=(64, 64), mode="RGB") -> bytes:
 def test_drawn_faces():
     found = faces.load("embedded")
     assert found.images.shape == (512, 3, 64, 64) and found.images.dtype == torch.uint8
-    assert found.source == "embedded" and "stand-in" in found.describe()
+    assert found.data == "embedded" and "stand-in" in found.describe()
     assert len({image.numpy().tobytes() for image in found.images}) == 512
 
 
@@ -53,10 +53,10 @@ def test_drawn_faces_do_not_depend_on_their_number():
 
 
 def test_auto_takes_the_tar_when_it_is_there(folder):
-    assert faces.load().source == "embedded"
+    assert faces.load().data == "embedded"
     make_tar(folder, {"a/1.png": png(10), "a/0.png": png(5, mode="L"), "a/readme.txt": b"x"})
     found = faces.load()
-    assert found.source == "public" and list(found.sha256) == ["faces/celeba64.tar"]
+    assert found.data == "public" and list(found.sha256) == ["faces/celeba64.tar"]
     assert found.images[:, 0, 0, 0].tolist() == [5, 10]  # in the order of their names
     assert torch.equal(faces.load("public").images, found.images)  # from the cache
 

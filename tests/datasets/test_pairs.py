@@ -18,7 +18,7 @@ def test_the_targets_training_labels_are_not_in_memory(monkeypatch):
     """Loading a problem frees them: nothing that is left could give them away."""
     labels = []
 
-    def load(name, source="auto"):
+    def load(name, data="auto"):
         domain = made_up(name)
         own = DigitSet(domain.train.images, domain.train.labels.clone())
         if name == "usps":

@@ -41,10 +41,10 @@ def trained(domain, tmp_path_factory):
 
 def test_training_learns_digit_and_ground(trained, domain):
     net = digit_features.load_yardstick(trained)
-    assert net.config["test_accuracy"]["mean"] > 0.9
-    assert net.config["test_accuracy"]["n"] == 100
-    assert net.config["test_variance_explained"] > 0.8
-    assert (net.config["steps"], net.config["seeds"]) == (60, [0])
+    assert net.header["test_accuracy"]["mean"] > 0.9
+    assert net.header["test_accuracy"]["n"] == 100
+    assert net.header["test_variance_explained"] > 0.8
+    assert (net.header["steps"], net.header["seeds"]) == (60, [0])
     again = digit_features.train_yardstick(domain, trained.parent, config=SHORT, resume=True)
     assert again == trained
 
@@ -135,7 +135,7 @@ def test_bad_preset_and_weights(domain, tmp_path):
 
 @pytest.mark.skipif(not SHIPPED.is_file(), reason="no shipped yardstick")
 def test_the_shipped_yardstick_sees_digit_and_ground():
-    config = digit_features.load_yardstick().config
-    assert config["source"] in ("public", "course")
-    assert config["test_accuracy"]["mean"] > 0.95
-    assert config["test_variance_explained"] > 0.8
+    header = digit_features.load_yardstick().header
+    assert header["source"] in ("public", "course")
+    assert header["test_accuracy"]["mean"] > 0.95
+    assert header["test_variance_explained"] > 0.8

@@ -32,10 +32,10 @@ def test_training_learns_what_it_is_asked_for(trained, drawn):
     """A few steps only: nearer to the picture and to the texture than an untrained network."""
     eye = face_features.load_features(trained)
     raw = face_features.tested(face_features.FaceFeatures(), faces.split(drawn)[1])
-    assert eye.config["picture_explained"] > raw["picture_explained"]
-    assert eye.config["texture_explained"] > raw["texture_explained"]
-    assert (eye.config["steps"], eye.config["held_out"]) == (40, 12)
-    assert eye.config["source"] == "embedded"
+    assert eye.header["picture_explained"] > raw["picture_explained"]
+    assert eye.header["texture_explained"] > raw["texture_explained"]
+    assert (eye.header["steps"], eye.header["held_out"]) == (40, 12)
+    assert eye.header["source"] == "embedded"
 
 
 def test_held_out_faces_are_not_trained_on(drawn, trained, tmp_path):
@@ -102,8 +102,8 @@ def test_an_unknown_preset_is_one_line(drawn, tmp_path):
 def test_the_shipped_weights_see_blur():
     """From the features of a face blurred by one pixel less texture is read, for every face."""
     eye = face_features.load_features()
-    assert eye.config["texture_explained"] > 0.3 and eye.config["found_again"] > 0.5
-    assert eye.config["source"] == "public" and SHIPPED.stat().st_size < 2 * 2**20
+    assert eye.header["texture_explained"] > 0.3 and eye.header["found_again"] > 0.5
+    assert eye.header["source"] == "public" and SHIPPED.stat().st_size < 2 * 2**20
     sharp = torch.from_numpy(embedded.faces(40))
     with torch.inference_mode():
         strength = [eye.texture(eye.embed(x)).mean(1) for x in (sharp, blurred(sharp))]
@@ -113,7 +113,7 @@ def test_the_shipped_weights_see_blur():
 def test_the_shipped_weights_never_saw_the_held_out_faces():
     """Both networks of the face chapter kept the same images apart."""
     face_unet = faces_header()
-    assert face_features.load_features().config["held_out"] == faces.HELD_OUT
+    assert face_features.load_features().header["held_out"] == faces.HELD_OUT
     assert face_unet["held_out"] == faces.HELD_OUT
 
 

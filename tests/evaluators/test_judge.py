@@ -75,14 +75,14 @@ def test_predict_takes_both_kinds_of_images_in_any_batch():
 
 def test_training_learns_and_records_itself(trained, domain):
     net = judge.load_judge(trained)
-    config = net.config
-    assert config["kind"] == "judge"
-    assert (config["steps"], config["seeds"]) == (40, [0])
-    assert (config["source"], config["domain"]) == ("embedded", "mnistm")
+    header = net.header
+    assert header["kind"] == "judge"
+    assert (header["steps"], header["seeds"]) == (40, [0])
+    assert (header["source"], header["domain"]) == ("embedded", "mnistm")
     correct = net.predict(domain.test.images) == domain.test.labels
-    assert config["test_accuracy"]["n"] == 100
+    assert header["test_accuracy"]["n"] == 100
     # fp16 weights read what the trained ones read, but for an image on the edge.
-    assert config["test_accuracy"]["mean"] == pytest.approx(float(correct.float().mean()), abs=0.02)
+    assert header["test_accuracy"]["mean"] == pytest.approx(float(correct.float().mean()), abs=0.02)
     assert correct.float().mean() > 0.9
     assert judge.train_judge(domain, trained.parent, config=SHORT, resume=True) == trained
 
@@ -94,7 +94,7 @@ def test_same_seed_same_weights_and_test_labels_choose_nothing(trained, domain, 
     other = judge.train_judge(dataclasses.replace(domain, test=wrong), tmp_path, config=SHORT)
     a, b = judge.load_judge(trained), judge.load_judge(other)
     assert all(torch.equal(a.state_dict()[k], b.state_dict()[k]) for k in a.state_dict())
-    assert b.config["test_accuracy"]["mean"] < 0.1 < a.config["test_accuracy"]["mean"]
+    assert b.header["test_accuracy"]["mean"] < 0.1 < a.header["test_accuracy"]["mean"]
 
 
 def test_a_run_is_not_resumed_on_other_data(trained, domain):
@@ -199,10 +199,10 @@ def test_bad_folders_and_files(tmp_path):
 
 @needs_weights
 def test_shipped_judge_was_trained_on_real_data_and_is_good():
-    config = judge.load_judge().config
-    assert config["source"] in ("public", "course")
-    assert config["test_accuracy"]["n"] == 10_000
-    assert config["test_accuracy"]["mean"] >= 0.985
+    header = judge.load_judge().header
+    assert header["source"] in ("public", "course")
+    assert header["test_accuracy"]["n"] == 10_000
+    assert header["test_accuracy"]["mean"] >= 0.985
 
 
 @needs_weights
@@ -214,5 +214,5 @@ def test_real_digits_are_read_as_the_shipped_judge_says():
     net = judge.load_judge()
     correct = net.predict(test.images[:2000]) == test.labels[:2000]
     assert float(correct.float().mean()) == pytest.approx(
-        net.config["test_accuracy"]["mean"], abs=0.01
+        net.header["test_accuracy"]["mean"], abs=0.01
     )

@@ -208,7 +208,7 @@ def test_a_loss_of_ones_own_joins_in(monkeypatch, tmp_path):
 @pytest.fixture
 def small(monkeypatch):
     pair = (made_up("mnistm", masks=True), made_up("usps"))
-    monkeypatch.setattr(digits, "load", lambda name, source="auto": pair[name == "usps"])
+    monkeypatch.setattr(digits, "load", lambda name, data="auto": pair[name == "usps"])
     return pair
 
 

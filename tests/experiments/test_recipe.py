@@ -141,7 +141,7 @@ def test_seeds_order_the_images_differently():
 
 def test_training_digits_on_embedded_data(tmp_path, capsys):
     """The first line says which data; the file holds the average, and all to build it again."""
-    fitted, header = train_digits(DIGITS, source="embedded", out=tmp_path)
+    fitted, header = train_digits(DIGITS, data="embedded", out=tmp_path)
     assert "embedded stand-in, not the real data set" in capsys.readouterr().out.splitlines()[0]
     assert len(fitted.losses) == 3 and all(math.isfinite(v) for v in fitted.losses)
     model, found = load_digit_unet(tmp_path / "weights.safetensors")
@@ -165,7 +165,7 @@ def test_the_reports_recipe_trains_loads_and_samples(tmp_path, monkeypatch):
     monkeypatch.setattr(
         recipe, "diffusion_loss", lambda *args: seen.append(args[1]) or original(*args)
     )
-    fitted, header = train_digits(theirs, source="embedded", out=tmp_path)
+    fitted, header = train_digits(theirs, data="embedded", out=tmp_path)
     assert same(fitted.model, fitted.ema)
     assert torch.stack(seen).min() >= 0 and 0.9 < torch.stack(seen).max() <= 1
     model, found = load_digit_unet(tmp_path / "weights.safetensors")
@@ -193,7 +193,7 @@ def test_samples_are_put_back_to_the_range_of_images(monkeypatch, zero_one, grey
 
 
 def test_training_faces_on_embedded_data(tmp_path):
-    fitted, header = train_faces(FACES, source="embedded", out=tmp_path)
+    fitted, header = train_faces(FACES, data="embedded", out=tmp_path)
     model, found = load_face_unet(tmp_path / "weights.safetensors")
     assert found["size"] == 64 and header["data"]["source"] == "embedded"
     assert model.config == TINY and len(fitted.losses) == 3
@@ -201,7 +201,7 @@ def test_training_faces_on_embedded_data(tmp_path):
 
 @pytest.mark.parametrize(("train", "preset"), [(train_digits, DIGITS), (train_faces, FACES)])
 def test_an_interrupted_training_resumes_to_the_same_bytes(tmp_path, monkeypatch, train, preset):
-    train(preset, source="embedded", out=tmp_path / "whole")
+    train(preset, data="embedded", out=tmp_path / "whole")
     original, calls = recipe.diffusion_loss, []
 
     def and_stop(*args):
@@ -212,10 +212,10 @@ def test_an_interrupted_training_resumes_to_the_same_bytes(tmp_path, monkeypatch
 
     monkeypatch.setattr(recipe, "diffusion_loss", and_stop)
     with pytest.raises(UserError, match="interrupted after step 2 of 3"):
-        train(preset, source="embedded", out=tmp_path / "cut")
+        train(preset, data="embedded", out=tmp_path / "cut")
     assert not (tmp_path / "cut" / "weights.safetensors").exists()
-    fitted, _ = train(preset, source="embedded", out=tmp_path / "cut", resume=True)
-    whole, _ = train(preset, source="embedded", out=tmp_path / "whole", resume=True)
+    fitted, _ = train(preset, data="embedded", out=tmp_path / "cut", resume=True)
+    whole, _ = train(preset, data="embedded", out=tmp_path / "whole", resume=True)
     assert len(calls) == 3 and fitted.losses == whole.losses
     assert same(fitted.ema, whole.ema) and same(fitted.model, whole.model)
 
@@ -223,19 +223,19 @@ def test_an_interrupted_training_resumes_to_the_same_bytes(tmp_path, monkeypatch
 @pytest.mark.parametrize(("train", "preset"), [(train_digits, DIGITS), (train_faces, FACES)])
 def test_only_the_same_run_is_resumed(tmp_path, monkeypatch, train, preset):
     """Another loss, architecture or data are refused though the training's settings agree."""
-    train(preset, source="embedded", out=tmp_path)
+    train(preset, data="embedded", out=tmp_path)
     wider = replace(preset.model, widths=tuple(2 * w for w in preset.model.widths))
     for other, words in ((replace(preset, min_snr=0.0), "min_snr=5.0, not 0.0"),
                          (replace(preset, prediction="eps"), "prediction=v, not eps"),
                          (replace(preset, model=wider), "other architecture")):  # fmt: skip
         with pytest.raises(UserError, match=f"made with {words}") as caught:
-            train(other, source="embedded", out=tmp_path, resume=True)
+            train(other, data="embedded", out=tmp_path, resume=True)
         one_line(caught)
     module = digits if train is train_digits else faces
     load = module.load
     monkeypatch.setattr(module, "load", lambda *a: replace(load(*a), sha256={"x": "0" * 64}))
     with pytest.raises(UserError, match="made with other data"):
-        train(preset, source="embedded", out=tmp_path, resume=True)
+        train(preset, data="embedded", out=tmp_path, resume=True)
 
 
 def test_a_notebooks_run_folder_follows_from_preset_and_data():
@@ -258,7 +258,7 @@ def test_images_are_shifted_in_training_where_that_is_asked_for(tmp_path, monkey
         augment, "random_shift", lambda x, g, shift: asked.append(shift) or x.flip(3)
     )
     losses = [
-        train_digits(replace(DIGITS, shift=k), source="embedded", out=tmp_path / str(k))[0].losses
+        train_digits(replace(DIGITS, shift=k), data="embedded", out=tmp_path / str(k))[0].losses
         for k in (0, 2)
     ]
     assert asked == [2, 2, 2]
@@ -275,7 +275,7 @@ def test_labels_are_dropped_in_training(tmp_path, monkeypatch):
 
     monkeypatch.setattr(DigitUNet, "forward", watched)
     for p in (1.0, 0.0):
-        train_digits(replace(DIGITS, p_drop=p), source="embedded", out=tmp_path / str(p))
+        train_digits(replace(DIGITS, p_drop=p), data="embedded", out=tmp_path / str(p))
     seen = torch.stack(seen)
     assert (seen[:3] == NULL_LABEL).all() and (seen[3:] < NULL_LABEL).all()
 

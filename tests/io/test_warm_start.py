@@ -41,12 +41,12 @@ def test_another_seed_keeps_the_presets_name(name):
 def first(tmp_path_factory):
     """A finished run of 2 steps: its folder's weights and their header."""
     out = tmp_path_factory.mktemp("first")
-    _, header = train_faces(PRESET, source="embedded", out=out)
+    _, header = train_faces(PRESET, data="embedded", out=out)
     return out / "weights.safetensors", header
 
 
 def run(out, start=None, **more):
-    return train_faces(PRESET, source="embedded", out=out, start=start, **more)
+    return train_faces(PRESET, data="embedded", out=out, start=start, **more)
 
 
 def test_the_header_counts_both_runs_and_names_the_start(first, tmp_path):
@@ -109,7 +109,7 @@ def test_weights_of_another_architecture_are_one_line(first, tmp_path):
     file, _ = first
     other = Preset(TRAIN, TINY, "linear")
     with pytest.raises(UserError, match="another architecture"):
-        train_faces(other, source="embedded", out=tmp_path, start=file)
+        train_faces(other, data="embedded", out=tmp_path, start=file)
     assert not (tmp_path / "checkpoint.pt").exists()
 
 

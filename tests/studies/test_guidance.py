@@ -80,7 +80,7 @@ def test_a_strength_may_name_its_own_solver(tmp_path, monkeypatch):
 
     monkeypatch.setattr(cfdg, "sampled_scores", noted)
     strengths = {"plain": {"w": 1.0}, "other": {"w": 1.0, "n_steps": 3, "solver": "dpmpp"}}
-    cfdg.study(TINY, {0.1: [4]}, source="embedded", n=20, strengths=strengths, out=tmp_path)
+    cfdg.study(TINY, {0.1: [4]}, data="embedded", n=20, strengths=strengths, out=tmp_path)
     plain = {"w": 1.0, "n_steps": 20, "solver": "ddim", "seed": 4}
     assert asked == [plain, {**plain, "n_steps": 3, "solver": "dpmpp"}]
 
