@@ -37,7 +37,7 @@ def domain():
 
 
 def study(out, seeds=(0, 1), **more):
-    options = {"source": "embedded", "n": 20, "strengths": TWO, "solver": {"n_steps": 2}}
+    options = {"data": "embedded", "n": 20, "strengths": TWO, "solver": {"n_steps": 2}}
     return cfdg.study(TINY, dict.fromkeys(P_DROPS, seeds), out=out, **{**options, **more})
 
 
