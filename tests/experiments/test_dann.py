@@ -1,4 +1,4 @@
-"""DANN: gradients' signs, the averaged teacher, exact resume, rows that are picked up again."""
+"""DANN: the averaged teacher, exact resume, rows that are picked up again."""
 
 import json
 from dataclasses import replace
@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 import torch
 from helpers.domains import made_up
-from torch.nn import functional as F
 
 from hw2lib import adaptation
-from hw2lib.adaptation import LOSSES, Step, domain_loss, entropy_and_balance
-from hw2lib.datasets import augment, digits
+from hw2lib.datasets import digits
 from hw2lib.datasets.augment import PLAIN
 from hw2lib.datasets.digits import DigitDomain, DigitSet
 from hw2lib.datasets.pairs import make_problem
@@ -20,60 +18,7 @@ from hw2lib.experiments import dann
 from hw2lib.experiments.dann import Learner, train
 from hw2lib.experiments.dann_rows import ROWS, Row
 from hw2lib.models import dann_net
-from hw2lib.models.dann_net import SOURCE, TARGET, Network
 from hw2lib.studies import dann as study
-
-
-def test_number_of_parameters():
-    assert sum(p.numel() for p in Network().parameters()) == 424_779
-
-
-@pytest.mark.parametrize("lam", [0.31, 1.0])
-def test_signs_of_the_gradients_of_all_three_parts(lam):
-    torch.manual_seed(0)
-    net = Network().eval()
-    source, target = torch.randn(2, 8, 1, 28, 28)
-    labels = torch.arange(8)
-    f_source, f_target = net.both(source, target)
-    label_loss = F.cross_entropy(net.label_head(f_source), labels)
-    total = label_loss + domain_loss(net.domain_head, f_source, f_target, lam)
-    d_source, d_target = net.domain_head(f_source), net.domain_head(f_target)
-    plain = -(d_source.sigmoid().log().mean() + (1 - d_target.sigmoid()).log().mean())
-
-    def gradients(loss, part):
-        weights = list(part.parameters())
-        got = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
-        pairs = zip(got, weights, strict=True)
-        return torch.cat([(torch.zeros_like(w) if g is None else g).flatten() for g, w in pairs])
-
-    for part, of_label, of_domain in [
-        (net.label_head, 1, 0),
-        (net.domain_head, 0, 1),
-        (net.extractor, 1, -lam),
-    ]:
-        want = of_label * gradients(label_loss, part) + of_domain * gradients(plain, part)
-        torch.testing.assert_close(gradients(total, part), want, atol=1e-6, rtol=1e-4)
-        assert want.abs().max() > 1e-3
-
-
-def test_each_domain_has_its_own_batch_statistics():
-    net = Network().train()
-    norm = net.extractor.norms[0]
-    net(torch.randn(8, 1, 28, 28), SOURCE)
-    assert norm.mean[SOURCE].abs().sum() > 0 and norm.mean[TARGET].abs().sum() == 0
-    before = norm.mean.clone()
-    net.eval()(torch.randn(8, 1, 28, 28), TARGET)
-    assert torch.equal(before, norm.mean)
-
-
-def test_shared_statistics_are_those_of_both_domains_together():
-    net = Network(separate=False).train()
-    source, target = torch.randn(8, 1, 28, 28), torch.randn(8, 1, 28, 28) + 3
-    apart = net.features(source)
-    together, _ = net.both(source, target)
-    assert not torch.allclose(apart, together)
-    net.eval()
-    torch.testing.assert_close(net(source, SOURCE), net(source, TARGET))
 
 
 def test_student_trains_and_teacher_does_not():
@@ -100,39 +45,6 @@ def test_frozen_statistics_stay_while_weights_learn():
     assert torch.equal(mean_after(19), late) and conv.grad.abs().max() > 0
 
 
-@pytest.mark.parametrize("standardise", [True, False])
-@pytest.mark.parametrize("readings", [2, 10])
-def test_a_network_trained_on_inverted_images_reads_an_image_and_its_inverse_alike(
-    standardise, readings
-):
-    net = Network(standardise=standardise, readings=readings)
-    x = torch.randint(0, 256, (4, 3, 28, 28), dtype=torch.uint8)
-    torch.testing.assert_close(dann_net.features(net, x), dann_net.features(net, 255 - x))
-    net.readings = 1
-    assert not torch.allclose(dann_net.features(net, x), dann_net.features(net, 255 - x))
-
-
-def test_views_are_the_image_moved_by_a_pixel_each_way_and_inverted():
-    x = torch.rand(3, 1, 28, 28)
-    assert [v.tolist() for v in dann_net.views(x, 1)] == [x.tolist()]
-    assert all(torch.equal(a, b) for a, b in zip(dann_net.views(x, 2), (x, -x), strict=True))
-    ten = dann_net.views(x, 10)
-    inside = [view[..., 1:-1, 1:-1] for view in ten]
-    moved = [x.roll((i, j), (2, 3)) for i, j in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
-    for view, expected in zip(inside, [*moved, *(-m for m in moved)], strict=True):
-        assert torch.equal(view, expected[..., 1:-1, 1:-1])
-    with pytest.raises(ValueError, match="3 readings"):
-        dann_net.views(x, 3)
-
-
-def test_features_are_the_mean_over_the_views():
-    net = Network(readings=10).eval()
-    x = torch.randint(0, 256, (5, 3, 28, 28), dtype=torch.uint8)
-    prepared = augment.prepare(x, net.still, channels=1)
-    each = [net.features(view) for view in dann_net.views(prepared, 10)]
-    torch.testing.assert_close(dann_net.features(net, x), torch.stack(each).mean(0))
-
-
 def test_reads_twice_where_training_inverts(tmp_path):
     flips = replace(PLAIN, flip=0.5)
     problem = make_problem(made_up("mnistm"), made_up("usps"), (flips, flips))
@@ -149,42 +61,6 @@ def test_reads_twice_where_training_inverts(tmp_path):
     read = dann_net.classify_tensor(twice.network, problem.test.images)
     assert entries["read once"]["mean"] == (read == problem.test.labels).double().mean()
     assert entries["validation"]["n"] == len(problem.held)
-
-
-# --- losses ------------------------------------------------------------------------------------
-
-
-def step_with(logits, teacher_logits=None):
-    """A Step whose target logits, and whose teacher's, are given."""
-    net = Network()
-    fixed = None if teacher_logits is None else (lambda *_: teacher_logits)
-    x = torch.zeros(len(logits), 1, 28, 28)
-    f = torch.randn(len(logits), 256)
-    return Step(net, fixed, torch.zeros(len(logits)).long(), f, f, logits, x)
-
-
-def test_the_teacher_teaches_only_what_it_is_sure_of():
-    sure = torch.full((4, 10), -20.0)
-    sure[:, 3] = 20
-    sure[2:] = 0  # undecided about the last two
-    logits = torch.randn(4, 10, requires_grad=True)
-    loss = LOSSES["teacher"](step_with(logits, sure), 0.5)
-    want = 0.5 * F.cross_entropy(logits[:2], torch.tensor([3, 3]), reduction="sum") / 4
-    torch.testing.assert_close(loss, want)
-    loss.backward()
-    assert logits.grad[2:].abs().max() == 0
-
-
-def test_entropy_and_balance_at_their_ends():
-    decided = 50 * torch.eye(10)
-    entropy, balance = entropy_and_balance(decided)
-    assert entropy == pytest.approx(0, abs=1e-6) and balance == pytest.approx(-np.log(10), abs=1e-3)
-    entropy, balance = entropy_and_balance(torch.zeros(7, 10))
-    assert entropy == pytest.approx(np.log(10)) and -(entropy + balance) == pytest.approx(
-        0, abs=1e-3
-    )
-    same = decided[:1].expand(5, 10)
-    assert entropy_and_balance(same)[1] == pytest.approx(0, abs=1e-3)
 
 
 def test_a_loss_of_ones_own_joins_in(monkeypatch, tmp_path):
@@ -349,22 +225,3 @@ def test_bad_parameters(call, words):
     with pytest.raises(UserError) as error:
         call()
     assert words in str(error.value) and "\n" not in str(error.value)
-
-
-# --- weights -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def weights(tmp_path):
-    torch.manual_seed(0)
-    return dann_net.save(Network(), tmp_path / "w.safetensors", target="usps")
-
-
-def test_weights_survive_the_file(weights):
-    torch.manual_seed(0)
-    net = Network()
-    loaded, config = dann_net.load(weights)
-    x = torch.randint(0, 256, (4, 3, 28, 28), dtype=torch.uint8)
-    a, b = dann_net.features(net, x), dann_net.features(loaded, x)
-    torch.testing.assert_close(a, b, atol=1e-2, rtol=1e-2)
-    assert config["kind"] == "dann" and config["target"] == "usps"
