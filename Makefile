@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 report: .venv/.made
 	@$(NO_DOT)
-	$(BIN)/snakemake --cores 1 --rerun-triggers mtime --quiet rules -- report
+	$(BIN)/snakemake --cores all --rerun-triggers mtime --quiet rules -- report
 	@echo "The report: file://$(CURDIR)/_build/html/index.html"
 
 test: .venv/.made
@@ -21,8 +21,8 @@ test: .venv/.made
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	HW2_SLOW=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope tests --ignore tests/book/test_page.py
-	$(BIN)/python -m pytest -q --nbval-lax notebooks
-	$(BIN)/snakemake --cores 1 --quiet rules -- adaptation
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --nbval-lax notebooks
+	$(BIN)/snakemake --cores all --quiet rules -- adaptation
 	$(BIN)/jupyter-book build book/ --all -W -n --keep-going
 	@PYTHONPATH=tests $(BIN)/python -c '$(NO_CHROMIUM)'
 	$(BIN)/python -m pytest -q tests/book/test_page.py
@@ -30,12 +30,13 @@ test: .venv/.made
 .venv/.made: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --progress-bar on -r requirements.lock
-	$(BIN)/python -m pip install --no-build-isolation --no-deps -e .
+	$(BIN)/python -m pip install --quiet uv==0.13.9
+	$(BIN)/uv pip install --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --no-build-isolation --no-deps -e .
 	touch $@
 
 lock:  ## after a change of requirements.in
-	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate requirements.in -o requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate requirements.in -o requirements.lock
 	$(PYTHON) tests/helpers/environment.py > environment.yml
 
 clean:  ## of a folder that HW2_BUILD names, only what is made here

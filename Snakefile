@@ -1,5 +1,6 @@
 # The report as rules: three notebooks at the quick preset, then the book.
-# `snakemake --cores 1` on one machine; with an executor plugin (slurm, kubernetes) elsewhere.
+# `snakemake --cores all` on one machine, a notebook on each core; with an executor plugin (slurm,
+# kubernetes) elsewhere.
 from glob import glob
 
 from hw2lib.datasets.fetch import data_status
