@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 report: .venv/.made
 	@$(NO_DOT)
-	$(BIN)/snakemake --cores all --rerun-triggers mtime --quiet rules -- report
+	$(BIN)/snakemake --cores all --rerun-triggers mtime --quiet all -- report
 	@echo "The report: file://$(CURDIR)/_build/html/index.html"
 
 test: .venv/.made
@@ -22,7 +22,7 @@ test: .venv/.made
 	$(BIN)/ruff format --check .
 	HW2_SLOW=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope tests --ignore tests/book/test_page.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --nbval-lax notebooks
-	$(BIN)/snakemake --cores all --quiet rules -- adaptation
+	$(BIN)/snakemake --cores all --quiet all -- adaptation
 	$(BIN)/jupyter-book build book/ --all -W -n --keep-going
 	@PYTHONPATH=tests $(BIN)/python -c '$(NO_CHROMIUM)'
 	$(BIN)/python -m pytest -q tests/book/test_page.py
@@ -41,4 +41,4 @@ lock:  ## after a change of requirements.in
 
 clean:  ## of a folder that HW2_BUILD names, only what is made here
 	rm -rf _build .snakemake
-	-test ! -d "$(BUILD)" || { cd "$(BUILD)" && rm -rf cache data.txt papermill results runs && rmdir "$$PWD" 2>/dev/null; }
+	-test ! -d "$(BUILD)" || { cd "$(BUILD)" && rm -rf book.log cache data.txt papermill results runs && rmdir "$$PWD" 2>/dev/null; }

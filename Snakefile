@@ -44,11 +44,15 @@ rule book:
         glob("data/report.json"),
     output:
         "_build/html/index.html",
+    log:
+        f"{BUILD}/book.log",
     shell:
-        "jupyter-book build book/"
+        "echo 'book: is built'; jupyter-book build book/ >{log:q} 2>&1"
+        " || {{ tail -n 20 {log:q}; exit 1; }}"
 
 
 # papermill leaves half a notebook where a cell fails: it becomes the output only when it is whole.
+# What the notebooks print goes to a log of each: several run at once.
 rule notebook:
     input:
         lambda wildcards: NOTEBOOKS[wildcards.name],
@@ -56,9 +60,13 @@ rule notebook:
         DATA,
     output:
         f"{BUILD}/papermill/{{name}}.ipynb",
+    log:
+        f"{BUILD}/papermill/{{name}}.log",
     params:
         part=lambda wildcards: BUILD / "papermill" / f".{wildcards.name}.part.ipynb",
         options=lambda wildcards: PARAMETERS.get(wildcards.name, ""),
     shell:
-        "papermill {input[0]:q} {params.part:q} {params.options} --progress-bar"
-        " --stderr-file >(cat >&2) && mv {params.part:q} {output:q}"
+        "echo '{wildcards.name}: runs'; "
+        "papermill {input[0]:q} {params.part:q} {params.options} >{log:q} 2>&1"
+        " || {{ grep . {log:q} | tail -n 1; echo '{wildcards.name}: failed, see {log}'; exit 1; }}; "
+        "mv {params.part:q} {output:q}; echo \"{wildcards.name}: done in $SECONDS s\""
