@@ -65,23 +65,6 @@ def to_array(images: Tensor) -> np.ndarray:
     return (images.float() / 255).movedim(-3, -1).numpy()
 
 
-def _mosaic(ax: Axes, images: Tensor, gap: float = 0.06) -> tuple[np.ndarray, np.ndarray]:
-    """Draw images (rows, columns, 3, H, W) as one; returns the rows' and the columns' centres."""
-    x = to_array(images)
-    rows, columns, h, w, _ = x.shape
-    space = max(1, round(gap * w))
-    canvas = np.ones((rows * (h + space) - space, columns * (w + space) - space, 3), np.float32)
-    for i in range(rows):
-        for j in range(columns):
-            top, left = i * (h + space), j * (w + space)
-            canvas[top : top + h, left : left + w] = x[i, j]
-    ax.imshow(canvas, interpolation="nearest")
-    ax.spines[:].set_visible(False)
-    ax.set(xticks=[], yticks=[])
-    down = np.arange(rows) * (h + space) + (h - 1) / 2
-    return down, np.arange(columns) * (w + space) + (w - 1) / 2
-
-
 @styled
 def labelled_grid(
     images: Tensor,
@@ -93,12 +76,17 @@ def labelled_grid(
     """Images (rows, columns, 3, H, W) with labels at the left and on top; [] for no labels."""
     rows, columns, _, h, w = images.shape
     fig, (ax,) = new_axes(min(9.0, (WIDTH - 0.6) * rows * h / (columns * w) + 0.5))
-    down, across = _mosaic(ax, images)
+    gap = max(1, round(0.06 * w))
+    space = ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0))
+    x = np.pad(to_array(images), space, constant_values=1).swapaxes(1, 2)  # (R, H, C, W, 3)
+    x = x.reshape(rows * (h + gap), columns * (w + gap), 3)[:-gap, :-gap]
+    ax.imshow(x, interpolation="nearest")
+    ax.spines[:].set_visible(False)
+    ax.set(xticks=[], yticks=[], ylabel=row_title, xlabel=column_title)
     if len(row_labels):
-        ax.set_yticks(down, row_labels)
+        ax.set_yticks(np.arange(rows) * (h + gap) + (h - 1) / 2, row_labels)
     if len(column_labels):
-        ax.set_xticks(across, column_labels)
-    ax.set(ylabel=row_title, xlabel=column_title)
+        ax.set_xticks(np.arange(columns) * (w + gap) + (w - 1) / 2, column_labels)
     ax.xaxis.tick_top()
     ax.xaxis.set_label_position("top")
     ax.tick_params(length=0)

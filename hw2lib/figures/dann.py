@@ -58,6 +58,8 @@ def tsne_panels(
     map of its own: places and distances do not compare between rows.
     Raises ValueError where the numbers do not fit. Source: van der Maaten and Hinton (2008).
     """
+    import seaborn
+
     labels, domains = np.asarray(torch.as_tensor(labels).cpu()), np.asarray(domains)
     names, counts = np.unique(domains, return_counts=True)
     names = list(dict.fromkeys(domains.tolist()))  # in the order in which they come
@@ -70,35 +72,29 @@ def tsne_panels(
     perplexity = min(perplexity, (len(labels) - 1) / 3)
     # In random order: else the last group would hide the others.
     order = np.random.default_rng(0).permutation(len(labels))
-    by_class = np.array(COLOURS)[labels]
-    by_domain = np.array(COLOURS)[[names.index(name) for name in domains]]
     fig = new_figure(0.9 + 3.3 * len(features))
     axes = fig.subplots(len(features), 2, squeeze=False)
     for (name, x), row in zip(features.items(), axes, strict=True):
         plane = embed_tsne(x, seed, perplexity)
-        for ax, colours in zip(row, (by_class, by_domain), strict=True):
-            _scatter(ax, plane, colours, domains, names, order)
+        for ax, groups, kinds in zip(row, (labels, domains), (range(10), names), strict=True):
+            seaborn.scatterplot(
+                x=plane[order, 0], y=plane[order, 1], hue=groups[order], hue_order=kinds,
+                style=domains[order], style_order=names, markers=MARKS, s=12, alpha=0.7,
+                palette=list(COLOURS[: len(kinds)]), linewidth=0, legend=False, ax=ax,
+            )  # fmt: skip
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set(visible=True, color="0.8")
         row[0].set_ylabel(name)
     axes[0, 0].set_title("by class")
     axes[0, 1].set_title("by domain")
     _legend(axes[-1, 0], [(str(k), COLOURS[k], "o") for k in range(10)], 5)
-    marks = zip(names, COLOURS[:2], MARKS, strict=True)
-    _legend(axes[-1, 1], [(name, colour, mark) for name, colour, mark in marks], 1)
+    _legend(axes[-1, 1], list(zip(names, COLOURS[:2], MARKS, strict=True)), 1)
     fig.supxlabel(
         f"t-SNE, perplexity {perplexity:g}, seed {seed}; the same {counts[0]} + {counts[1]} "
         "test images in all panels",
         fontsize=10,
     )
     return fig
-
-
-def _scatter(ax: Axes, plane, colours, domains, names, order) -> None:
-    for name, mark in zip(names, MARKS, strict=True):
-        part = order[domains[order] == name]
-        ax.scatter(*plane[part].T, c=colours[part], s=9, alpha=0.7, linewidths=0, marker=mark)
-    ax.set(xticks=[], yticks=[])
-    ax.spines[:].set_visible(True)
-    ax.spines[:].set_color("0.8")
 
 
 def _legend(ax: Axes, entries: Sequence[tuple[str, str, str]], columns: int) -> None:
@@ -120,12 +116,9 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     history: "label_loss", "domain_accuracy" (0..1 of both domains' images; 1/2 is chance) and
     "lambda", equally many values each; "step" where they are not of every step. Losses and
     accuracies are drawn faint, their running means (2 % of the run) in full colour.
-    Raises ValueError for a missing key and for unequal lengths.
+    Raises KeyError for a missing key, ValueError for unequal lengths.
     """
     keys = ("label_loss", "domain_accuracy", "lambda")
-    missing = [key for key in keys if key not in history]
-    if missing:
-        raise ValueError(f"history has no {missing[0]}; it needs {', '.join(keys)}")
     loss, accuracy, strength = (np.asarray(history[key], float) for key in keys)
     step = np.asarray(history.get("step", np.arange(1, len(loss) + 1)), float)
     if not len(step) == len(loss) == len(accuracy) == len(strength) > 0:

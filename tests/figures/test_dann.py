@@ -111,7 +111,7 @@ def test_training_curves_take_steps_and_name_what_is_missing():
     for losses, scale in (([2, 1, 0.5], "linear"), ([20, 1, 0.5], "log")):
         drawn = dann.training_curves({**given, "label_loss": losses}).axes[0]
         assert drawn.get_yscale() == scale
-    with pytest.raises(ValueError, match="history has no lambda"):
+    with pytest.raises(KeyError, match="lambda"):
         dann.training_curves({key: given[key] for key in list(given)[:2]})
     with pytest.raises(ValueError, match="equal ones above 0"):
         dann.training_curves({**given, "lambda": [0.0]})
