@@ -174,12 +174,10 @@ def _load_course(name: str) -> Loaded:
 
 def _load_public(name: str) -> Loaded:
     """From the data sets' own files below `data_dir()`."""
-    files = _public_files(name)
-    found = digests(files)
+    files, photos = _public_files(name)
+    found = digests(files) | {part: sha256(*names) for part, names in photos.items()}
     if name == "mnist":  # the files are as fast as a cache
         return *(_fitted(*arrays) for arrays in _mnist(files)), found
-    photos = {part: photo_files(data_dir() / part) for part in PHOTOS * (name == "mnistm")}
-    found |= {part: sha256(*names) for part, names in photos.items()}
 
     def build() -> Loaded:
         if name == "mnistm":
@@ -190,22 +188,23 @@ def _load_public(name: str) -> Loaded:
     return _cached(name, found, build)
 
 
-def _public_files(name: str) -> list[Path]:
-    """The files of a domain, the test set's in the second half; UserError if one is missing."""
+def _public_files(name: str) -> tuple[list[Path], dict[str, list[Path]]]:
+    """The files of a domain, the test set's in the second half, and MNIST-M's photographs.
+
+    Raises UserError if one is missing.
+    """
     base = data_dir()
     if name == "usps":
-        return [existing(base / "USPS" / n, "USPS") for n in ("usps.bz2", "usps.t.bz2")]
+        return [existing(base / "USPS" / n, "USPS") for n in ("usps.bz2", "usps.t.bz2")], {}
     if name == "svhn":
         mat = [base / "SVHN" / n for n in ("train_32x32.mat", "test_32x32.mat")]
         npz = sorted((base / "SVHN").glob("*.npz"))
         if npz and not all(file.is_file() for file in mat):
-            return npz[:1]
-        return [existing(file, "SVHN, or one .npz with x and y") for file in mat]
+            return npz[:1], {}
+        return [existing(file, "SVHN, or one .npz with x and y") for file in mat], {}
     names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
     files = [existing(base / "MNIST" / "raw" / f"{n}-ubyte", "MNIST") for n in names]
-    for part in PHOTOS * (name == "mnistm"):
-        photo_files(base / part)
-    return files
+    return files, {part: photo_files(base / part) for part in PHOTOS * (name == "mnistm")}
 
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images as they lie in a file, and their labels

@@ -133,17 +133,20 @@ def load_noise(path: str | Path) -> Tensor:
         raise UserError(f"noise file {path} holds other things than a tensor; {right}") from None
     except Exception:  # torch.load meets damaged bytes with errors of every kind
         raise UserError(f"noise file {path} is damaged or no PyTorch file; {right}") from None
+    if fault := _fault(noise):
+        raise UserError(f"noise file {path} holds {fault}; {right}")
+    return noise.float().contiguous()
+
+
+def _fault(noise: object) -> str | None:
     if not isinstance(noise, Tensor):
-        raise UserError(f"noise file {path} holds a {type(noise).__name__}; {right}")
+        return f"a {type(noise).__name__}"
     if noise.layout is not torch.strided or noise.is_meta:
-        kind = "meta" if noise.is_meta else "sparse"
-        raise UserError(f"noise file {path} holds a {kind} tensor; {right}")
+        return f"a {'meta' if noise.is_meta else 'sparse'} tensor"
     shape = tuple(noise.shape)
     if noise.ndim != 4 or shape[:2] != (1, 3) or 0 in shape or not noise.is_floating_point():
-        raise UserError(f"noise file {path} holds {noise.dtype} of shape {shape}; {right}")
-    if not torch.isfinite(noise).all():
-        raise UserError(f"noise file {path} holds values that are not finite; {right}")
-    return noise.float().contiguous()
+        return f"{noise.dtype} of shape {shape}"
+    return None if torch.isfinite(noise).all() else "values that are not finite"
 
 
 # --- comparing ------------------------------------------------------------------------------
