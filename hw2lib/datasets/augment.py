@@ -70,7 +70,9 @@ PLAIN = Handling()
 _LOOK = {"blur": 1.0, "flip": 0.5, "scale": (0.5, 1.5), "offset": 0.3}
 _TARGET = Handling(zoom=(0.9, 1.1), aspect=(0.95, 1.05), rotation=4, shear=0.08, shift=2, **_LOOK)
 _SOURCE = Handling(zoom=(0.95, 1.5), rotation=10, shear=0.2, shift=2.5, thickness=0.3, **_LOOK)
-HANDLING = {  # target -> (handling of the source, handling of the target), the same in all rows
+# target -> (handling of the source, handling of the target), the same in all rows. How the ranges
+# came about, and how blind that was to test images, is told in book/dann.md.
+HANDLING = {
     # SVHN's unlabelled crops show neighbours at both sides, narrow and small digits, plates and
     # frames, flat and noisy grounds, and enlarged, blurred pictures.
     "svhn": (
@@ -85,7 +87,6 @@ HANDLING = {  # target -> (handling of the source, handling of the target), the 
     # MNIST has no colours: free ink and ground over random textures stand in for photographs.
     "mnistm": (replace(_TARGET, repaint=0.8, glyphs=True), _TARGET),
 }  # fmt: skip
-# How the ranges came about, and how blind that was to test images, is told in book/dann.md.
 
 
 def standardise(x: Tensor) -> Tensor:
