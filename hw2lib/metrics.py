@@ -2,7 +2,8 @@
 
 All sums run in float64 on the CPU, in numpy. Sources: Wilson (1927); Heusel et al. (2017) for
 the Frechet distance; Kynkaanniemi et al. (2019) for precision and recall; Ben-David et al. (2007)
-for the proxy A-distance; Rousseeuw (1987) for the silhouette.
+for the proxy A-distance; Rousseeuw (1987) for the silhouette. scikit-learn is imported where it is
+used, so that training does not need it.
 """
 
 from __future__ import annotations
@@ -118,21 +119,12 @@ def frechet_distance(a, b) -> float:
     return max(0.0, float(means + np.trace(cov_a) + np.trace(cov_b) - 2 * cross))
 
 
-def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N, M) of rows (N, D) and (M, D)."""
-    return ((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T).clip(0)
+def nearest_distances(x: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Euclidean distance float64 (N,) of each row of x (N, D) to the nearest of `others` (M, D)."""
+    from sklearn.metrics import pairwise_distances_argmin_min
 
-
-def nearest_distances(x: torch.Tensor, others: torch.Tensor, chunk: int = 250) -> torch.Tensor:
-    """Euclidean distance (N,) of each row of x (N, D) to the nearest row of `others` (M, D)."""
-    return torch.cat([torch.cdist(part, others).amin(1) for part in x.split(chunk)])
-
-
-def _radii(x: np.ndarray, k: int) -> np.ndarray:
-    """Squared distance (N,) of each row to its k-th nearest other row."""
-    distances = _squared_distances(x, x)
-    np.fill_diagonal(distances, -1.0)  # each row itself comes first, copies of it included
-    return np.partition(distances, k, axis=1)[:, k].clip(0)
+    _, distances = pairwise_distances_argmin_min(x.cpu().numpy(), others.cpu().numpy())
+    return torch.from_numpy(distances).double()
 
 
 def precision_recall(real, fake, k: int = 3) -> tuple[float, float]:
@@ -142,12 +134,21 @@ def precision_recall(real, fake, k: int = 3) -> tuple[float, float]:
     Precision (quality): share of fakes within the real manifold. Recall (variety): share of reals
     within the fakes' manifold.
     """
+    from sklearn.metrics import euclidean_distances
+
     real, fake = _features(real), _features(fake)
     if min(len(real), len(fake)) <= k:
         raise ValueError(f"{len(real)} and {len(fake)} features; more than k = {k} are needed")
-    distances = _squared_distances(real, fake)
-    precision = (distances <= _radii(real, k)[:, None]).any(0).mean()
-    recall = (distances <= _radii(fake, k)[None, :]).any(1).mean()
+
+    def radii(x: np.ndarray) -> np.ndarray:
+        """Squared distance (N,) of each row to its k-th nearest other row."""
+        own = euclidean_distances(x, squared=True)
+        np.fill_diagonal(own, -1.0)  # each row itself comes first, copies of it included
+        return np.partition(own, k, axis=1)[:, k]
+
+    distances = euclidean_distances(real, fake, squared=True)
+    precision = (distances <= radii(real)[:, None]).any(0).mean()
+    recall = (distances <= radii(fake)).any(1).mean()
     return float(precision), float(recall)
 
 
@@ -180,16 +181,15 @@ def kernel_distance(a, b) -> float:
 
     Unlike the Frechet distance it has no bias at small samples; near 0 it may be negative.
     """
+    from sklearn.metrics.pairwise import polynomial_kernel
+
     a, b = _features(a), _features(b)
 
-    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return (x @ y.T / x.shape[1] + 1) ** 3
-
     def within(x: np.ndarray) -> float:
-        k = kernel(x, x)
+        k = polynomial_kernel(x)  # its defaults are this kernel
         return (k.sum() - np.trace(k)) / (len(x) * (len(x) - 1))
 
-    return float(within(a) + within(b) - 2 * kernel(a, b).mean())
+    return float(within(a) + within(b) - 2 * polynomial_kernel(a, b).mean())
 
 
 def a_distance(source, target, seed: int = 0) -> float:
@@ -199,6 +199,10 @@ def a_distance(source, target, seed: int = 0) -> float:
     one half of each, tested on the other, halves drawn by `seed`. 0: the domains can't be told
     apart; 2: always. An error above 1/2 is chance and counts as 1/2.
     """
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     rng = np.random.default_rng(seed)
     source, target = _features(source), _features(target)
     n = min(len(source), len(target)) // 2 * 2  # equal sizes: chance is 1/2
@@ -208,11 +212,8 @@ def a_distance(source, target, seed: int = 0) -> float:
     train = np.concatenate([source[: n // 2], target[: n // 2]])
     test = np.concatenate([source[n // 2 :], target[n // 2 :]])
     y = np.repeat([-1.0, 1.0], n // 2)
-    mean, scale = train.mean(0), train.std(0) + 1e-8
-    train, test = (train - mean) / scale, (test - mean) / scale
-    gram = train.T @ train + 1e-2 * n * np.eye(train.shape[1])
-    weights = np.linalg.solve(gram, train.T @ y)
-    error = float((np.sign(test @ weights) != y).mean())
+    classifier = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1e-2 * n)).fit(train, y)
+    error = float((classifier.predict(test) != y).mean())
     return 2 * (1 - 2 * min(error, 0.5))
 
 
@@ -223,16 +224,13 @@ def neighbour_agreement(source, source_labels, target, target_labels) -> tuple[f
     It needs labels of both domains, so it judges features and never chooses them. Raises
     ValueError where features and labels are not equally many.
     """
+    from sklearn.neighbors import KNeighborsClassifier
+
     source, target = _features(source), _features(target)
     of_source, of_target = _labels(source_labels, source), _labels(target_labels, target)
-    nearest = np.concatenate(
-        [
-            _squared_distances(target[i : i + 500], source).argmin(1)
-            for i in range(0, len(target), 500)
-        ]
-    )
+    share = KNeighborsClassifier(1).fit(source, of_source).score(target, of_target)
     chance = sum((of_source == c).mean() * (of_target == c).mean() for c in set(of_target.tolist()))
-    return float((of_source[nearest] == of_target).mean()), float(chance)
+    return float(share), float(chance)
 
 
 def feature_scores(
@@ -249,7 +247,7 @@ def feature_scores(
     Both domains give n features, drawn by `seed`. Raises ValueError where features and labels are
     not equally many, or all of one class.
     """
-    from sklearn.metrics import silhouette_score  # here, so that training does not need it
+    from sklearn.metrics import silhouette_score
 
     rng = np.random.default_rng(seed)
     n = min(len(source_features), len(target_features), most)

@@ -90,12 +90,7 @@ def sample_ddim(
     as the reference does. `generators`, one a sample, are needed where eta > 0. `on_step(t, x_t,
     x_0)` sees every step before it is taken.
 
-    Each step is that of diffusers' DDIMScheduler (tests/test_samplers.py) set to
-    timestep_spacing="leading", steps_offset=1, set_alpha_to_one=False for the reference's recipe.
-    Where the two part: by its own defaults theirs steps over 980, .., 0 and lands on alpha_bar = 1;
-    it keeps alpha_bar in float32, here it is float64; its noise comes from one generator for the
-    batch, here from each sample's own; and 1000 steps with that offset are an error there, here
-    the first step is taken at t = 999.
+    Each step is that of diffusers' DDIMScheduler (tests/test_samplers.py).
     """
     check_prediction(prediction)
     if not 0 <= eta <= 1:

@@ -147,15 +147,12 @@ def test_precision_and_recall_against_scikit_learn(k):
     assert recall == pytest.approx(reference_precision(fake, real, k))
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 1000])
-def test_nearest_distances_are_scikit_learns(chunk):
-    g = torch.Generator().manual_seed(0)
-    x, others = (torch.randn(n, 5, generator=g) for n in (20, 31))
-    x[3] = others[8]
-    expected, _ = NearestNeighbors(n_neighbors=1).fit(others.numpy()).kneighbors(x.numpy())
-    found = metrics.nearest_distances(x, others, chunk)
-    np.testing.assert_allclose(found.numpy(), expected[:, 0], atol=2e-3)
-    assert found.shape == (20,)
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_the_nearest_are_found_to_rounding(kind):
+    among = torch.randn(700, 3, generator=torch.Generator().manual_seed(0)).to(kind)
+    x = among[[5, 600, 8]] + torch.tensor([[0.001, 0, 0], [0, 0.002, 0], [0, 0, 0]]).to(kind)
+    expected = torch.tensor([0.001, 0.002, 0], dtype=torch.float64)
+    torch.testing.assert_close(metrics.nearest_distances(x, among), expected, rtol=0, atol=1e-6)
 
 
 def test_precision_sees_quality_and_recall_variety():

@@ -29,6 +29,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from hw2lib.datasets import course
+from hw2lib.datasets.files import read_csv
 from hw2lib.datasets.pairs import TARGETS
 from hw2lib.errors import UserError
 from hw2lib.io.paths import WEIGHTS, atomic_write
@@ -111,24 +112,10 @@ def listed(path: Path) -> list[str]:
 
     Errors: UserError for a missing file, another header, no name, and a name that comes twice.
     """
-    try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"list {path} cannot be read ({reason}); a csv with an image_name on each line is right"
-        ) from None
-    names = [row[0].strip() for row in rows if row]
-    if names[:1] != ["image_name"]:
-        raise UserError(
-            f"list {path} begins with {''.join(names[:1])[:60]!r}; the header image_name is right"
-        )
-    names = names[1:]
-    if not names:
-        raise UserError(f"list {path} names no image; one on each line would be right")
+    names = [row[0] for row in read_csv(path, "image_name").values()]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"list {path} names {twice} twice; each image once is right")
+        raise UserError(f"{path} names {twice} twice; each image once is right")
     return names
 
 
@@ -139,8 +126,6 @@ def of_course(target: str, which: str = "val") -> tuple[Path, list[str]]:
     """
     if which not in LISTS:
         raise UserError(f"the course has no list {which!r}; choose one of {', '.join(LISTS)}")
-    if target not in course.DOMAINS:
-        raise UserError(f"the course has no {target}; one of {', '.join(course.DOMAINS)} is right")
     *_, folder = course.digit_files(target)
     return folder, listed(folder.parent / f"{which}.csv")
 

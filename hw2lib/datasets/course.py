@@ -8,7 +8,6 @@ A csv has the header `image_name,label`; `val.csv` is the evaluation set, `test.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from hw2lib.datasets.files import read_image
+from hw2lib.datasets.files import read_csv, read_image
 from hw2lib.errors import UserError
 from hw2lib.io.paths import data_dir
 
@@ -40,13 +39,7 @@ def face_dir() -> Path | None:
 
 def face_part(name: str) -> Path:
     """`noise`, `GT` or `UNet.pt` of the course's face folder; UserError if it is missing."""
-    path = (face_dir() or data_dir() / "hw2_data" / "face") / name
-    if not path.exists():
-        raise UserError(
-            f"{path} is missing (the course's {name}); put hw2_data into the folder that HW2_DATA "
-            "names"
-        )
-    return path
+    return _existing((face_dir() or data_dir() / "hw2_data" / "face") / name, name)
 
 
 def unet_beside(noise: Path) -> Path | None:
@@ -56,60 +49,42 @@ def unet_beside(noise: Path) -> Path | None:
 
 
 def digit_files(name: str) -> tuple[Path, Path, Path]:
-    """train.csv, val.csv and the image folder of a domain; UserError if one is missing."""
+    """train.csv, val.csv and the image folder of a domain.
+
+    UserError for a domain that the course does not have, and where one of the three is missing.
+    """
+    if name not in DOMAINS:
+        raise UserError(f"the course has no {name}; one of {', '.join(DOMAINS)} would be right")
     folder = (root() or data_dir() / "hw2_data") / "digits" / name
-    found = (folder / "train.csv", folder / "val.csv", folder / "data")
-    for path in found:
-        if not path.exists():
-            raise UserError(
-                f"{path} is missing (the course's {name}); put hw2_data into the folder that "
-                "HW2_DATA names"
-            )
-    return found
+    return tuple(_existing(folder / part, name) for part in ("train.csv", "val.csv", "data"))
 
 
-def read_csv(path: Path) -> tuple[list[str], np.ndarray]:
-    """csv -> image names and labels int64 (N,); UserError names the line that is wrong."""
-    try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as a csv file ({error})") from None
-    head = [cell.strip() for cell in rows[0]] if rows else []
-    if head[:2] != ["image_name", "label"]:
+def _existing(path: Path, what: str) -> Path:
+    if not path.exists():
         raise UserError(
-            f"{path} begins with {','.join(head)[:60]!r}; the header image_name,label is right"
+            f"{path} is missing (the course's {what}); put hw2_data into the folder that HW2_DATA "
+            "names"
         )
-    names, labels = [], []
-    for number, row in enumerate(rows[1:], start=2):
-        if not row:
-            continue
-        if len(row) < 2 or row[1].strip() not in tuple("0123456789"):
+    return path
+
+
+def read_labels(path: Path) -> tuple[list[str], np.ndarray]:
+    """csv -> image names and labels int64 (N,); UserError names the line that is wrong."""
+    rows = read_csv(path, "image_name,label")
+    for number, row in rows.items():
+        if len(row) < 2 or row[1] not in tuple("0123456789"):
             raise UserError(
                 f"{path} line {number} is {','.join(row)[:60]!r}; an image name and a label 0 to 9 "
                 "would be right"
             )
-        names.append(row[0].strip())
-        labels.append(int(row[1]))
-    if not names:
-        raise UserError(f"{path} names no image; one line for each image would be right")
-    return names, np.array(labels, np.int64)
+    return [row[0] for row in rows.values()], np.array([int(row[1]) for row in rows.values()])
 
 
 def read_images(folder: Path, names: list[str], label: str) -> tuple[np.ndarray, str]:
     """PNG files -> uint8 (N, 28, 28, 3), grey ones repeated, and a digest of their pixels."""
-
-    def read(name: str) -> np.ndarray:
-        image = read_image(folder / name)
-        if image.shape[:2] != (SIDE, SIDE):
-            raise UserError(
-                f"{folder / name} is {image.shape[1]}x{image.shape[0]} pixels; "
-                f"{SIDE}x{SIDE} would be right"
-            )
-        return image
-
     images = np.empty((len(names), SIDE, SIDE, 3), np.uint8)
     with ThreadPoolExecutor(8) as pool:
-        found = pool.map(read, names)
+        found = pool.map(lambda name: read_image(folder / name, side=SIDE), names)
         for i, image in enumerate(tqdm(found, label, len(names), disable=len(names) < 2000)):
             images[i] = image
     return images, hashlib.sha256(images.tobytes()).hexdigest()

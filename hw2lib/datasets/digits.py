@@ -7,8 +7,8 @@ MNIST-M is built here by its published recipe (see `mnistm`) from MNIST and the 
 BSDS500: train digits lie over the 200 training photographs, test digits over the 200 test
 photographs, so no photograph is in both.
 
-Three sources give the same types: the course's folder (`course`), the data sets' own files, and
-stand-ins made without any file (`embedded`).
+Three kinds of data give the same types: the course's folder (`course`), the data sets' own files,
+and stand-ins made without any file (`embedded`).
 """
 
 from __future__ import annotations
@@ -23,18 +23,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from hw2lib.datasets import course, embedded
 from hw2lib.datasets.files import (
+    digests,
     existing,
     label,
     photo_files,
     read_idx,
     read_photo,
-    read_svhn_mat,
-    read_svhn_npz,
+    read_svhn,
     read_usps,
 )
 from hw2lib.datasets.mnistm import blend
@@ -122,7 +121,7 @@ def missing(name: str, data: str) -> str | None:
     """What keeps `data` from giving the domain, in one line; None if its files are there."""
     try:
         if data == "course":
-            _course_files(name)
+            course.digit_files(name)
         elif data == "public":
             _public_files(name)
     except UserError as error:
@@ -145,8 +144,7 @@ def _check(domain: DigitDomain, part: str, digits: DigitSet) -> None:
         raise UserError(f"{where}: no image of digit {missing[0]}; every digit must be there")
 
 
-# --- the three sources: each gives (train, test, sha256 of the inputs) ----------------------
-
+# --- the three kinds of data: each gives (train, test, sha256 of the inputs) ----------------
 
 Loaded = tuple[DigitSet, DigitSet, dict[str, str]]
 
@@ -157,108 +155,108 @@ def _load_embedded(name: str) -> Loaded:
     return _digit_set(*train), _digit_set(*test), {f"embedded/{name}": digest}
 
 
-def _course_files(name: str) -> tuple[Path, Path, Path]:
-    if name not in course.DOMAINS:
-        raise UserError(
-            f"the course files hold no {name}; one of {', '.join(course.DOMAINS)} would be right"
-        )
-    return course.digit_files(name)
-
-
 def _load_course(name: str) -> Loaded:
-    *tables, folder = _course_files(name)
-    parts = [course.read_csv(table) for table in tables]
-    digests = _digests(tables)
+    *tables, folder = course.digit_files(name)
+    parts = [course.read_labels(table) for table in tables]
+    found = digests(tables)
     stamps = [course.stamp(folder, names) for names, _ in parts]
 
     def build() -> Loaded:
         sets = []
         for table, (names, labels) in zip(tables, parts, strict=True):
             images, digest = course.read_images(folder, names, f"{name} {table.stem}")
-            digests[f"{label(folder)} of {table.name}"] = digest
-            sets.append(_rgb_set(images, labels))
-        return sets[0], sets[1], digests
+            found[f"{label(folder)} of {table.name}"] = digest
+            sets.append(_fitted(images, labels))
+        return *sets, found
 
-    return _cached(f"{name}-course", {**digests, "stamps": stamps}, build)
-
-
-def _public_files(name: str) -> list[Path]:
-    """The files of a domain, the test set's in the second half; UserError if one is missing."""
-    base = data_dir()
-    if name in ("mnist", "mnistm"):
-        names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-        files = [existing(base / "MNIST" / "raw" / f"{n}-ubyte", "MNIST") for n in names]
-        if name == "mnistm":
-            for part in PHOTOS:
-                photo_files(base / part)
-        return files
-    if name == "usps":
-        return [existing(base / "USPS" / n, "USPS") for n in ("usps.bz2", "usps.t.bz2")]
-    mat = [base / "SVHN" / n for n in ("train_32x32.mat", "test_32x32.mat")]
-    npz = sorted((base / "SVHN").glob("*.npz"))
-    if npz and not all(file.is_file() for file in mat):
-        return npz[:1]
-    return [existing(file, "SVHN, or one .npz with x and y") for file in mat]
+    return _cached(f"{name}-course", {**found, "stamps": stamps}, build)
 
 
 def _load_public(name: str) -> Loaded:
     """From the data sets' own files below `data_dir()`."""
-    files = _public_files(name)
-    digests = _digests(files)
+    files, photos = _public_files(name)
+    found = digests(files) | {part: sha256(*names) for part, names in photos.items()}
     if name == "mnist":  # the files are as fast as a cache
-        return *(_grey_set(*pair) for pair in _mnist_arrays(files)), digests
-    photos = {part: photo_files(data_dir() / part) for part in PHOTOS * (name == "mnistm")}
-    digests |= {part: sha256(*names) for part, names in photos.items()}
-    build = {"mnistm": _mnistm, "usps": _usps, "svhn": _svhn}[name]
-    return _cached(name, digests, lambda: (*build(files, *photos.values()), digests))
+        return *(_fitted(*arrays) for arrays in _mnist(files)), found
+
+    def build() -> Loaded:
+        if name == "mnistm":
+            return *_mnistm(files, *photos.values()), found
+        arrays = _svhn(files) if name == "svhn" else [read_usps(file) for file in files]
+        return *(_fitted(*pair) for pair in arrays), found
+
+    return _cached(name, found, build)
 
 
-def _digests(files: list[Path]) -> dict[str, str]:
-    return {label(file): sha256(file) for file in files}
+def _public_files(name: str) -> tuple[list[Path], dict[str, list[Path]]]:
+    """The files of a domain, the test set's in the second half, and MNIST-M's photographs.
+
+    Raises UserError if one is missing.
+    """
+    base = data_dir()
+    if name == "usps":
+        return [existing(base / "USPS" / n, "USPS") for n in ("usps.bz2", "usps.t.bz2")], {}
+    if name == "svhn":
+        mat = [base / "SVHN" / n for n in ("train_32x32.mat", "test_32x32.mat")]
+        npz = sorted((base / "SVHN").glob("*.npz"))
+        if npz and not all(file.is_file() for file in mat):
+            return npz[:1], {}
+        return [existing(file, "SVHN, or one .npz with x and y") for file in mat], {}
+    names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+    files = [existing(base / "MNIST" / "raw" / f"{n}-ubyte", "MNIST") for n in names]
+    return files, {part: photo_files(base / part) for part in PHOTOS * (name == "mnistm")}
 
 
-def _mnist_arrays(files: list[Path]) -> list[tuple[np.ndarray, np.ndarray]]:
+Arrays = tuple[np.ndarray, np.ndarray]  # images as they lie in a file, and their labels
+
+
+def _mnist(files: list[Path]) -> list[Arrays]:
     """[(uint8 (N, 28, 28), uint8 (N,)) of train, the same of test]."""
     arrays = [read_idx(file) for file in files]
-    pairs = [(arrays[0], arrays[1]), (arrays[2], arrays[3])]
-    for file, (images, labels) in zip(files[::2], pairs, strict=True):
+    for file, images, labels in zip(files[::2], arrays[::2], arrays[1::2], strict=True):
         if images.shape != (*labels.shape, SIDE, SIDE):
             raise UserError(
                 f"{file} holds images {images.shape} for labels {labels.shape}; "
                 f"(N, {SIDE}, {SIDE}) for (N,) would be right"
             )
-    return pairs
+    return [(arrays[0], arrays[1]), (arrays[2], arrays[3])]
 
 
 def _mnistm(files: list[Path], *photos: list[Path]) -> list[DigitSet]:
     sets = []
-    for seed, ((glyphs, labels), names) in enumerate(
-        zip(_mnist_arrays(files), photos, strict=True)
-    ):
-        bar = tqdm(names, "reading photographs", delay=2)
-        pictures = [read_photo(file, SIDE) for file in bar]
+    for seed, ((glyphs, labels), names) in enumerate(zip(_mnist(files), photos, strict=True)):
+        pictures = [read_photo(file, SIDE) for file in tqdm(names, "reading photographs", delay=2)]
         images, masks = blend(glyphs, pictures, seed)
         sets.append(_digit_set(images, labels, masks))
     return sets
 
 
-def _usps(files: list[Path]) -> list[DigitSet]:
-    return [_grey_set(*read_usps(file)) for file in files]
-
-
-def _svhn(files: list[Path]) -> list[DigitSet]:
-    if len(files) == 2:
-        return [_rgb_set(*read_svhn_mat(file)) for file in files]
-    x, y = read_svhn_npz(files[0])
+def _svhn(files: list[Path]) -> list[Arrays]:
+    arrays = [read_svhn(file) for file in files]
+    if len(arrays) == 2:
+        return arrays
+    ((x, y),) = arrays
     if len(x) < SVHN_TRAIN + SVHN_TEST:
         raise UserError(
             f"{files[0]} holds {len(x)} crops; at least {SVHN_TRAIN + SVHN_TEST} are needed"
         )
-    first, last = slice(SVHN_TRAIN), slice(len(x) - SVHN_TEST, None)
-    return [_rgb_set(x[first], y[first]), _rgb_set(x[last], y[last])]
+    return [(x[:SVHN_TRAIN], y[:SVHN_TRAIN]), (x[-SVHN_TEST:], y[-SVHN_TEST:])]
 
 
 # --- one shape for all ----------------------------------------------------------------------
+
+
+def _fitted(images: np.ndarray, labels: np.ndarray) -> DigitSet:
+    """uint8 (N, H, W) grey or (N, H, W, 3) -> 28x28 RGB, bilinear with antialias."""
+    from torchvision.transforms.functional import resize  # here, as it takes seconds to import
+
+    if images.ndim == 3:
+        images = np.broadcast_to(images[..., None], (*images.shape, 3))
+    parts = []
+    for i in range(0, len(images), 4096):  # in parts: floats need four times the room
+        part = torch.from_numpy(np.array(images[i : i + 4096])).permute(0, 3, 1, 2)
+        parts.append(resize(part, [SIDE, SIDE]).contiguous())
+    return _digit_set(torch.cat(parts).numpy(), labels)
 
 
 def _digit_set(images: np.ndarray, labels: np.ndarray, masks: np.ndarray | None = None) -> DigitSet:
@@ -267,25 +265,6 @@ def _digit_set(images: np.ndarray, labels: np.ndarray, masks: np.ndarray | None 
         torch.from_numpy(np.asarray(labels).astype(np.int64)),
         None if masks is None else torch.from_numpy(masks),
     )
-
-
-def _rgb_set(images: np.ndarray, labels: np.ndarray) -> DigitSet:
-    """uint8 (N, H, W, 3) -> 28x28, bilinear with antialias."""
-    parts = []
-    for i in range(0, len(images), 4096):  # in parts: floats need four times the room
-        part = torch.from_numpy(np.array(images[i : i + 4096])).permute(0, 3, 1, 2)
-        if part.shape[-2:] != (SIDE, SIDE):
-            size = (SIDE, SIDE)
-            part = F.interpolate(part.float(), size, mode="bilinear", antialias=True)
-            part = part.round().clamp(0, 255).to(torch.uint8)
-        parts.append(part.contiguous())
-    return DigitSet(torch.cat(parts), torch.from_numpy(np.asarray(labels).astype(np.int64)))
-
-
-def _grey_set(images: np.ndarray, labels: np.ndarray) -> DigitSet:
-    """uint8 (N, H, W) -> 28x28 with three equal channels."""
-    grey = _rgb_set(images[..., None], labels)
-    return DigitSet(grey.images.repeat(1, 3, 1, 1), grey.labels)
 
 
 def _cached(name: str, inputs: dict, build: Callable[[], Loaded]) -> Loaded:

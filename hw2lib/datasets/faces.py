@@ -10,7 +10,6 @@ images are never shipped or shown.
 from __future__ import annotations
 
 import hashlib
-import io
 import pickle
 import tarfile
 import warnings
@@ -20,18 +19,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from hw2lib.datasets import embedded
-from hw2lib.datasets.files import existing, label, read_image
+from hw2lib.datasets.files import existing, label, read_image, reading
 from hw2lib.errors import UserError
 from hw2lib.io.paths import atomic_write, build_dir, data_dir, sha256
 
 SIDE = 64
-# what torch.load raises for a file that is cut off or not its own
-DAMAGED = (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError)
 KINDS = ("auto", "public", "embedded")
 HELD_OUT = 1000  # images that no model is trained on: what samples are compared with
 
@@ -90,38 +86,21 @@ def _from_tar(path: Path, digest: str) -> Tensor:
             return torch.from_numpy(np.load(cache, allow_pickle=False))
         except (OSError, EOFError, ValueError):
             pass  # a damaged cache is no one's fault: make it again
-    try:
-        with tarfile.open(path) as tar:
-            members = [m for m in tar if m.isfile() and Path(m.name).suffix.lower() in
-                       (".jpg", ".jpeg", ".png")]  # fmt: skip
-            members.sort(key=lambda member: member.name)
-            bar = tqdm(members, "opening the tar", delay=2)
-            files = [(member.name, tar.extractfile(member).read()) for member in bar]
-    except (tarfile.TarError, OSError, EOFError) as error:  # tarfile lists each format it tried
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} is damaged ({reason}); copy or download it again") from None
+    with reading(path, f"a whole tar of {SIDE}x{SIDE} JPEG files"), tarfile.open(path) as tar:
+        members = [m for m in tar if m.isfile() and Path(m.name).suffix.lower() in
+                   (".jpg", ".jpeg", ".png")]  # fmt: skip
+        members.sort(key=lambda member: member.name)
+        bar = tqdm(members, "opening the tar", delay=2)
+        files = [(member.name, tar.extractfile(member).read()) for member in bar]
     if not files:
         raise UserError(f"{path} holds no images; {SIDE}x{SIDE} JPEG files would be right")
     with ThreadPoolExecutor(4) as pool:  # Pillow decodes without the interpreter's lock
-        decoded = pool.map(lambda file: _decode(path, *file), files)
+        decoded = pool.map(lambda file: read_image(f"{path}: {file[0]}", file[1], SIDE), files)
         images = np.stack(list(tqdm(decoded, "reading faces", len(files), delay=2)))
+    images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     with atomic_write(cache) as temporary, open(temporary, "wb") as stream:
         np.save(stream, images)
     return torch.from_numpy(images)
-
-
-def _decode(tar: Path, name: str, raw: bytes) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(raw)) as image:
-            size, pixels = image.size, np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{tar}: {name} is damaged ({reason}); copy the tar again") from None
-    if size != (SIDE, SIDE):
-        raise UserError(
-            f"{tar}: {name} is {size[0]}x{size[1]} pixels; {SIDE}x{SIDE} would be right"
-        )
-    return pixels.transpose(2, 0, 1)
 
 
 # --- noise ----------------------------------------------------------------------------------
@@ -152,19 +131,22 @@ def load_noise(path: str | Path) -> Tensor:
             noise = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(f"noise file {path} holds other things than a tensor; {right}") from None
-    except DAMAGED:
+    except Exception:  # torch.load meets damaged bytes with errors of every kind
         raise UserError(f"noise file {path} is damaged or no PyTorch file; {right}") from None
+    if fault := _fault(noise):
+        raise UserError(f"noise file {path} holds {fault}; {right}")
+    return noise.float().contiguous()
+
+
+def _fault(noise: object) -> str | None:
     if not isinstance(noise, Tensor):
-        raise UserError(f"noise file {path} holds a {type(noise).__name__}; {right}")
+        return f"a {type(noise).__name__}"
     if noise.layout is not torch.strided or noise.is_meta:
-        kind = "meta" if noise.is_meta else "sparse"
-        raise UserError(f"noise file {path} holds a {kind} tensor; {right}")
+        return f"a {'meta' if noise.is_meta else 'sparse'} tensor"
     shape = tuple(noise.shape)
     if noise.ndim != 4 or shape[:2] != (1, 3) or 0 in shape or not noise.is_floating_point():
-        raise UserError(f"noise file {path} holds {noise.dtype} of shape {shape}; {right}")
-    if not torch.isfinite(noise).all():
-        raise UserError(f"noise file {path} holds values that are not finite; {right}")
-    return noise.float().contiguous()
+        return f"{noise.dtype} of shape {shape}"
+    return None if torch.isfinite(noise).all() else "values that are not finite"
 
 
 # --- comparing ------------------------------------------------------------------------------

@@ -166,9 +166,8 @@ def fetch_photos(folder: Path, addresses: list[str] = BSDS500) -> list[Path]:
                 for member in tar:
                     path = Path(member.name)
                     if member.isfile() and path.suffix == ".jpg" and path.parent.name in parts:
-                        target = Path(temporary) / path.parent.name / path.name
-                        target.parent.mkdir(exist_ok=True)
-                        target.write_bytes(tar.extractfile(member).read())
+                        member.name = f"{path.parent.name}/{path.name}"
+                        tar.extract(member, temporary, filter="data")
         except (tarfile.TarError, OSError, EOFError) as error:
             archive.unlink()
             raise UserError(f"{archive} was damaged ({error}) and is removed; try again") from None

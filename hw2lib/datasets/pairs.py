@@ -10,7 +10,7 @@ the row `target_only`, keeps them: there the target is the source.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -83,11 +83,7 @@ def load_problem(target: str, data: str = "auto") -> Problem:
 
 def supervised(problem: Problem, target: DigitDomain) -> Problem:
     """The same target, learnt with its labels: what `target_only` trains on."""
-    return Problem(
-        problem.name, target.train, None, problem.target, problem.test, problem.source_test,
-        (problem.handling[1],) * 2, problem.channels, problem.data, problem.domains,
-        problem.sha256,
-    )  # fmt: skip
+    return replace(problem, source=target.train, held=None, handling=(problem.handling[1],) * 2)
 
 
 def load_pair(target: str, data: str = "auto") -> tuple[DigitDomain, DigitDomain]:
@@ -118,11 +114,9 @@ class Batches:
     `data` is an Unlabelled or a DigitSet; only the latter's batches have labels.
     """
 
-    def __init__(
-        self, data: DigitSet | Unlabelled, handling: Handling, channels: int, masks: bool = True
-    ) -> None:
+    def __init__(self, data: DigitSet | Unlabelled, handling: Handling, channels: int) -> None:
         self.data, self.handling, self.channels = data, handling, channels
-        self.masks = getattr(data, "masks", None) if masks else None
+        self.masks = getattr(data, "masks", None)
 
     def __call__(self, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """(handled, only standardised), both (B, C, 28, 28), and labels (B,) of a DigitSet."""

@@ -1,9 +1,9 @@
 """What all figures share: their look, grids of images, and the figures that no experiment owns.
 
-One function a figure; all return a matplotlib Figure. Figures are 7 inches wide with text of 10
-points and more, so that they read well in a 700 pixel column, and have a white ground, so that
-they read the same in the dark theme. Images come as uint8 or as floats in [-1, 1], always
-(..., 3, H, W); entries are those of result files.
+One function a figure, drawn in one style; all return a matplotlib Figure. Figures are 7 inches wide
+with text of 10 points and more, so that they read well in a 700 pixel column, and have a white
+ground, so that they read the same in the dark theme. Images come as uint8 or as floats in [-1, 1],
+always (..., 3, H, W); entries are those of result files.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -25,14 +26,15 @@ COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7",
     "#56B4E9", "#8C564B", "#7F7F7F", "#BCBD22", "#222222",
 )  # fmt: skip
-STYLE = {
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "figure.dpi": 100,
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
+styled = rc_context(  # stands over every function that draws
+    {
+        "font.size": 11,
+        "axes.titlesize": 11,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+    }
+)
 
 
 class Picture(Figure):
@@ -49,6 +51,12 @@ def new_figure(height: float) -> Figure:
     return Picture(figsize=(WIDTH, height), layout="constrained", facecolor="white", dpi=100)
 
 
+def new_axes(height: float, columns: int = 1, **options) -> tuple[Figure, list[Axes]]:
+    """A new figure and its axes side by side; options as in `Figure.subplots`."""
+    fig = new_figure(height)
+    return fig, list(fig.subplots(1, columns, squeeze=False, **options)[0])
+
+
 def to_array(images: Tensor) -> np.ndarray:
     """(..., 3, H, W) uint8 or [-1, 1] -> (..., H, W, 3) floats in [0, 1]."""
     images = torch.as_tensor(images).detach().cpu()
@@ -57,40 +65,31 @@ def to_array(images: Tensor) -> np.ndarray:
     return (images.float() / 255).movedim(-3, -1).numpy()
 
 
-def _mosaic(ax: Axes, images: Tensor, gap: float = 0.06) -> tuple[np.ndarray, np.ndarray]:
-    """Draw images (rows, columns, 3, H, W) as one; returns the rows' and the columns' centres."""
-    x = to_array(images)
-    rows, columns, h, w, _ = x.shape
-    space = max(1, round(gap * w))
-    canvas = np.ones((rows * (h + space) - space, columns * (w + space) - space, 3), np.float32)
-    for i in range(rows):
-        for j in range(columns):
-            top, left = i * (h + space), j * (w + space)
-            canvas[top : top + h, left : left + w] = x[i, j]
-    ax.imshow(canvas, interpolation="nearest")
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    down = np.arange(rows) * (h + space) + (h - 1) / 2
-    return down, np.arange(columns) * (w + space) + (w - 1) / 2
-
-
+@styled
 def labelled_grid(
-    images: Tensor, row_labels: Sequence[str], column_labels: Sequence[str]
+    images: Tensor,
+    row_labels: Sequence[str],
+    column_labels: Sequence[str],
+    row_title: str = "",
+    column_title: str = "",
 ) -> Figure:
     """Images (rows, columns, 3, H, W) with labels at the left and on top; [] for no labels."""
     rows, columns, _, h, w = images.shape
-    with rc_context(STYLE):
-        fig = new_figure(min(9.0, (WIDTH - 0.6) * rows * h / (columns * w) + 0.5))
-        ax = fig.add_subplot()
-        down, across = _mosaic(ax, images)
-        if len(row_labels):
-            ax.set_yticks(down, row_labels)
-        if len(column_labels):
-            ax.set_xticks(across, column_labels)
-            ax.xaxis.tick_top()
-        ax.tick_params(length=0)
+    fig, (ax,) = new_axes(min(9.0, (WIDTH - 0.6) * rows * h / (columns * w) + 0.5))
+    gap = max(1, round(0.06 * w))
+    space = ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0))
+    x = np.pad(to_array(images), space, constant_values=1).swapaxes(1, 2)  # (R, H, C, W, 3)
+    x = x.reshape(rows * (h + gap), columns * (w + gap), 3)[:-gap, :-gap]
+    ax.imshow(x, interpolation="nearest")
+    ax.spines[:].set_visible(False)
+    ax.set(xticks=[], yticks=[], ylabel=row_title, xlabel=column_title)
+    if len(row_labels):
+        ax.set_yticks(np.arange(rows) * (h + gap) + (h - 1) / 2, row_labels)
+    if len(column_labels):
+        ax.set_xticks(np.arange(columns) * (w + gap) + (w - 1) / 2, column_labels)
+    ax.xaxis.tick_top()
+    ax.xaxis.set_label_position("top")
+    ax.tick_params(length=0)
     return fig
 
 
@@ -101,22 +100,16 @@ def interval_bars(entries: Sequence[dict]) -> np.ndarray | None:
     return np.array([[e["mean"] - e["low"], e["high"] - e["mean"]] for e in entries]).T
 
 
-# --- P2: faces ------------------------------------------------------------------------------
-
-
 def strip(images: Tensor, alphas: Sequence[float], rows: Sequence[str] = ()) -> Figure:
     """Images (N, 3, H, W) side by side under their alphas, or several (`rows`, N, 3, H, W)."""
     images = torch.as_tensor(images)
     images = images[None] if images.ndim == 4 else images
     if images.shape[1] != len(alphas):
         raise ValueError(f"{images.shape[1]} images for {len(alphas)} alphas; must be equal")
-    fig = labelled_grid(images, list(rows), [f"{alpha:g}" for alpha in alphas])
-    fig.axes[0].set_xlabel(r"$\alpha$")
-    fig.axes[0].xaxis.set_label_position("top")
-    return fig
+    return labelled_grid(images, rows, [f"{a:g}" for a in alphas], column_title=r"$\alpha$")
 
 
-# --- P3: domain adaptation ------------------------------------------------------------------
+# --- scores ---------------------------------------------------------------------------------
 
 
 def accuracy_table(rows: Mapping[str, Mapping[str, dict | None]]) -> str:
@@ -138,28 +131,80 @@ def _percent(entry: dict | None) -> str:
     return f"{text} ({100 * entry['low']:.1f} to {100 * entry['high']:.1f})"
 
 
+@styled
+def confusions(matrices: Mapping[str, object], rows: str = "true digit") -> Figure:
+    """One or two confusion matrices side by side; percent of each row's images.
+
+    matrices: title -> counts (10, 10), columns: the digit read. Darkness grows with the square root
+    of the share, so that errors of a few percent can be seen; below half a percent a cell is left
+    blank, and so is a row without images. Raises ValueError for other shapes and numbers.
+    """
+    arrays = {title: np.asarray(m, np.float64) for title, m in matrices.items()}
+    shapes = [a.shape for a in arrays.values()]
+    if not 1 <= len(arrays) <= 2 or set(shapes) != {(10, 10)}:
+        raise ValueError(f"matrices {shapes}; one or two of (10, 10) are needed")
+    shades = LinearSegmentedColormap.from_list("shades", ["white", "#08306B"])
+    fig, axes = new_axes(WIDTH / 2 + 0.5 if len(arrays) == 2 else 5.6, len(arrays))
+    for ax, (title, counts) in zip(axes, arrays.items(), strict=True):
+        shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        ax.pcolormesh(np.sqrt(shares), cmap=shades, vmin=0, vmax=1, edgecolors="0.85", lw=0.5)
+        for (i, j), share in np.ndenumerate(shares):
+            if share >= 0.005:
+                ax.text(
+                    j + 0.5, i + 0.5, f"{100 * share:.0f}", ha="center", va="center", fontsize=10,
+                    color="white" if share > 0.44 else "black",  # equal contrast there
+                )  # fmt: skip
+        ax.set(title=title, xlabel="digit read", aspect="equal", ylim=(10, 0))
+        ax.set_xticks(np.arange(10) + 0.5, range(10))
+        ax.set_yticks(np.arange(10) + 0.5, range(10))
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+    axes[0].set_ylabel(f"{rows}, percent of its images")
+    return fig
+
+
+@styled
+def distance_histogram(distances: Mapping[str, Tensor], x: str) -> Figure:
+    """Histograms (shares) of several sets of distances over common bins; `x` names the axis."""
+    import seaborn
+
+    values = {name: np.asarray(d, float) for name, d in distances.items()}
+    fig, (ax,) = new_axes(3.6)
+    seaborn.histplot(
+        values, bins=40, binrange=(0, max(d.max() for d in values.values())), stat="probability",
+        common_norm=False, element="step", alpha=0.35, palette=COLOURS[: len(values)], ax=ax,
+    )  # fmt: skip
+    ax.set(xlabel=x, ylabel="share of images", xlim=(0, None))
+    return fig
+
+
 # --- training and models --------------------------------------------------------------------
 
 
-def loss_curve(losses: Sequence[float] | Mapping[str, Sequence[float]], log: bool = True) -> Figure:
+@styled
+def loss_curve(losses: Sequence[float] | Mapping[str, Sequence[float]]) -> Figure:
     """Loss by step, its running mean in full colour; several runs as {name: losses}."""
     runs = losses if isinstance(losses, Mapping) else {"loss": losses}
-    with rc_context(STYLE):
-        fig = new_figure(3.6)
-        ax = fig.add_subplot()
-        for colour, (name, values) in zip(COLOURS, runs.items(), strict=False):
-            values = np.asarray(values, float)
-            window = max(1, len(values) // 50)
-            smooth = np.convolve(values, np.ones(window) / window, "valid")
-            ax.plot(np.arange(1, len(values) + 1), values, color=colour, alpha=0.2, lw=0.8)
-            # A mean belongs to the middle of its window.
-            ax.plot(np.arange(len(smooth)) + (window + 1) / 2, smooth, color=colour, label=name)
-        if log and all(min(values) > 0 for values in runs.values()):
-            ax.set_yscale("log")
-        ax.set(xlabel="step", ylabel="loss")
-        if len(runs) > 1:
-            ax.legend(frameon=False)
+    fig, (ax,) = new_axes(3.6)
+    for colour, (name, values) in zip(COLOURS, runs.items(), strict=False):
+        running_mean(ax, np.arange(1, len(values) + 1), np.asarray(values, float), colour, name)
+    if all(min(values) > 0 for values in runs.values()):
+        ax.set_yscale("log")
+    ax.set(xlabel="step", ylabel="loss")
+    if len(runs) > 1:
+        ax.legend()
     return fig
+
+
+def running_mean(
+    ax: Axes, step: np.ndarray, values: np.ndarray, colour: str, name: str | None = None
+) -> None:
+    """Values drawn faint, their mean over 2 % of the run in full colour."""
+    taps = np.ones(window := max(1, len(values) // 50)) / window
+    ax.plot(step, values, color=colour, alpha=0.2, lw=0.8)
+    # A mean belongs to the middle of its window.
+    middle, mean = (np.convolve(x, taps, "valid") for x in (step, values))
+    ax.plot(middle, mean, color=colour, label=name)
 
 
 def architecture(model: nn.Module, *inputs: Tensor, depth: int = 2, name: str = "model"):

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
-from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
-from hw2lib.figures.base import COLOURS, STYLE, interval_bars, labelled_grid, new_figure
-
-# --- P1: digits -----------------------------------------------------------------------------
+from hw2lib.figures.base import COLOURS, interval_bars, labelled_grid, new_axes, styled
 
 
 def digit_grid(images: Tensor) -> Figure:
@@ -24,10 +20,10 @@ def digit_grid(images: Tensor) -> Figure:
     if images.ndim == 4:
         images = images.unflatten(0, (10, -1))
     rows, columns = images.shape[:2]
-    fig = labelled_grid(images, [str(d) for d in range(rows)], [str(c + 1) for c in range(columns)])
-    fig.axes[0].set(ylabel="digit asked for", xlabel="noise, the same down a column")
-    fig.axes[0].xaxis.set_label_position("top")
-    return fig
+    return labelled_grid(
+        images, [str(d) for d in range(rows)], [str(c + 1) for c in range(columns)],
+        "digit asked for", "noise, the same down a column",
+    )  # fmt: skip
 
 
 def reverse_strip(
@@ -45,23 +41,7 @@ def reverse_strip(
     )
 
 
-def confusion(matrix) -> Figure:
-    """Heat map of counts (10, 10); rows: digit asked for (or true), columns: digit read."""
-    import seaborn
-
-    matrix = np.asarray(matrix)
-    with rc_context(STYLE):
-        fig = new_figure(5.6)
-        ax = fig.add_subplot()
-        seaborn.heatmap(
-            matrix, ax=ax, annot=True, fmt="d", cmap="Blues", cbar=False, square=True,
-            linewidths=0.5, annot_kws={"size": 10},
-        )  # fmt: skip
-        ax.set(xlabel="digit read", ylabel="digit asked for")
-        ax.tick_params(length=0, rotation=0)
-    return fig
-
-
+@styled
 def guidance_curve(
     panels: Mapping[str, Mapping[str, Mapping[str, tuple[dict, dict]]]],
     real: tuple[float, float],
@@ -75,70 +55,48 @@ def guidance_curve(
     """
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     looks = dict(zip(names, zip(COLOURS, "osDv^P", strict=False), strict=False))
-    with rc_context(STYLE):
-        fig = new_figure(4.6)
-        axes = fig.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
-        shown = {}
-        for ax, (title, curves) in zip(axes, panels.items(), strict=True):
-            for name, points in curves.items():
-                colour, mark = looks[name]
-                across, up = ([pair[i] for pair in points.values()] for i in (0, 1))
-                shown[name], _, bars = ax.errorbar(
-                    [e["mean"] for e in across], [e["mean"] for e in up], marker=mark, capsize=0,
-                    xerr=interval_bars(across), yerr=interval_bars(up), color=colour, elinewidth=1,
+    fig, axes = new_axes(4.6, len(panels), sharex=True, sharey=True)
+    shown = {}
+    for ax, (title, curves) in zip(axes, panels.items(), strict=True):
+        for name, points in curves.items():
+            colour, mark = looks[name]
+            across, up = ([pair[i] for pair in points.values()] for i in (0, 1))
+            shown[name], _, bars = ax.errorbar(
+                [e["mean"] for e in across], [e["mean"] for e in up], marker=mark, capsize=0,
+                xerr=interval_bars(across), yerr=interval_bars(up), color=colour, elinewidth=1,
+            )  # fmt: skip
+            for bar in bars:
+                bar.set_alpha(0.35)
+            for i, (strength, (a, b)) in enumerate(points.items()):
+                above = i % 2  # neighbours' texts on different sides
+                ax.annotate(
+                    strength, (a["mean"], b["mean"]), (5, 4) if above else (-5, -4),
+                    textcoords="offset points", fontsize=10, color=colour,
+                    ha="left" if above else "right", va="bottom" if above else "top",
                 )  # fmt: skip
-                for bar in bars:
-                    bar.set_alpha(0.35)
-                for i, (strength, (a, b)) in enumerate(points.items()):
-                    above = i % 2  # neighbours' texts on different sides
-                    ax.annotate(
-                        strength, (a["mean"], b["mean"]), (5, 4) if above else (-5, -4),
-                        textcoords="offset points", fontsize=10, color=colour,
-                        ha="left" if above else "right", va="bottom" if above else "top",
-                    )  # fmt: skip
-            (star,) = ax.plot(*real, "*", color="#222222", markersize=13)
-            ax.set(xlabel=x)
-            ax.set_title(title, fontsize=11)
-        axes[0].set(ylabel="read as asked")
-        shown["real images"] = star
-        fig.legend(shown.values(), shown, frameon=False, loc="outside lower center", ncols=2)
+        (star,) = ax.plot(*real, "*", color="#222222", markersize=13)
+        ax.set(title=title, xlabel=x)
+    axes[0].set(ylabel="read as asked")
+    shown["real images"] = star
+    fig.legend(shown.values(), shown, loc="outside lower center", ncols=2)
     return fig
 
 
+@styled
 def solver_curve(families: Mapping[str, Mapping[int, float]], real: float, y: str) -> Figure:
     """Quality against network evaluations, both on logarithmic axes, a line for each solver.
 
     families: solver -> evaluations of one sample -> the score named `y`; real: that of real images.
     """
-    with rc_context(STYLE):
-        fig = new_figure(4.2)
-        ax = fig.add_subplot()
-        for (name, points), colour, mark in zip(families.items(), COLOURS, "os^v", strict=False):
-            ax.plot(list(points), list(points.values()), marker=mark, color=colour, label=name)
-        ax.axhline(real, color="#222222", lw=1, ls="--", label="real images")
-        ax.set(xscale="log", yscale="log", xlabel="network evaluations for one sample", ylabel=y)
-        taken = sorted({n for points in families.values() for n in points})
-        ax.set_xticks(taken, [str(n) for n in taken])
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.yaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_major_formatter("{x:g}")
-        ax.legend(frameon=False)
-    return fig
-
-
-def distance_histogram(distances: Mapping[str, Tensor], x: str) -> Figure:
-    """Outlined histograms (shares) of several sets of distances over common bins."""
-    values = {name: np.asarray(d, float) for name, d in distances.items()}
-    bins = np.linspace(0, max(d.max() for d in values.values()), 41)
-    with rc_context(STYLE):
-        fig = new_figure(3.6)
-        ax = fig.add_subplot()
-        for (name, d), colour in zip(values.items(), COLOURS, strict=False):
-            ax.hist(d, bins, weights=np.full(len(d), 1 / len(d)), histtype="stepfilled",
-                    alpha=0.35, color=colour)  # fmt: skip
-            ax.hist(d, bins, weights=np.full(len(d), 1 / len(d)), histtype="step",
-                    color=colour, lw=1.5, label=name)  # fmt: skip
-        ax.set(xlabel=x, ylabel="share of images")
-        ax.legend(frameon=False)
+    fig, (ax,) = new_axes(4.2)
+    for (name, points), colour, mark in zip(families.items(), COLOURS, "os^v", strict=False):
+        ax.plot(list(points), list(points.values()), marker=mark, color=colour, label=name)
+    ax.axhline(real, color="#222222", lw=1, ls="--", label="real images")
+    ax.set(xscale="log", yscale="log", xlabel="network evaluations for one sample", ylabel=y)
+    taken = sorted({n for points in families.values() for n in points})
+    ax.set_xticks(taken, [str(n) for n in taken])
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.minorticks_off()
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.legend()
     return fig

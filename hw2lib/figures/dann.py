@@ -6,16 +6,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hw2lib.figures.base import COLOURS, STYLE, WIDTH, interval_bars, new_figure
+from hw2lib.figures.base import (
+    COLOURS,
+    interval_bars,
+    new_axes,
+    new_figure,
+    running_mean,
+    styled,
+)
 
 MARKS = ("o", "^")  # of the first and the second domain
-SHADE = "#08306B"  # darkest colour of a confusion matrix
 
 
 # --- maps of features ---------------------------------------------------------------------------
@@ -38,6 +42,7 @@ def embed_tsne(features, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
     return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(x)
 
 
+@styled
 def tsne_panels(
     features: Mapping[str, object],
     labels,
@@ -53,6 +58,8 @@ def tsne_panels(
     map of its own: places and distances do not compare between rows.
     Raises ValueError where the numbers do not fit. Source: van der Maaten and Hinton (2008).
     """
+    import seaborn
+
     labels, domains = np.asarray(torch.as_tensor(labels).cpu()), np.asarray(domains)
     names, counts = np.unique(domains, return_counts=True)
     names = list(dict.fromkeys(domains.tolist()))  # in the order in which they come
@@ -65,142 +72,81 @@ def tsne_panels(
     perplexity = min(perplexity, (len(labels) - 1) / 3)
     # In random order: else the last group would hide the others.
     order = np.random.default_rng(0).permutation(len(labels))
-    by_class = np.array(COLOURS)[labels]
-    by_domain = np.array(COLOURS)[[names.index(name) for name in domains]]
-    with rc_context(STYLE):
-        fig = new_figure(0.9 + 3.3 * len(features))
-        axes = fig.subplots(len(features), 2, squeeze=False)
-        for (name, x), row in zip(features.items(), axes, strict=True):
-            plane = embed_tsne(x, seed, perplexity)
-            for ax, colours in zip(row, (by_class, by_domain), strict=True):
-                _scatter(ax, plane, colours, domains, names, order)
-            row[0].set_ylabel(name)
-        axes[0, 0].set_title("by class", fontsize=11)
-        axes[0, 1].set_title("by domain", fontsize=11)
-        _legend(axes[-1, 0], [(str(k), COLOURS[k], "o") for k in range(10)], 5)
-        marks = zip(names, COLOURS[:2], MARKS, strict=True)
-        _legend(axes[-1, 1], [(name, colour, mark) for name, colour, mark in marks], 1)
-        fig.supxlabel(
-            f"t-SNE, perplexity {perplexity:g}, seed {seed}; the same {counts[0]} + {counts[1]} "
-            "test images in all panels",
-            fontsize=10,
-        )
+    fig = new_figure(0.9 + 3.3 * len(features))
+    axes = fig.subplots(len(features), 2, squeeze=False)
+    for (name, x), row in zip(features.items(), axes, strict=True):
+        plane = embed_tsne(x, seed, perplexity)
+        for ax, groups, kinds in zip(row, (labels, domains), (range(10), names), strict=True):
+            seaborn.scatterplot(
+                x=plane[order, 0], y=plane[order, 1], hue=groups[order], hue_order=kinds,
+                style=domains[order], style_order=names, markers=MARKS, s=12, alpha=0.7,
+                palette=list(COLOURS[: len(kinds)]), linewidth=0, legend=False, ax=ax,
+            )  # fmt: skip
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set(visible=True, color="0.8")
+        row[0].set_ylabel(name)
+    axes[0, 0].set_title("by class")
+    axes[0, 1].set_title("by domain")
+    _legend(axes[-1, 0], [(str(k), COLOURS[k], "o") for k in range(10)], 5)
+    _legend(axes[-1, 1], list(zip(names, COLOURS[:2], MARKS, strict=True)), 1)
+    fig.supxlabel(
+        f"t-SNE, perplexity {perplexity:g}, seed {seed}; the same {counts[0]} + {counts[1]} "
+        "test images in all panels",
+        fontsize=10,
+    )
     return fig
-
-
-def _scatter(ax: Axes, plane, colours, domains, names, order) -> None:
-    for name, mark in zip(names, MARKS, strict=True):
-        part = order[domains[order] == name]
-        ax.scatter(*plane[part].T, c=colours[part], s=9, alpha=0.7, linewidths=0, marker=mark)
-    ax.set(xticks=[], yticks=[])
-    ax.spines[:].set_visible(True)
-    ax.spines[:].set_color("0.8")
 
 
 def _legend(ax: Axes, entries: Sequence[tuple[str, str, str]], columns: int) -> None:
     """Below the axes: (text, colour, mark) each."""
     handles = [ax.scatter([], [], color=c, s=40, marker=m, label=text) for text, c, m in entries]
     ax.legend(
-        handles=handles, ncols=columns, frameon=False, loc="upper center",
+        handles=handles, ncols=columns, loc="upper center",
         bbox_to_anchor=(0.5, -0.01), handletextpad=0.1, columnspacing=0.8, borderaxespad=0.2,
     )  # fmt: skip
-
-
-# --- what is read as what -----------------------------------------------------------------------
-
-
-def confusions(matrices: Mapping[str, object]) -> Figure:
-    """One or two confusion matrices side by side; percent of each true digit's images.
-
-    matrices: title -> counts (10, 10), rows: the true digit, columns: the digit read. Shares below
-    half a percent are left blank, a digit without images is a blank row. Raises ValueError for
-    other shapes and numbers of matrices.
-    """
-    arrays = {title: np.asarray(m, np.float64) for title, m in matrices.items()}
-    shapes = [a.shape for a in arrays.values()]
-    if not 1 <= len(arrays) <= 2 or set(shapes) != {(10, 10)}:
-        raise ValueError(f"matrices {shapes}; one or two of (10, 10) are needed")
-    with rc_context(STYLE):
-        fig = new_figure(WIDTH / 2 + 0.5 if len(arrays) == 2 else 5.6)
-        axes = fig.subplots(1, len(arrays), squeeze=False)[0]
-        for ax, (title, counts) in zip(axes, arrays.items(), strict=True):
-            _matrix(ax, counts / np.maximum(counts.sum(1, keepdims=True), 1))
-            ax.set_title(title, fontsize=11)
-            ax.set_xlabel("digit read")
-        axes[0].set_ylabel("true digit, percent of its images")
-    return fig
-
-
-def _matrix(ax: Axes, shares: np.ndarray) -> None:
-    """Darkness grows with the square root of the share: errors of a few percent can be seen."""
-    shades = LinearSegmentedColormap.from_list("shades", ["white", SHADE])
-    ax.imshow(np.sqrt(shares), cmap=shades, vmin=0, vmax=1)
-    for (i, j), share in np.ndenumerate(shares):
-        if share >= 0.005:
-            ax.text(
-                j, i, f"{100 * share:.0f}", ha="center", va="center", fontsize=10,
-                color="white" if share > 0.44 else "black",  # equal contrast there
-            )  # fmt: skip
-    ax.set(xticks=range(10), yticks=range(10))
-    ax.set_xticks(np.arange(9) + 0.5, minor=True)
-    ax.set_yticks(np.arange(9) + 0.5, minor=True)
-    ax.grid(which="minor", color="0.85", lw=0.5)
-    ax.tick_params(which="both", length=0)
-    ax.spines[:].set_visible(True)
-    ax.spines[:].set_color("0.8")
 
 
 # --- training -----------------------------------------------------------------------------------
 
 
+@styled
 def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     """Label loss, domain accuracy and lambda by step, three small axes below each other.
 
     history: "label_loss", "domain_accuracy" (0..1 of both domains' images; 1/2 is chance) and
     "lambda", equally many values each; "step" where they are not of every step. Losses and
     accuracies are drawn faint, their running means (2 % of the run) in full colour.
-    Raises ValueError for a missing key and for unequal lengths.
+    Raises KeyError for a missing key, ValueError for unequal lengths.
     """
     keys = ("label_loss", "domain_accuracy", "lambda")
-    missing = [key for key in keys if key not in history]
-    if missing:
-        raise ValueError(f"history has no {missing[0]}; it needs {', '.join(keys)}")
     loss, accuracy, strength = (np.asarray(history[key], float) for key in keys)
     step = np.asarray(history.get("step", np.arange(1, len(loss) + 1)), float)
     if not len(step) == len(loss) == len(accuracy) == len(strength) > 0:
         lengths = {key: len(values) for key, values in history.items()}
         raise ValueError(f"history of lengths {lengths}; equal ones above 0 are needed")
-    with rc_context(STYLE):
-        fig = new_figure(5.4)
-        axes = fig.subplots(3, 1, sharex=True, height_ratios=(3, 3, 2))
-        _smoothed(axes[0], step, loss, COLOURS[0])
-        if loss.max() > 10 * loss.min() > 0:  # a log axis has no plain ticks within a decade
-            axes[0].set_yscale("log")
-        _smoothed(axes[1], step, accuracy, COLOURS[3])
-        axes[1].set_ylim(min(0.4, accuracy.min()), 1.02)
-        axes[1].axhline(0.5, color="0.5", lw=1, ls="--", zorder=1)
-        beside = axes[1].get_yaxis_transform()  # x along the axes, y in the data
-        axes[1].text(1.01, 0.5, "chance", transform=beside, va="center", fontsize=10, color="0.3")
-        axes[2].plot(step, strength, color=COLOURS[2])
-        axes[2].set_ylim(bottom=0)
-        for ax, label in zip(axes, ("label loss", "domain accuracy", r"$\lambda$"), strict=True):
-            ax.set_ylabel(label)
-        axes[2].set_xlabel("step")
-        fig.align_ylabels(axes)
+    fig = new_figure(5.4)
+    axes = fig.subplots(3, 1, sharex=True, height_ratios=(3, 3, 2))
+    running_mean(axes[0], step, loss, COLOURS[0])
+    if loss.max() > 10 * loss.min() > 0:  # a log axis has no plain ticks within a decade
+        axes[0].set_yscale("log")
+    running_mean(axes[1], step, accuracy, COLOURS[3])
+    axes[1].set_ylim(min(0.4, accuracy.min()), 1.02)
+    axes[1].axhline(0.5, color="0.5", lw=1, ls="--", zorder=1)
+    beside = axes[1].get_yaxis_transform()  # x along the axes, y in the data
+    axes[1].text(1.01, 0.5, "chance", transform=beside, va="center", fontsize=10, color="0.3")
+    axes[2].plot(step, strength, color=COLOURS[2])
+    axes[2].set_ylim(bottom=0)
+    for ax, label in zip(axes, ("label loss", "domain accuracy", r"$\lambda$"), strict=True):
+        ax.set_ylabel(label)
+    axes[2].set_xlabel("step")
+    fig.align_ylabels(axes)
     return fig
-
-
-def _smoothed(ax: Axes, step: np.ndarray, values: np.ndarray, colour: str) -> None:
-    window = max(1, len(values) // 50)
-    taps = np.ones(window) / window
-    ax.plot(step, values, color=colour, alpha=0.2, lw=0.8)
-    # A mean belongs to the middle of its window.
-    ax.plot(np.convolve(step, taps, "valid"), np.convolve(values, taps, "valid"), color=colour)
 
 
 # --- the table as a picture ---------------------------------------------------------------------
 
 
+@styled
 def accuracy_dots(
     rows: Mapping[str, Mapping[str, dict | None]],
     reported: Mapping[str, Mapping[str, float]] | None = None,
@@ -218,27 +164,26 @@ def accuracy_dots(
         raise ValueError("no entry to draw")
     lowest = [e["mean"] if e["low"] is None else e["low"] for e in found]
     lowest += [value for row in reported.values() for value in row.values()]
-    with rc_context(STYLE):
-        fig = new_figure(1.1 + 0.48 * len(rows) + (0.3 if reported else 0))
-        axes = fig.subplots(1, len(targets), sharex=True, sharey=True, squeeze=False)[0]
-        for ax, target, colour in zip(axes, targets, COLOURS, strict=False):
-            for k, (name, row) in enumerate(rows.items()):
-                _dot(ax, k, row.get(target), reported.get(name, {}).get(target), colour)
-            ax.set_title(target, fontsize=11)
-            ax.grid(axis="x", color="0.9")
-            ax.set_axisbelow(True)
-            ax.tick_params(axis="y", length=0)
-            ax.spines["left"].set_visible(False)
-        left = max(0.0, min(lowest) - 0.06)
-        axes[0].set(xlim=(left, 1.04), ylim=(len(rows) - 0.5, -0.7))
-        axes[0].xaxis.set_major_locator(MaxNLocator(4 if len(targets) > 1 else 8))
-        axes[0].xaxis.set_major_formatter("{x:g}")  # short: panels stand close
-        axes[0].set_yticks(range(len(rows)), list(rows))
-        axes[len(targets) // 2].set_xlabel("accuracy")
-        if reported:
-            ax.plot([], [], "o", color="0.3", label="here, with 95 % interval")
-            ax.plot([], [], "D", color="0.2", mfc="none", ms=6, label="the report reproduced")
-            fig.legend(frameon=False, loc="outside lower center", ncols=2)
+    height = 1.1 + 0.48 * len(rows) + (0.3 if reported else 0)
+    fig, axes = new_axes(height, len(targets), sharex=True, sharey=True)
+    for ax, target, colour in zip(axes, targets, COLOURS, strict=False):
+        for k, (name, row) in enumerate(rows.items()):
+            _dot(ax, k, row.get(target), reported.get(name, {}).get(target), colour)
+        ax.set_title(target)
+        ax.grid(axis="x", color="0.9")
+        ax.set_axisbelow(True)
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+    left = max(0.0, min(lowest) - 0.06)
+    axes[0].set(xlim=(left, 1.04), ylim=(len(rows) - 0.5, -0.7))
+    axes[0].xaxis.set_major_locator(MaxNLocator(4 if len(targets) > 1 else 8))
+    axes[0].xaxis.set_major_formatter("{x:g}")  # short: panels stand close
+    axes[0].set_yticks(range(len(rows)), list(rows))
+    axes[len(targets) // 2].set_xlabel("accuracy")
+    if reported:
+        ax.plot([], [], "o", color="0.3", label="here, with 95 % interval")
+        ax.plot([], [], "D", color="0.2", mfc="none", ms=6, label="the report reproduced")
+        fig.legend(loc="outside lower center", ncols=2)
     return fig
 
 

@@ -186,12 +186,6 @@ def worse_by(samples: Tensor, than: Tensor, real: Tensor) -> dict:
     )
 
 
-def nearest(features: Tensor, among: Tensor) -> Tensor:
-    """Distance (N,) of each row of features (N, D) to the nearest row of (M, D)."""
-    parts = [torch.cdist(x, among.double()).amin(1) for x in features.double().split(500)]
-    return torch.cat(parts)
-
-
 def copies(samples: Tensor, held_out: Tensor) -> dict[str, dict]:
     """How near samples lie to training faces: distances to the nearest, (N,) and (M,).
 

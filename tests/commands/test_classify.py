@@ -132,7 +132,7 @@ def test_transparent_entry_of_a_palette(tmp_path):
 @pytest.mark.parametrize("side", [32, 16])
 def test_other_sizes_are_resampled_as_the_training_images_were(tmp_path, side):
     image = np.random.default_rng(1).integers(0, 256, (5, side, side, 3), dtype=np.uint8)
-    want = digits._rgb_set(image, np.zeros(5)).images.numpy().astype(int)
+    want = digits._fitted(image, np.zeros(5)).images.numpy().astype(int)
     for one, other in zip(image, want, strict=True):
         assert abs(written(Image.fromarray(one), tmp_path) - other).max() <= 1
 
@@ -311,9 +311,9 @@ def test_a_list_chooses_the_images(images, weights, tmp_path, failing):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("", "begins with ''"), ("name\na.png", "the header image_name is right"),
+    [("", "begins with ''"), ("name\na.png", "the header image_name would be right"),
      ("image_name\n", "names no image"), ("image_name\na.png\na.png", "names a.png twice"),
-     (None, "cannot be read")],
+     (None, "is missing")],
 )  # fmt: skip
 def test_wrong_lists(tmp_path, text, words):
     if text is not None:

@@ -7,7 +7,7 @@ import torch
 from helpers.domains import made_up
 
 from hw2lib.datasets import augment as inputs
-from hw2lib.datasets import pairs
+from hw2lib.datasets import digits, pairs
 from hw2lib.datasets.augment import (
     GROUPS,
     HANDLING,
@@ -123,3 +123,31 @@ def test_every_range_belongs_to_one_group_and_unknown_groups_are_refused():
     assert sorted(names) == sorted(vars(Handling()))
     with pytest.raises(ValueError, match="colour: no group"):
         PLAIN.without("colour")
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_augment_shifts_and_follows_the_generator(kind):
+    images = torch.arange(4 * 3 * 28 * 28).reshape(4, 3, 28, 28).remainder(251).to(kind)
+    draw = [inputs.random_shift(images, torch.Generator().manual_seed(s)) for s in (0, 0, 1)]
+    assert draw[0].shape == images.shape and draw[0].dtype == kind
+    assert torch.equal(draw[0], draw[1]) and not torch.equal(draw[0], draw[2])
+    assert torch.equal(inputs.random_shift(images, torch.Generator(), shift=0), images)
+
+
+def test_exchanged_backgrounds_keep_the_digits_and_obey_the_recipe():
+    domain = digits.load("mnistm", "embedded").train
+    images, masks = domain.images[:40], domain.masks[:40]
+    mixed = inputs.exchange_backgrounds(images, masks, torch.Generator().manual_seed(0))
+    again = inputs.exchange_backgrounds(images, masks, torch.Generator().manual_seed(0))
+    assert torch.equal(mixed, again) and not torch.equal(mixed, images)
+    under = images ^ (masks * 255), mixed ^ (masks * 255)  # the backgrounds, digits taken off
+    rows = [sorted(map(bytes, x.flatten(1).numpy())) for x in under]
+    assert rows[0] == rows[1]  # the same backgrounds, each once, in another order
+
+
+def test_augment_moves_by_at_most_the_shift():
+    images = torch.zeros(200, 1, 28, 28)
+    images[:, :, 14, 14] = 1
+    moved = inputs.random_shift(images, torch.Generator().manual_seed(0), shift=2)
+    where = moved.nonzero()[:, 2:]
+    assert len(where) == 200 and where.min() == 12 and where.max() == 16

@@ -1,6 +1,5 @@
-"""digits, mnistm, readers: on tiny files made here."""
+"""digits: every domain from tiny files made here, right and wrong."""
 
-import bz2
 import gzip
 import hashlib
 import os
@@ -8,51 +7,14 @@ import os
 import numpy as np
 import pytest
 import torch
-from helpers.files import save
+from helpers.files import idx, make_mnist, make_photos, make_svhn, make_usps, save
 from helpers.lines import one_line
 from PIL import Image
 
-from hw2lib.datasets import augment, digits, files
-from hw2lib.datasets.mnistm import blend
+from hw2lib.datasets import digits
 from hw2lib.errors import UserError
 
 real_data = pytest.mark.skipif(not os.environ.get("HW2_DATA"), reason="HW2_DATA is not set")
-
-
-def idx(array) -> bytes:
-    shape = b"".join(n.to_bytes(4, "big") for n in array.shape)
-    return b"\0\0\x08" + bytes([array.ndim]) + shape + array.astype(np.uint8).tobytes()
-
-
-def make_mnist(folder, n=20):
-    rng = np.random.default_rng(0)
-    for part in ("train", "t10k"):
-        glyphs = rng.integers(0, 256, (n, 28, 28)) * (rng.random((n, 28, 28)) < 0.2)
-        save(folder / f"MNIST/raw/{part}-images-idx3-ubyte", idx(glyphs))
-        save(folder / f"MNIST/raw/{part}-labels-idx1-ubyte", idx(np.arange(n) % 10))
-
-
-def make_photos(folder, size=(40, 30)):
-    rng = np.random.default_rng(1)
-    for part in ("train", "test"):
-        for i in range(3):
-            path = folder / f"BSDS500/{part}/{i}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(path)
-
-
-def make_usps(folder, n=20):
-    for name in ("usps.bz2", "usps.t.bz2"):
-        lines = [f"{i % 10 + 1} " + " ".join(f"{j + 1}:{i / n * 2 - 1:.4f}" for j in range(256))
-                 for i in range(n)]  # fmt: skip
-        save(folder / "USPS" / name, bz2.compress("\n".join(lines).encode()))
-
-
-def make_svhn(folder, n=30):
-    (folder / "SVHN").mkdir(parents=True, exist_ok=True)
-    x = np.random.default_rng(2).integers(0, 256, (n, 32, 32, 3), np.uint8)
-    np.savez(folder / "SVHN/crops.npz", x=x, y=np.arange(n) % 10)
-    return x
 
 
 # --- types ----------------------------------------------------------------------------------
@@ -64,34 +26,6 @@ def test_float_and_back_is_exact_for_every_value():
     assert floats.dtype == torch.float32 and floats.min() == -1 and floats.max() == 1
     assert torch.equal(digits.to_uint8(floats), values)
     assert digits.to_uint8(torch.tensor([-5.0, 5.0])).tolist() == [0, 255]
-
-
-@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
-def test_augment_shifts_and_follows_the_generator(kind):
-    images = torch.arange(4 * 3 * 28 * 28).reshape(4, 3, 28, 28).remainder(251).to(kind)
-    draw = [augment.random_shift(images, torch.Generator().manual_seed(s)) for s in (0, 0, 1)]
-    assert draw[0].shape == images.shape and draw[0].dtype == kind
-    assert torch.equal(draw[0], draw[1]) and not torch.equal(draw[0], draw[2])
-    assert torch.equal(augment.random_shift(images, torch.Generator(), shift=0), images)
-
-
-def test_exchanged_backgrounds_keep_the_digits_and_obey_the_recipe():
-    domain = digits.load("mnistm", "embedded").train
-    images, masks = domain.images[:40], domain.masks[:40]
-    mixed = augment.exchange_backgrounds(images, masks, torch.Generator().manual_seed(0))
-    again = augment.exchange_backgrounds(images, masks, torch.Generator().manual_seed(0))
-    assert torch.equal(mixed, again) and not torch.equal(mixed, images)
-    under = images ^ (masks * 255), mixed ^ (masks * 255)  # the backgrounds, digits taken off
-    rows = [sorted(map(bytes, x.flatten(1).numpy())) for x in under]
-    assert rows[0] == rows[1]  # the same backgrounds, each once, in another order
-
-
-def test_augment_moves_by_at_most_the_shift():
-    images = torch.zeros(200, 1, 28, 28)
-    images[:, :, 14, 14] = 1
-    moved = augment.random_shift(images, torch.Generator().manual_seed(0), shift=2)
-    where = moved.nonzero()[:, 2:]
-    assert len(where) == 200 and where.min() == 12 and where.max() == 16
 
 
 @pytest.mark.parametrize("name", ["", "cifar", "MNIST"])
@@ -170,6 +104,12 @@ def test_svhn_npz_is_split_first_and_last(folder, monkeypatch):
     assert abs(domain.test.images[0].float().mean() - x[20].mean()) < 2
 
 
+def test_an_npz_with_too_few_crops(folder):
+    make_svhn(folder)
+    with pytest.raises(UserError, match="crops.npz holds 30 crops; at least 8000 are needed"):
+        digits.load("svhn", "public")
+
+
 def test_svhn_mat_files(folder):
     io = pytest.importorskip("scipy.io")
     (folder / "SVHN").mkdir()
@@ -212,49 +152,7 @@ def test_mnistm_changes_with_its_photographs(folder):
     assert torch.equal(before.test.images, after.test.images)
 
 
-def test_blend_inverts_ink_and_keeps_the_rest():
-    rng = np.random.default_rng(0)
-    photo = rng.integers(0, 256, (28, 28, 3), np.uint8)  # one crop only is possible
-    glyphs = (rng.random((5, 28, 28)) < 0.3).astype(np.uint8) * 7
-    images, masks = blend(glyphs, [photo], seed=0)
-    plain = np.broadcast_to(photo.transpose(2, 0, 1), images.shape)
-    assert np.array_equal(images, np.where(glyphs[:, None] > 0, 255 - plain, plain))
-    assert np.array_equal(masks[:, 0], glyphs > 0)
-
-
-def test_blend_crops_lie_in_one_photograph():
-    photos = [np.full((30 + i, 50 - i, 3), 10 * i, np.uint8) for i in range(5)]
-    images, _ = blend(np.zeros((300, 28, 28), np.uint8), photos, seed=3)
-    flat = images.reshape(300, -1)
-    assert (flat == flat[:, :1]).all() and set(flat[:, 0]) == {0, 10, 20, 30, 40}
-
-
-def test_blend_reaches_every_corner_and_follows_its_seed():
-    photo = np.arange(29 * 30).reshape(29, 30, 1).repeat(3, 2).astype(np.uint8)
-    glyphs = np.zeros((200, 28, 28), np.uint8)
-    images, _ = blend(glyphs, [photo], seed=0)
-    assert len({image.tobytes() for image in images}) == 2 * 3  # 2 rows by 3 columns of corners
-    assert np.array_equal(images, blend(glyphs, [photo], seed=0)[0])
-    assert not np.array_equal(images, blend(glyphs, [photo], seed=1)[0])
-
-
 # --- bad public files -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("keep", [0, 3, 10, -1])
-def test_truncated_idx(folder, keep):
-    make_mnist(folder)
-    file = folder / "MNIST/raw/t10k-images-idx3-ubyte"
-    file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(UserError) as error:
-        digits.load("mnist")
-    assert str(file) in one_line(error)
-
-
-def test_truncated_gz(tmp_path):
-    save(tmp_path / "a.gz", gzip.compress(idx(np.zeros((9, 28, 28))))[:-9])
-    with pytest.raises(UserError, match="damaged"):
-        files.read_idx(tmp_path / "a.gz")
 
 
 def test_more_labels_than_images(folder):
@@ -262,47 +160,6 @@ def test_more_labels_than_images(folder):
     save(folder / "MNIST/raw/train-labels-idx1-ubyte", idx(np.zeros(21)))
     with pytest.raises(UserError, match="would be right"):
         digits.load("mnist")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"BZh9 nonsense",
-        bz2.compress(b"1 1:0 2:0"),
-        bz2.compress(b"a:b " * 513),
-        bz2.compress(b"1 " * 513)[:-5],
-    ],
-)
-def test_damaged_usps(folder, content):
-    make_usps(folder)
-    save(folder / "USPS/usps.t.bz2", content)
-    with pytest.raises(UserError) as error:
-        digits.load("usps")
-    assert "usps.t.bz2" in one_line(error) and "256 values" in one_line(error)
-
-
-def test_damaged_npz(folder):
-    make_svhn(folder)
-    file = folder / "SVHN/crops.npz"
-    content = file.read_bytes()
-    for bad in (content[:5000], b"", b"text"):
-        file.write_bytes(bad)
-        with pytest.raises(UserError) as error:
-            digits.load("svhn")
-        assert "crops.npz" in one_line(error)
-
-
-@pytest.mark.parametrize("arrays", [{"x": np.zeros((9, 32, 32, 3), np.uint8)},
-                                    {"x": np.zeros((9, 28, 28, 3), np.uint8), "y": np.zeros(9)},
-                                    {"x": np.zeros((9, 32, 32, 3)), "y": np.zeros(9)},
-                                    {"x": np.zeros((9, 32, 32, 3), np.uint8), "y": np.zeros(9)},
-                                    {"x": np.array([{}]), "y": np.zeros(9)}])  # fmt: skip
-def test_wrong_npz(folder, arrays):
-    (folder / "SVHN").mkdir()
-    np.savez(folder / "SVHN/crops.npz", **arrays)
-    with pytest.raises(UserError, match=r"crops.npz"):
-        digits.load("svhn")
 
 
 def test_labels_out_of_range_and_missing_digits(folder):
@@ -321,7 +178,7 @@ def test_photographs_too_small_or_no_image(folder):
     with pytest.raises(UserError, match="28x28 or more"):
         digits.load("mnistm")
     save(folder / "BSDS500/train/0.jpg", b"no picture")
-    with pytest.raises(UserError, match="0.jpg cannot be read as an image"):
+    with pytest.raises(UserError, match="0.jpg cannot be read"):
         digits.load("mnistm")
 
 

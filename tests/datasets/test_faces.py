@@ -106,7 +106,7 @@ def test_truncated_tar(folder, keep):
 def test_what_is_no_tar_is_one_line(folder):
     """tarfile's own message has a line for each compression that it tried."""
     (folder / "faces/celeba64.tar").write_bytes(b"no tar, and long enough to be one" * 100)
-    with pytest.raises(UserError, match=r"celeba64.tar is damaged \(") as error:
+    with pytest.raises(UserError, match=r"celeba64.tar cannot be read \(") as error:
         faces.load()
     one_line(error)
 

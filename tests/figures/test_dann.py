@@ -82,25 +82,6 @@ def test_tsne_panels_with_real_maps():
     render(dann.tsne_panels({"DANN": x}, labels, domains, perplexity=5))
 
 
-def test_confusions_show_shares_of_the_true_digit():
-    counts = np.diag([3] * 9 + [0])
-    counts[4] = 0
-    counts[4, [4, 9, 7]] = 700, 299, 1  # a share below half a percent is blank
-    fig = dann.confusions({"source only": counts, "DANN": torch.eye(10).long()})
-    render(fig)
-    cells = {(round(t.get_position()[1]), round(t.get_position()[0])): t for t in fig.axes[0].texts}
-    shown = {place: text.get_text() for place, text in cells.items()}
-    assert shown == {**{(k, k): "100" for k in range(9)}, (4, 4): "70", (4, 9): "30"}
-    assert fig.axes[0].images[0].get_array()[4, 9] == pytest.approx(0.299**0.5)
-    assert np.isfinite(fig.axes[0].images[0].get_array()).all()  # no image of the 9
-    assert (cells[4, 4].get_color(), cells[4, 9].get_color()) == ("white", "black")
-    assert [ax.get_title() for ax in fig.axes] == ["source only", "DANN"]
-    render(dann.confusions({"DANN": counts}))
-    for wrong in ({}, {"a": np.eye(9)}, dict.fromkeys("abc", counts)):
-        with pytest.raises(ValueError, match="one or two of"):
-            dann.confusions(wrong)
-
-
 def history(n: int = 200) -> dict[str, list[float]]:
     t = np.arange(n)
     accuracy = 0.5 + 0.4 * np.exp(-t / 50)
@@ -130,7 +111,7 @@ def test_training_curves_take_steps_and_name_what_is_missing():
     for losses, scale in (([2, 1, 0.5], "linear"), ([20, 1, 0.5], "log")):
         drawn = dann.training_curves({**given, "label_loss": losses}).axes[0]
         assert drawn.get_yscale() == scale
-    with pytest.raises(ValueError, match="history has no lambda"):
+    with pytest.raises(KeyError, match="lambda"):
         dann.training_curves({key: given[key] for key in list(given)[:2]})
     with pytest.raises(ValueError, match="equal ones above 0"):
         dann.training_curves({**given, "lambda": [0.0]})

@@ -66,15 +66,7 @@ def test_grids_name_rows_and_columns():
     fig = ddim.scale_grid(images(2, 3, 3, 8, 8), (0.5, 0.71, 1.0), ["00", "01"])
     render(fig)
     assert ticks(fig.axes[0].get_xticklabels()) == ["0.5", "0.71", "1"]
-    fig = ddim.labelled_rows(images(2, 3, 3, 8, 8), ["a", "b"])
-    render(fig)
-    assert ticks(fig.axes[0].get_yticklabels()) == ["a", "b"]
-
-
-def test_nearest_histogram_names_its_sets():
-    fig = ddim.nearest_histogram({"held out": torch.rand(50), "drawn": torch.rand(40) + 1})
-    render(fig)
-    assert [t.get_text() for t in fig.axes[0].get_legend().get_texts()] == ["held out", "drawn"]
+    assert ticks(fig.axes[0].get_yticklabels()) == ["00", "01"]
 
 
 def test_inversion_curve_has_both_errors():
@@ -85,3 +77,24 @@ def test_inversion_curve_has_both_errors():
     np.testing.assert_allclose(fig.axes[0].lines[0].get_ydata(), [0.3, 0.1], rtol=1e-6)
     np.testing.assert_allclose(fig.axes[1].lines[0].get_ydata(), [0.6, 0.2], rtol=1e-6)
     assert plain_ticks(fig.axes[1]) == ["0.2", "0.3", "0.5"]
+
+
+def test_eta_grid():
+    etas, noises = [0, 0.25, 0.5, 0.75, 1], ["00", "01", "02", "03"]
+    grid = images(4, 5, 3, 64, 64)
+    fig = ddim.eta_grid(grid, etas, noises)
+    render(fig)
+    assert ticks(fig.axes[0].get_yticklabels()) == noises
+    render(ddim.eta_grid([list(row) for row in grid], etas, noises))
+    with pytest.raises(ValueError, match="noises"):
+        ddim.eta_grid(grid, etas[:4], noises)
+
+
+def test_norm_curve_shows_theory_and_measurement():
+    alphas = np.linspace(0, 1, 11)
+    fig = ddim.norm_curve(alphas, np.full(11, 111.0), 111 * np.hypot(1 - alphas, alphas))
+    render(fig)
+    theory, slerp, lerp = fig.axes[0].lines
+    assert theory.get_ydata().min() == pytest.approx(np.sqrt(0.5))
+    assert np.allclose(slerp.get_ydata(), 1)
+    assert lerp.get_ydata()[5] == pytest.approx(np.sqrt(0.5))

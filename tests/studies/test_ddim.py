@@ -10,7 +10,7 @@ from hw2lib.experiments import ddim, recipe
 from hw2lib.metrics import frechet_distance
 from hw2lib.models.face_unet import TINY, FaceUNet
 from hw2lib.studies import ddim as study
-from hw2lib.studies.ddim import Sampler, blurred, distance, jackknife, nearest, noise_share, starts
+from hw2lib.studies.ddim import Sampler, blurred, distance, jackknife, noise_share, starts
 
 HEADER = {"schedule": "linear", "n_train_steps": 1000, "prediction": "v"}
 
@@ -110,13 +110,6 @@ def test_quality_is_the_distance_of_both_kinds():
     worse = study.worse_by(far, near, real)
     difference = q["far"]["frechet"]["mean"] - q["near"]["frechet"]["mean"]
     assert worse["mean"] == pytest.approx(difference) and worse["low"] > 0
-
-
-def test_the_nearest_are_found():
-    among = normal(700, 3)
-    wanted = among[[5, 600]] + torch.tensor([[0.001, 0, 0], [0, 0.002, 0]])
-    torch.testing.assert_close(nearest(wanted, among), torch.tensor([0.001, 0.002]).double(),
-                               rtol=0, atol=1e-6)  # fmt: skip
 
 
 def test_copies_are_told():
