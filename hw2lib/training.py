@@ -17,51 +17,40 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from hw2lib.device import device, mixed_precision
 from hw2lib.errors import UserError
+from hw2lib.io.parameters import Count, Natural, NonNegative, Positive, Seed, settings
 from hw2lib.io.paths import atomic_write, writable_dir
 
 Loss = Callable[[nn.Module, int, torch.Generator], Tensor]
 Watch = Callable[[nn.Module, int], dict[str, float]]
-SCHEDULES = ("constant", "cosine", "trapezoid")
 READ_EVERY = {"cuda": 50}  # steps between looks at the losses, which wait for the GPU; else 1
 
 
-@dataclass(frozen=True)
+@settings
 class TrainConfig:
-    """Settings of one run; steps are optimiser steps, `ema` the decay of the weight average."""
+    """Settings of one run; steps are optimiser steps, `ema` the decay of the weight average.
 
-    steps: int
-    batch_size: int = 64
-    lr: float = 1e-3
-    schedule: str = "constant"  # | cosine | trapezoid, all after a linear warm-up
-    weight_decay: float = 1e-4
-    warmup: int = 100
-    clip: float = 1.0
-    ema: float = 0.999
-    seed: int = 0
-    save_every_s: float = 120.0
+    The learning rate's schedule comes after a linear warm-up, see `learning_rate`.
+    """
 
-    def __post_init__(self) -> None:
-        for name, right, fits in (
-            ("steps", "a whole number from 0", self.steps >= 0),
-            ("batch_size", "a whole number from 1", self.batch_size >= 1),
-            ("lr", "a number above 0", 0 < self.lr < math.inf),
-            ("schedule", " or ".join(SCHEDULES), self.schedule in SCHEDULES),
-            ("weight_decay", "a number from 0", 0 <= self.weight_decay < math.inf),
-            ("warmup", "a whole number from 0", self.warmup >= 0),
-            ("clip", "a number above 0", self.clip > 0),
-            ("ema", "a number from 0 to below 1", 0 <= self.ema < 1),
-            ("seed", "a whole number from 0 to 2^32 - 1", 0 <= self.seed < 2**32),
-            ("save_every_s", "a number of seconds from 0", self.save_every_s >= 0),
-        ):
-            if not fits:
-                raise UserError(f"{name}={getattr(self, name)} is out of range; {right} is right")
+    steps: Natural
+    batch_size: Count = 64
+    lr: Positive = 1e-3
+    schedule: Literal["constant", "cosine", "trapezoid"] = "constant"
+    weight_decay: NonNegative = 1e-4
+    warmup: Natural = 100
+    clip: Positive = 1.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    seed: Seed = 0
+    save_every_s: NonNegative = 120.0
 
 
 @dataclass

@@ -309,7 +309,7 @@ def test_a_file_that_is_no_checkpoint_is_one_line(tmp_path, content):
     ],
 )  # fmt: skip
 def test_a_setting_out_of_range_is_one_line(key, value):
-    with pytest.raises(UserError, match=f"^{key}={value} is out of range; .* right$") as caught:
+    with pytest.raises(UserError, match=f"^{key}={value} is not allowed; .* right$") as caught:
         TrainConfig(**{"steps": 1, key: value})
     one_line(caught)
 

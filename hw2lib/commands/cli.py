@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import math
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
 from hw2lib import __version__
 from hw2lib.commands.folders import new_folder
 from hw2lib.errors import UserError
+from hw2lib.io.parameters import Count, Data, Finite, Seed, Target, argument, changed, valid
 from hw2lib.io.paths import runs_dir
 
 
@@ -22,26 +21,6 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:
         raise UserError(f"{message} (see {self.prog} --help)")
-
-
-def _number(kind: type, low: float, high: float, right: str) -> Callable[[str], float]:
-    """A parser of numbers from `low` to `high`, whose complaint says what is right."""
-
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not (low <= value <= high and math.isfinite(value)):
-            raise argparse.ArgumentTypeError(f"{text} is not allowed; {right} is right")
-        return value
-
-    return parse
-
-
-_positive = _number(int, 1, math.inf, "a whole number from 1")
-_seed = _number(int, 0, 2**32 - 1, "a whole number from 0 to 2^32 - 1")
-_finite = _number(float, -math.inf, math.inf, "a number")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -65,9 +44,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--set", dest="settings", nargs="+", action="extend", default=[],
                        metavar="key=value", help="change settings of the preset")  # fmt: skip
-    train.add_argument("--target", help="svhn (default) | usps | mnistm; for dann")
+    train.add_argument("--target", type=argument(Target), help="svhn (default) | usps | mnistm;"
+                       " for dann")  # fmt: skip
     train.add_argument("--rows", help="for dann: which, as in dann,target_only; default the table")
-    train.add_argument("--data", default="auto", help="auto | course | public | embedded")
+    train.add_argument("--data", type=argument(Data), default="auto",
+                       help="auto | course | public | embedded")  # fmt: skip
     train.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     train.add_argument("--warm-start", type=Path, metavar="FILE",
                        help="weights to begin with; for faces")  # fmt: skip
@@ -76,10 +57,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     digits = commands.add_parser("sample-digits", help="write {digit}_{001..}.png, 28x28 RGB")
     digits.add_argument("out", type=Path)
-    digits.add_argument("--per-digit", type=_positive, default=100)
-    digits.add_argument("--seed", type=_seed, default=0)
-    digits.add_argument("--guidance", type=_finite, default=1.25, help="w of (1+w) cond - w uncond")
-    digits.add_argument("--steps", type=_positive, default=10)
+    digits.add_argument("--per-digit", type=argument(Count), default=100)
+    digits.add_argument("--seed", type=argument(Seed), default=0)
+    digits.add_argument(
+        "--guidance", type=argument(Finite), default=1.25, help="w of (1+w) cond - w uncond"
+    )
+    digits.add_argument("--steps", type=argument(Count), default=10)
     digits.add_argument("--weights", type=Path)
     digits.set_defaults(run=sample_digits_command)
 
@@ -89,22 +72,28 @@ def build_parser() -> argparse.ArgumentParser:
     faces.add_argument("--weights", type=Path, help="the course's UNet.pt or a .safetensors;"
                        " default: UNet.pt beside the noise folder, else the shipped")  # fmt: skip
     faces.add_argument("--eta", type=float, default=0.0)
-    faces.add_argument("--steps", type=_positive, default=50)
-    faces.add_argument("--seed", type=_seed, default=0, help="of the noise added where eta > 0")
-    faces.add_argument("--batch", type=_positive, help="faces at a time: more memory;"
+    faces.add_argument("--steps", type=argument(Count), default=50)
+    faces.add_argument(
+        "--seed", type=argument(Seed), default=0, help="of the noise added where eta > 0"
+    )
+    faces.add_argument("--batch", type=argument(Count), help="faces at a time: more memory;"
                        " default: 1 with UNet.pt, else 32 of 64x64 pixels")  # fmt: skip
     faces.set_defaults(run=sample_faces_command)
 
     compare = commands.add_parser("compare-faces", help="mean squared errors to reference faces")
     compare.add_argument("faces", type=Path)
     compare.add_argument("references", type=Path, help="folder with 00.png ..; `course`: its GT")
-    compare.add_argument("--limit", type=_finite, default=20.0, help="of the mean error, on 0..255")
+    compare.add_argument(
+        "--limit", type=argument(Finite), default=20.0, help="of the mean error, on 0..255"
+    )
     compare.set_defaults(run=compare_faces_command)
 
     classify = commands.add_parser("classify", help="label a folder of images")
     classify.add_argument("image_dir", type=Path, help="images of any size; `course`: HW2_DATA's")
     classify.add_argument("out_csv", type=Path)
-    classify.add_argument("--target", required=True, help="svhn | usps | mnistm")
+    classify.add_argument(
+        "--target", type=argument(Target), required=True, help="svhn | usps | mnistm"
+    )
     classify.add_argument("--weights", type=Path)
     classify.add_argument("--list", dest="listed", metavar="FILE", help="csv of the image_names to"
                           " read; for `course`: train | val (default) | test")  # fmt: skip
@@ -161,12 +150,12 @@ def train_command(args: argparse.Namespace) -> None:
     }[args.what]
     preset = recipe.choose_preset(known, args.preset)
     if args.what in ("digits", "faces"):
-        changed = recipe.with_settings(preset, settings) if settings else args.preset
         start = {"start": args.warm_start} if args.what == "faces" else {}
-        train(changed, data=args.data, out=out, resume=args.resume, **start)
+        settings = recipe.with_settings(preset, settings)
+        train(settings, data=args.data, out=out, resume=args.resume, **start)
         print(f"weights: {out / 'weights.safetensors'}")
     else:
-        config = replace(preset, **recipe.parse_settings(asdict(preset), settings))
+        config = changed(preset, settings)
         domain = digits.load("mnistm", args.data)
         print(domain.describe(), flush=True)
         file = train(domain, out, preset=args.preset, config=config, resume=args.resume)
@@ -174,11 +163,10 @@ def train_command(args: argparse.Namespace) -> None:
 
 
 def train_dann(args: argparse.Namespace, settings: dict[str, str]) -> None:
-    from hw2lib.experiments import dann, dann_rows, recipe
+    from hw2lib.experiments import dann, dann_rows
 
     changes = dict(settings)
-    of_seed = {"seed": changes.pop("seed")} if "seed" in changes else {}
-    seed = recipe.parse_settings({"seed": 0}, of_seed).get("seed", 0)
+    seed = valid("seed", changes.pop("seed", 0), Seed)
     names = args.rows.split(",") if args.rows else dann_rows.TABLE
     for name in names:  # complains before any data are read
         dann_rows.with_settings(dann_rows.row_for(name, args.preset), changes)

@@ -11,6 +11,7 @@ the row `target_only`, keeps them: there the target is the source.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -20,9 +21,10 @@ from hw2lib.datasets.augment import HANDLING, PLAIN, Handling, prepare
 from hw2lib.datasets.digits import DigitDomain, DigitSet
 from hw2lib.device import device
 from hw2lib.errors import UserError
+from hw2lib.io.parameters import Target
 
 SOURCE_OF = {"svhn": "mnistm", "usps": "mnistm", "mnistm": "mnist"}
-TARGETS = tuple(SOURCE_OF)
+TARGETS = get_args(Target)
 HELD_OUT = 2000  # source images that no row trains on, at most a tenth of all: source validation
 
 

@@ -22,11 +22,11 @@ from hw2lib.errors import UserError
 from hw2lib.experiments.recipe import (
     N_TRAIN_STEPS,
     Preset,
+    Run,
     choose_preset,
     empty_model,
     epochs,
     preset_name,
-    train,
 )
 from hw2lib.io.paths import WEIGHTS, runs_dir
 from hw2lib.io.weights import load_state, load_weights
@@ -107,17 +107,14 @@ def train_digits(
         x_0 = domain.train.images[i]
         if p.exchange:
             x_0 = augment.exchange_backgrounds(x_0, domain.train.masks[i], generator)
-        if p.shift:
-            x_0 = augment.random_shift(x_0, generator, p.shift)
         x_0 = digits.to_float(x_0).to(where)
         x_0 = (x_0 + 1) / 2 if p.zero_one else x_0
         labels = drop_labels(domain.train.labels[i], p.p_drop, NULL_LABEL, generator).to(where)
         return p.loss(lambda x, t: net(x, t, labels), x_0, schedule, generator)
 
-    header = {"kind": "digit_unet", "p_drop": p.p_drop, "shift": p.shift,
-              "exchange": p.exchange, "zero_one": p.zero_one}  # fmt: skip
+    more = {"p_drop": p.p_drop, "exchange": p.exchange, "zero_one": p.zero_one}
     out = Path(out or runs_dir() / f"digits-{name}")
-    return train(model, loss, p, name, domain, header, out, resume, "digits")
+    return Run("digit_unet", p, name, domain, out, resume, more).train(model, loss)
 
 
 def load_digit_unet(weights: str | Path | None = None) -> tuple[DigitNet, dict]:

@@ -12,58 +12,48 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import asdict, fields, replace
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from hw2lib.adaptation import LOSSES
 from hw2lib.datasets.augment import GROUPS
 from hw2lib.errors import UserError
+from hw2lib.io.parameters import Count, NonNegative, Positive, Share, listed, settings, valid
 from hw2lib.training import TrainConfig
 
 LET_GO = (0.3, 0.7)  # shares of the steps between which the label loss falls to `label_end`
 MASKED = ("thickness", "distractors", "repaint")  # input handling that needs the digits' masks
 
 
-@dataclass(frozen=True)
+@settings
 class Row:
     """One way to train; every field may differ from row to row."""
 
     title: str
-    labels: str = "source"  # whose labels: source | target
-    losses: Mapping[str, float] = field(default_factory=dict)  # of LOSSES -> weight at the end
-    label_end: float = 1.0  # weight of the label loss at the end; it begins with 1
+    labels: Literal["source", "target"] = "source"  # whose labels
+    # Of LOSSES -> weight at the end; all of them are 0 where none is named
+    losses: Mapping[str, NonNegative] = Field(default_factory=dict)
+    label_end: Share = 1.0  # weight of the label loss at the end; it begins with 1
     ramp: bool = True  # weights grow as 2 / (1 + exp(-10 p)) - 1; else they are constant
-    off: tuple[str, ...] = ()  # groups of input handling that are turned off
+    off: listed(Literal[tuple(GROUPS)]) = ()  # groups of input handling that are turned off
     separate: bool = True  # source and target have batch statistics of their own
-    frozen_after: float = 1.0  # share of steps after which batch statistics stay as they are
-    steps: int = 4800
-    batch_size: int = 64  # of each domain
-    lr: float = 4e-3
-    schedule: str = "cosine"  # of the learning rate: cosine | constant
-    weight_decay: float = 1e-4
+    frozen_after: Share = 1.0  # share of steps after which batch statistics stay as they are
+    steps: Count = 4800
+    batch_size: Annotated[int, Field(ge=2)] = 64  # of each domain
+    lr: Positive = 4e-3
+    schedule: Literal["constant", "cosine", "trapezoid"] = "cosine"  # of the learning rate
+    weight_decay: NonNegative = 1e-4
 
     def __post_init__(self) -> None:
-        for name, right, fits in (
-            ("labels", "source or target", self.labels in ("source", "target")),
-            ("label_end", "a number from 0 to 1", 0 <= self.label_end <= 1),
-            ("steps", "a whole number from 1", self.steps >= 1),
-            ("batch_size", "a whole number from 2", self.batch_size >= 2),
-            ("frozen_after", "a number from 0 to 1", 0 <= self.frozen_after <= 1),
-        ):
-            if not fits:
-                raise UserError(f"{name}={getattr(self, name)} is out of range; {right} is right")
-        for name, weight in self.losses.items():
+        for name in self.losses:
             if name not in LOSSES:
                 raise UserError(f"loss {name!r} is unknown; choose one of {', '.join(LOSSES)}")
-            if not 0 <= weight < math.inf:
-                raise UserError(f"{name}={weight} is out of range; a number from 0 is right")
         if self.losses and self.labels == "target":
             raise UserError("losses are for rows that learn from the source's labels")
         if self.label_end < 1 and not self.losses:
             raise UserError(f"label_end={self.label_end} needs other losses; 1 is right")
-        if unknown := set(self.off) - GROUPS.keys():
-            raise UserError(f"off={', '.join(sorted(unknown))}: choose from {', '.join(GROUPS)}")
-        self.train()  # has its say on lr, schedule and weight_decay
 
     @property
     def adapts(self) -> bool:
@@ -162,33 +152,16 @@ def row_for(name: str, preset: str = "full") -> Row:
     return replace(row, steps=QUICK_STEPS, batch_size=QUICK_BATCH, off=off)
 
 
-def with_settings(row: Row, settings: Mapping[str, Any]) -> Row:
-    """`row` with fields or weights of losses changed; strings are read as the field's type.
+def with_settings(row: Row, values: Mapping[str, Any]) -> Row:
+    """`row` with fields or weights of losses changed; texts are read as the field's type.
 
     A loss that the row does not use is left alone, so that one setting serves several rows.
-    Errors: UserError for an unknown key or a value of another type.
+    Errors: UserError for an unknown key or a value that is not allowed.
     """
-    known = [f.name for f in fields(Row) if f.name not in ("title", "labels", "losses")]
-    changes: dict[str, Any] = {}
-    losses = dict(row.losses)
-    for key, value in settings.items():
-        if key in LOSSES:
-            weight = _typed(key, value, float)
-            if row.adapts:
-                losses[key] = weight
-        elif key in known:
-            changes[key] = _typed(key, value, type(getattr(row, key)))
-        else:
-            raise UserError(f"setting {key!r} is unknown; dann has {', '.join([*known, *LOSSES])}")
-    return replace(row, **changes, losses=losses)
-
-
-def _typed(key: str, value: Any, kind: type) -> Any:
-    try:
-        if kind is bool:
-            return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
-        if kind is tuple:
-            return tuple(filter(None, value.split(","))) if isinstance(value, str) else tuple(value)
-        return kind(value)
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"setting {key}={value!r} is no {kind.__name__}") from None
+    names = [f.name for f in fields(Row) if f.name not in ("title", "labels", "losses")]
+    weights = {key: valid(key, text, NonNegative) for key, text in values.items() if key in LOSSES}
+    rest = {key: text for key, text in values.items() if key not in LOSSES}
+    for key in rest:
+        if key not in names:
+            raise UserError(f"setting {key!r} is unknown; dann has {', '.join([*names, *LOSSES])}")
+    return replace(row, **rest, losses={**row.losses, **weights} if row.adapts else row.losses)

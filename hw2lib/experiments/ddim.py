@@ -19,11 +19,11 @@ from hw2lib.errors import UserError
 from hw2lib.experiments.recipe import (
     N_TRAIN_STEPS,
     Preset,
+    Run,
     choose_preset,
     empty_model,
     epochs,
     preset_name,
-    train,
 )
 from hw2lib.io.paths import WEIGHTS, runs_dir
 from hw2lib.io.weights import load_state, load_weights, warm_start
@@ -90,8 +90,8 @@ def train_faces(
         x_0 = torch.where(mirrored.to(where, non_blocking=True), x_0.flip(3), x_0)
         return p.loss(net, x_0, schedule, generator)
 
-    header = {"kind": "face_unet", "size": faces.SIDE, "held_out": len(held_out)}
-    return train(model, loss, p, name, face_set, header, out, resume, "faces", origin)
+    more = {"size": faces.SIDE, "held_out": len(held_out)}
+    return Run("face_unet", p, name, face_set, out, resume, more).train(model, loss, origin)
 
 
 def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:

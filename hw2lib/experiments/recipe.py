@@ -6,18 +6,19 @@ The presets themselves stand in `cfdg` and `ddim`, with what only they need.
 from __future__ import annotations
 
 import hashlib
-import warnings
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from hw2lib.datasets import digits, faces
 from hw2lib.device import device_name
-from hw2lib.diffusion import PREDICTIONS, Predict, Schedule, diffusion_loss
+from hw2lib.diffusion import Predict, Schedule, diffusion_loss
 from hw2lib.errors import UserError
+from hw2lib.io.parameters import Finite, NonNegative, Share, changed, settings
 from hw2lib.io.paths import runs_dir
 from hw2lib.io.weights import COLD, save_weights
 from hw2lib.models.digit_unet import DigitConfig, DigitUNet, ReportConfig, ReportUNet
@@ -27,32 +28,20 @@ from hw2lib.training import Fitted, Loss, TrainConfig, fit
 N_TRAIN_STEPS = 1000  # T, the diffusion's time steps
 
 
-@dataclass(frozen=True)
+@settings
 class Preset:
     """All that `--preset` fixes and `--set key=value` may change."""
 
     train: TrainConfig
     model: DigitConfig | ReportConfig | FaceConfig
-    schedule: str
-    prediction: str = "v"
-    min_snr: float = 5.0  # 0: every time step has weight one
-    log_snr_mean: float = 0.0
-    log_snr_std: float = 0.0  # of the time steps drawn in training; 0: all time steps alike
-    p_drop: float = 0.1  # share of labels dropped; digits only
-    shift: int = 0  # images moved by up to so many pixels; digits only
+    schedule: Literal["linear", "cosine"]
+    prediction: Literal["eps", "v", "flow"] = "v"
+    min_snr: NonNegative = 5.0  # 0: every time step has weight one
+    log_snr_mean: Finite = 0.0
+    log_snr_std: NonNegative = 0.0  # of the time steps drawn in training; 0: all alike
+    p_drop: Share = 0.1  # share of labels dropped; digits only
     exchange: bool = False  # digits get each other's backgrounds, anew in each batch; digits only
     zero_one: bool = False  # images in [0, 1] in place of [-1, 1], as in the report; digits only
-
-    def __post_init__(self) -> None:
-        for name, right, fits in (
-            ("prediction", " or ".join(PREDICTIONS), self.prediction in PREDICTIONS),
-            ("min_snr", "a number from 0", self.min_snr >= 0),
-            ("log_snr_std", "a number from 0", self.log_snr_std >= 0),
-            ("p_drop", "a number from 0 to 1", 0 <= self.p_drop <= 1),
-            ("shift", "a whole number from 0 to 14", 0 <= self.shift <= 14),
-        ):
-            if not fits:
-                raise UserError(f"{name}={getattr(self, name)} is out of range; {right} is right")
 
     def loss(self, predict: Predict, x_0: Tensor, schedule: Schedule, g: torch.Generator) -> Tensor:
         """The training loss that the preset asks for; x_0 (B, C, H, W) in [-1, 1]."""
@@ -60,30 +49,18 @@ class Preset:
         return diffusion_loss(predict, x_0, schedule, g, self.prediction, self.min_snr, log_snr)
 
 
-def parse_settings(defaults: dict, settings: dict[str, str]) -> dict:
-    """`--set key=value` as values of the defaults' types; UserError for an unknown key or a
-    value of the wrong type."""
-    changes = {}
-    for key, text in settings.items():
-        if key not in defaults:
-            raise UserError(f"--set {key}: unknown setting; choose one of {', '.join(defaults)}")
-        kind = type(defaults[key])
-        try:
-            changes[key] = {"true": True, "false": False}[text] if kind is bool else kind(text)
-        except (ValueError, KeyError):
-            raise UserError(f"--set {key}={text}: a {kind.__name__} is right") from None
-    return changes
-
-
-def with_settings(preset: Preset, settings: dict[str, str]) -> Preset:
+def with_settings(preset: Preset, texts: Mapping[str, str]) -> Preset:
     """A preset changed by `--set`: fields of TrainConfig, and those of Preset that are values."""
-    names = ("prediction", "min_snr", "log_snr_mean", "log_snr_std", "p_drop", "shift",
-             "exchange", "zero_one")  # fmt: skip
-    own = {key: getattr(preset, key) for key in names}
-    changes = parse_settings({**asdict(preset.train), **own}, settings)
-    of_train = {key: value for key, value in changes.items() if key not in own}
-    of_preset = {key: value for key, value in changes.items() if key in own}
-    return replace(preset, train=replace(preset.train, **of_train), **of_preset)
+    of_train = [field.name for field in fields(preset.train)]
+    own = [field.name for field in fields(preset)][3:]
+    train = {key: text for key, text in texts.items() if key in of_train}
+    rest = {key: text for key, text in texts.items() if key not in of_train}
+    for key in rest:
+        if key not in own:
+            raise UserError(
+                f"setting {key!r} is unknown; choose one of {', '.join(of_train + own)}"
+            )
+    return replace(preset, train=changed(preset.train, train), **rest)
 
 
 def choose_preset(presets: dict[str, Preset], name: str) -> Preset:
@@ -131,75 +108,68 @@ def run_folder(label: str, preset: Preset, data: digits.DigitDomain | faces.Face
     return runs_dir() / f"{label}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
-def train(
-    model: DigitUNet | ReportUNet | FaceUNet,
-    loss: Loss,
-    p: Preset,
-    name: str,
-    data: digits.DigitDomain | faces.FaceSet,
-    header: dict,
-    out: Path,
-    resume: bool,
-    label: str,
-    origin: dict = COLD,
-) -> tuple[Fitted, dict]:
-    """Fit, then write `out/weights.safetensors` with a header that says how they were made.
+@dataclass(frozen=True)
+class Run:
+    """One training of a diffusion model: which preset on which data, and where it is kept."""
 
-    `images_seen` and `seconds` are those of all runs since random weights, see `warm_start`.
-    """
-    identity = {
-        **header,
-        "architecture": asdict(model.config),
-        "schedule": p.schedule,
-        "n_train_steps": N_TRAIN_STEPS,
-        "prediction": p.prediction,
-        "min_snr": p.min_snr,
-        "log_snr": [p.log_snr_mean, p.log_snr_std],
-        "data": {"source": data.data, "sha256": data.sha256},
-    }
-    fitted = fit(model, loss, p.train, out, resume=resume, label=label, identity=identity)
-    header = {
-        **identity,
-        "preset": name,
-        "train": asdict(p.train),
-        "images_seen": origin["images_seen"] + len(fitted.losses) * p.train.batch_size,
-        "seconds": round(origin["seconds"] + fitted.seconds, 1),
-        "warm_start": origin.get("file"),
-        "device": device_name(),
-    }
-    save_weights(out / "weights.safetensors", fitted.ema.state_dict(), header)
-    return fitted, header
+    kind: str  # of the weights: "digit_unet" | "face_unet"
+    preset: Preset
+    name: str  # the preset's, or "custom"
+    data: digits.DigitDomain | faces.FaceSet
+    out: Path
+    resume: bool
+    more: dict  # what the header says beside what every diffusion model's says
+
+    def train(
+        self, model: DigitUNet | ReportUNet | FaceUNet, loss: Loss, origin: dict = COLD
+    ) -> tuple[Fitted, dict]:
+        """Fit, then write `out/weights.safetensors`; returns (fitted, the weights' header).
+
+        The header's `images_seen` and `seconds` are those of all runs since random weights, see
+        `warm_start`.
+        """
+        p = self.preset
+        identity = {
+            "kind": self.kind,
+            **self.more,
+            "architecture": asdict(model.config),
+            "schedule": p.schedule,
+            "n_train_steps": N_TRAIN_STEPS,
+            "prediction": p.prediction,
+            "min_snr": p.min_snr,
+            "log_snr": [p.log_snr_mean, p.log_snr_std],
+            "data": {"source": self.data.data, "sha256": self.data.sha256},
+        }
+        label = self.kind.removesuffix("_unet") + "s"
+        fitted = fit(
+            model, loss, p.train, self.out, resume=self.resume, label=label, identity=identity
+        )
+        header = {
+            **identity,
+            "preset": self.name,
+            "train": asdict(p.train),
+            "images_seen": origin["images_seen"] + len(fitted.losses) * p.train.batch_size,
+            "seconds": round(origin["seconds"] + fitted.seconds, 1),
+            "warm_start": origin.get("file"),
+            "device": device_name(),
+        }
+        save_weights(self.out / "weights.safetensors", fitted.ema.state_dict(), header)
+        return fitted, header
 
 
 def empty_model(
-    net: Callable[[DigitConfig | ReportConfig | FaceConfig], DigitUNet | ReportUNet | FaceUNet],
-    make: type[DigitConfig | ReportConfig | FaceConfig],
-    header: dict,
-    path: Path,
+    net: Callable[[Any], DigitUNet | ReportUNet | FaceUNet], make: type, header: dict, path: Path
 ) -> DigitUNet | ReportUNet | FaceUNet:
-    """An empty network of the header's architecture; UserError if none can have it."""
+    """A network of the header's architecture without values; UserError if none can have it."""
     try:
-        fields = header["architecture"].items()
-        config = make(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields})
-    except (KeyError, TypeError, AttributeError):
-        config = None
-    if config is None or not {"schedule", "n_train_steps", "prediction"} <= header.keys():
+        config = make(**header["architecture"])
+        missing = {"schedule", "n_train_steps", "prediction"} - header.keys()
+        if missing:
+            raise KeyError(missing.pop())
+    except (KeyError, TypeError, UserError) as error:
         raise UserError(
-            f"weights file {path} has an incomplete header; use a file that `hw2 train` wrote"
-        )
-    try:
-        numbers = torch.tensor([int(n) for v in asdict(config).values() for n in _as_tuple(v)])
-        if numbers.min() < 0 or numbers.max() > 4096:
-            raise ValueError
-        # On "meta" no memory is taken; torch warns of widths of 0, which no file's tensors have.
-        with torch.device("meta"), warnings.catch_warnings(action="ignore"):
-            return net(config)
-    except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError, AttributeError):
-        raise UserError(
-            f"weights file {path} asks for an architecture that cannot be built ({config}); "
-            "use a file that `hw2 train` wrote"
+            f"weights file {path} has a header without an architecture that fits ({error}); use a "
+            "file that `hw2 train` wrote"
         ) from None
-
-
-def _as_tuple(value: object) -> tuple:
-    return value if isinstance(value, tuple) else (value,)
+    with torch.device("meta"):  # no memory is taken
+        return net(config)

@@ -6,18 +6,21 @@ Label 10 is the null label of classifier-free guidance, a learnt embedding like 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from hw2lib.io.parameters import Count, settings
 from hw2lib.models.face_unet import SinusoidalEmbedding
 
 NULL_LABEL = 10
+Width = Annotated[int, Field(ge=8, le=4096, multiple_of=8)]  # channels, in 8 groups
 
 
-@dataclass(frozen=True)
+@settings
 class DigitConfig:
     """Channels and residual blocks of the two resolutions, width of the condition vector.
 
@@ -25,10 +28,10 @@ class DigitConfig:
     with 1 they are 28x28 and 14x14.
     """
 
-    widths: tuple[int, int] = (64, 128)
-    blocks: tuple[int, int] = (2, 2)
-    c_condition: int = 256
-    unfold: int = 2
+    widths: tuple[Width, Width] = (64, 128)
+    blocks: tuple[Count, Count] = (2, 2)
+    c_condition: Annotated[int, Field(ge=1, le=4096)] = 256
+    unfold: Literal[1, 2] = 2
     scaled: bool = True  # the condition scales and shifts features; else it only shifts them
 
 
@@ -158,12 +161,12 @@ def _embed(c_in: int, c_out: int) -> nn.Sequential:
     )
 
 
-@dataclass(frozen=True)
+@settings
 class ReportConfig:
     """Feature width F, and T, by which the time is divided."""
 
-    width: int = 128
-    n_steps: int = 1000
+    width: Width = 128
+    n_steps: Count = 1000
 
 
 class ReportUNet(nn.Module):

@@ -8,18 +8,20 @@ holds. The shipped model is the same class with fewer channels on unfolded 2x2 p
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from hw2lib.device import device, mixed_precision
 from hw2lib.diffusion import Predict
 from hw2lib.errors import UserError
+from hw2lib.io.parameters import Count, settings
 
 
-@dataclass(frozen=True)
+@settings
 class FaceConfig:
     """Channels of each resolution, residual blocks a resolution, which resolutions attend.
 
@@ -29,12 +31,16 @@ class FaceConfig:
     mean of the input over all positions, to which norms of few channels are nearly blind.
     """
 
-    widths: tuple[int, ...] = (128, 128, 256, 256, 512, 512)
-    blocks: int = 2
+    widths: tuple[Annotated[int, Field(ge=2, le=4096)], ...] = (128, 128, 256, 256, 512, 512)
+    blocks: Annotated[int, Field(ge=1, le=16)] = 2
     attention: tuple[int, ...] = (4,)  # indices into widths; mid1 always attends
-    unfold: int = 1
-    groups: int = 32
+    unfold: Annotated[int, Field(ge=1, le=16)] = 1
+    groups: Count = 32
     mean: bool = False
+
+    def __post_init__(self) -> None:
+        if any(width % self.groups or width == self.groups for width in self.widths):
+            raise UserError(f"widths={self.widths}; multiples of groups={self.groups} are right")
 
 
 SMALL = FaceConfig(widths=(64, 128, 160, 160), blocks=1, attention=(2,), unfold=2, mean=True)

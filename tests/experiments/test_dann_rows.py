@@ -61,7 +61,7 @@ def test_the_label_loss_falls_to_its_end_and_stays_there():
     assert Row("mine").label_weight(0.9) == 1
     with pytest.raises(UserError, match="label_end=0.2 needs other losses"):
         Row("mine", label_end=0.2)
-    with pytest.raises(UserError, match="label_end=-1 is out of range; a number from 0 to 1"):
+    with pytest.raises(UserError, match="label_end=-1 is not allowed; a number from 0 to 1"):
         Row("mine", losses={"entropy": 1.0}, label_end=-1)
 
 
@@ -90,14 +90,23 @@ def test_settings_are_read_as_their_types():
         (lambda: row_for("both"), "row 'both' is unknown; choose one of source_only"),
         (lambda: row_for("dann", "huge"), "preset 'huge' is unknown; choose quick or full"),
         (lambda: with_settings(ROWS["dann"], {"stesp": 1}), "setting 'stesp' is unknown"),
-        (lambda: with_settings(ROWS["dann"], {"steps": "x"}), "steps='x' is no int"),
-        (lambda: with_settings(ROWS["dann"], {"separate": "maybe"}), "separate='maybe' is no bool"),
-        (lambda: with_settings(ROWS["dann"], {"off": "colour"}), "off=colour: choose from"),
-        (lambda: with_settings(ROWS["dann"], {"lr": "-1"}), "lr=-1.0 is out of range; a number"),
-        (lambda: with_settings(ROWS["dann"], {"teacher": "nan"}), "teacher=nan is out of range"),
-        (lambda: with_settings(ROWS["dann"], {"steps": "0"}), "steps=0 is out of range"),
-        (lambda: with_settings(ROWS["dann"], {"frozen_after": "2"}), "frozen_after=2.0 is out"),
-        (lambda: Row("mine", labels="mine"), "labels=mine is out of range; source or target"),
+        (
+            lambda: with_settings(ROWS["dann"], {"steps": "x"}),
+            "steps=x is not allowed; a whole number from 1",
+        ),
+        (
+            lambda: with_settings(ROWS["dann"], {"separate": "maybe"}),
+            "separate=maybe is not allowed; true or false",
+        ),
+        (
+            lambda: with_settings(ROWS["dann"], {"off": "colour"}),
+            "off=colour is not allowed; some of standardise",
+        ),
+        (lambda: with_settings(ROWS["dann"], {"lr": "-1"}), "lr=-1 is not allowed; a number"),
+        (lambda: with_settings(ROWS["dann"], {"teacher": "nan"}), "teacher=nan is not allowed"),
+        (lambda: with_settings(ROWS["dann"], {"steps": "0"}), "steps=0 is not allowed"),
+        (lambda: with_settings(ROWS["dann"], {"frozen_after": "2"}), "frozen_after=2 is not"),
+        (lambda: Row("mine", labels="mine"), "labels=mine is not allowed; source or target"),
         (lambda: Row("mine", losses={"coral": 1}), "loss 'coral' is unknown; choose one of"),
         (lambda: Row("mine", labels="target", losses={"teacher": 1}), "losses are for rows"),
     ],
