@@ -6,11 +6,9 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 
 from hw2lib import __version__
-from hw2lib.commands.folders import new_folder
 from hw2lib.errors import UserError
 from hw2lib.io.parameters import Count, Data, Finite, Seed, Target, argument, changed, valid
 from hw2lib.io.paths import runs_dir
@@ -60,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     digits.add_argument("--per-digit", type=argument(Count), default=100)
     digits.add_argument("--seed", type=argument(Seed), default=0)
     digits.add_argument(
-        "--guidance", type=argument(Finite), default=1.25, help="w of (1+w) cond - w uncond"
+        "--w", type=argument(Finite), default=1.25, help="w of (1+w) cond - w uncond"
     )
     digits.add_argument("--steps", type=argument(Count), default=10)
     digits.add_argument("--weights", type=Path)
@@ -182,64 +180,22 @@ def train_dann(args: argparse.Namespace, settings: dict[str, str]) -> None:
 
 
 def sample_digits_command(args: argparse.Namespace) -> None:
-    import torch
-    from PIL import Image
+    from hw2lib.commands.folders import digits_into
 
-    from hw2lib.experiments import cfdg
-
-    model, header = cfdg.load_digit_unet(args.weights)
-    files = list(product(range(10), range(args.per_digit)))  # (digit, which of its samples)
-    with new_folder(args.out) as folder:
-        images = cfdg.sample_digits(
-            model, header, torch.tensor([digit for digit, _ in files]),
-            [10 * k + digit for digit, k in files],  # whatever --per-digit is
-            w=args.guidance, n_steps=args.steps, seed=args.seed, progress=True,
-        )  # fmt: skip
-        for (digit, k), image in zip(files, images, strict=True):
-            name = f"{digit}_{k + 1:03d}.png"
-            Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / name)
-    print(f"{len(images)} images in {args.out}")
+    n = digits_into(args.out, args.per_digit, w=args.w, steps=args.steps, seed=args.seed,
+                    weights=args.weights)  # fmt: skip
+    print(f"{n} images in {args.out}")
 
 
 def sample_faces_command(args: argparse.Namespace) -> None:
-    import torch
-    from PIL import Image
-    from tqdm import tqdm
-
-    from hw2lib.datasets import course, faces
-    from hw2lib.experiments import ddim
-    from hw2lib.models.face_unet import in_mixed_precision
+    from hw2lib.commands.folders import faces_into
+    from hw2lib.datasets import course
 
     folder = _course_folder(args.noise_dir, "noise")
-    files = faces.noise_files(folder)
-    shapes = {file: faces.load_noise(file).shape for file in files}  # all are right, or none starts
-    other = next((file for file in files if shapes[file] != shapes[files[0]]), None)
-    if other and args.batch and args.batch > 1:
-        sizes = [f"{file.name} {shapes[file][-2]}x{shapes[file][-1]}" for file in (files[0], other)]
-        raise UserError(f"--batch {args.batch}: {' but '.join(sizes)}; --batch 1 is right")
     weights = args.weights or course.unet_beside(folder)
-    predict, header = ddim.load_face_unet(weights)
-    ours = "architecture" in header
-    if ours:  # UNet.pt stays exact: there are reference faces
-        predict = in_mixed_precision(predict)
-    pixels = shapes[files[0]][-2] * shapes[files[0]][-1]
-    batch = args.batch or (max(1, 32 * 64**2 // pixels) if ours and not other else 1)
-    batch = min(batch, len(files))
-    with new_folder(args.out) as out:
-        starts = range(0, len(files), batch)
-        bar = tqdm(total=len(starts) * args.steps, desc="faces", unit="step", delay=2)
-        for start in starts:
-            some = files[start : start + batch]
-            sampled = ddim.sample_faces(
-                predict, header, torch.cat([faces.load_noise(file) for file in some]),
-                n_steps=args.steps, eta=args.eta, seed=args.seed, batch=batch,
-                numbers=range(start, start + len(some)),
-                on_step=lambda *_: bar.update(),
-            )  # fmt: skip
-            for file, face in zip(some, sampled, strict=True):
-                picture = ddim.to_picture(face).permute(1, 2, 0).numpy()
-                Image.fromarray(picture).save(out / f"{file.stem}.png")
-    print(f"{len(files)} faces in {args.out}, by {weights or 'the shipped weights'}")
+    n = faces_into(args.out, folder, eta=args.eta, steps=args.steps, seed=args.seed,
+                   batch=args.batch, weights=weights)  # fmt: skip
+    print(f"{n} faces in {args.out}, by {weights or 'the shipped weights'}")
 
 
 def _course_folder(path: Path, name: str) -> Path:

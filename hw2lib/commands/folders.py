@@ -1,4 +1,4 @@
-"""Folders of samples: written whole or not at all."""
+"""Folders of samples, digits and faces: written whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from hw2lib.datasets import faces
 from hw2lib.errors import UserError
+from hw2lib.experiments import cfdg, ddim
 from hw2lib.io.paths import writable_dir
+from hw2lib.models.face_unet import in_mixed_precision
 
 
 @contextmanager
@@ -28,3 +37,79 @@ def new_folder(out: Path) -> Iterator[Path]:
         os.replace(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def digits_into(
+    out: str | Path,
+    per_digit: int = 100,
+    *,
+    w: float = cfdg.GUIDANCE,
+    steps: int = cfdg.STEPS,
+    seed: int = 0,
+    weights: str | Path | None = None,
+) -> int:
+    """Draw {digit}_{001..}.png, 28x28 RGB, into the new folder `out`; returns how many.
+
+    A digit's k-th picture is the same whatever `per_digit` is.
+    """
+    model, header = cfdg.load_digit_unet(weights)
+    files = list(product(range(10), range(per_digit)))  # (digit, which of its samples)
+    labels = torch.tensor([digit for digit, _ in files])
+    noises = [10 * k + digit for digit, k in files]
+    with new_folder(Path(out)) as folder:
+        images = cfdg.sample_digits(
+            model, header, labels, noises, w=w, n_steps=steps, seed=seed, progress=True
+        )
+        for (digit, k), image in zip(files, images, strict=True):
+            _save(image, folder / f"{digit}_{k + 1:03d}.png")
+    return len(files)
+
+
+def faces_into(
+    out: str | Path,
+    noise_dir: str | Path,
+    *,
+    eta: float = 0.0,
+    steps: int = 50,
+    seed: int = 0,
+    batch: int | None = None,
+    weights: str | Path | None = None,
+) -> int:
+    """Draw 00.png for 00.pt, .. of `noise_dir` into the new folder `out`; returns how many.
+
+    weights: UNet.pt or ours, by default the shipped. UNet.pt draws one face at a time in float32,
+    as there are reference faces; ours 32 of 64x64 pixels in mixed precision.
+    Errors: UserError for noises that are none, and for a `batch` of noises of several sizes.
+    """
+    files = faces.noise_files(Path(noise_dir))
+    shapes = {file: faces.load_noise(file).shape for file in files}  # all are right, or none starts
+    other = next((file for file in files if shapes[file] != shapes[files[0]]), None)
+    if other and batch and batch > 1:
+        sizes = [f"{file.name} {shapes[file][-2]}x{shapes[file][-1]}" for file in (files[0], other)]
+        raise UserError(f"--batch {batch}: {' but '.join(sizes)}; --batch 1 is right")
+    predict, header = ddim.load_face_unet(weights)
+    ours = "architecture" in header
+    if ours:
+        predict = in_mixed_precision(predict)
+    pixels = shapes[files[0]][-2] * shapes[files[0]][-1]
+    batch = batch or (max(1, 32 * 64**2 // pixels) if ours and not other else 1)
+    batch = min(batch, len(files))
+    starts = range(0, len(files), batch)
+    with (
+        new_folder(Path(out)) as folder,
+        tqdm(total=len(starts) * steps, desc="faces", unit="step", delay=2) as bar,
+    ):
+        for start in starts:
+            some = files[start : start + batch]
+            sampled = ddim.sample_faces(
+                predict, header, torch.cat([faces.load_noise(file) for file in some]),
+                n_steps=steps, eta=eta, seed=seed, batch=batch,
+                numbers=range(start, start + len(some)), on_step=lambda *_: bar.update(),
+            )  # fmt: skip
+            for file, face in zip(some, sampled, strict=True):
+                _save(ddim.to_picture(face), folder / f"{file.stem}.png")
+    return len(files)
+
+
+def _save(image: Tensor, file: Path) -> None:
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)

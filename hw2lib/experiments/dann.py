@@ -20,8 +20,9 @@ last iterate's: no target label chooses a step or a seed.
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ from torch.nn import functional as F
 
 from hw2lib.adaptation import LOSSES, Step, entropy_and_balance
 from hw2lib.datasets import digits
-from hw2lib.datasets.pairs import Batches, Problem, load_problem, supervised
+from hw2lib.datasets.augment import PLAIN
+from hw2lib.datasets.digits import DigitSet
+from hw2lib.datasets.pairs import Batches, Problem, Unlabelled, load_problem, supervised
 from hw2lib.errors import UserError
 from hw2lib.experiments.dann_rows import TABLE, Row, row_for, with_settings
 from hw2lib.io.paths import runs_dir, writable_dir
@@ -204,6 +207,30 @@ def train(
         (held == problem.source_test.labels).numpy(), fitted.watched, fitted.losses,
         fitted.seconds, network, problem,
     )  # fmt: skip
+
+
+def adapt(
+    images: Tensor, labels: Tensor, target: Tensor, steps: int = 2000, seed: int = 0
+) -> Network:
+    """A digit classifier for the domain of `target`, learnt without its labels by DANN.
+
+    images, target: uint8 (N, 3, 28, 28) of the source and the target; labels (N,) of the source,
+    0 to 9. Read images with `classify_tensor(network, images)`.
+    Errors: UserError for tensors of another type or shape.
+    """
+    for name, x in (("images", images), ("target", target)):
+        if x.dtype != torch.uint8 or x.shape[1:] != (3, digits.SIDE, digits.SIDE) or not len(x):
+            raise UserError(f"{name} is {x.dtype} {tuple(x.shape)}; uint8 (N, 3, 28, 28) is right")
+    if labels.shape != images.shape[:1] or not set(labels.tolist()) <= set(range(10)):
+        raise UserError(f"labels are not {len(images)} digits from 0 to 9, one for each image")
+    source = DigitSet(images, labels.long())
+    problem = Problem(  # its test sets are for `train`, which measures
+        "own", source, None, Unlabelled(target), source, source, (PLAIN, PLAIN), 1, "own", (), {}
+    )
+    row = replace(row_for("dann"), steps=steps, batch_size=min(64, len(images)))
+    model, loss = learner(row, problem, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        return fit(model, loss, row.train(seed), folder).model.student.eval()
 
 
 def run(

@@ -11,20 +11,27 @@ from pathlib import Path
 
 from hw2lib.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[2]
-WEIGHTS = ROOT / "data" / "weights"  # shipped weights, safetensors
-RESULTS = ROOT / "data" / "results"  # recorded results, JSON
-NOISE = ROOT / "data" / "noise"  # shipped noise files 00.pt ..
+ROOT = Path(__file__).resolve().parents[2]  # of the clone; site-packages where installed
+CLONE = (ROOT / "pyproject.toml").is_file()
+_SHIPPED = ROOT / "data" if CLONE else ROOT / "hw2lib" / "data"
+WEIGHTS = _SHIPPED / "weights"  # shipped weights, safetensors
+NOISE = _SHIPPED / "noise"  # shipped noise files 00.pt ..
+RESULTS = _SHIPPED / "results"  # recorded results, JSON; in a clone alone
+
+
+def _home() -> Path:
+    """The clone, or where one stands if the package is installed without it."""
+    return ROOT if CLONE else Path.cwd()
 
 
 def data_dir() -> Path:
     """Folder with the data sets: `HW2_DATA`, else `data/`."""
-    return Path(os.environ.get("HW2_DATA") or ROOT / "data").expanduser().resolve()
+    return Path(os.environ.get("HW2_DATA") or _home() / "data").expanduser().resolve()
 
 
 def build_dir() -> Path:
     """Folder for everything that is made again at will: `HW2_BUILD`, else `build/`."""
-    return Path(os.environ.get("HW2_BUILD") or ROOT / "build").expanduser().resolve()
+    return Path(os.environ.get("HW2_BUILD") or _home() / "build").expanduser().resolve()
 
 
 def runs_dir() -> Path:

@@ -25,6 +25,14 @@ def test_a_variable_names_another_folder(monkeypatch, tmp_path, variable, functi
         assert function() == paths.ROOT / default
 
 
+def test_an_installed_package_writes_where_one_stands(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "CLONE", False)
+    monkeypatch.chdir(tmp_path)
+    for variable in ("HW2_DATA", "HW2_BUILD"):
+        monkeypatch.delenv(variable, raising=False)
+    assert (paths.data_dir(), paths.build_dir()) == (tmp_path / "data", tmp_path / "build")
+
+
 @pytest.mark.parametrize("value", ["~/hw2", "relative"])
 def test_folders_are_absolute_wherever_one_stands(monkeypatch, tmp_path, value):
     """papermill and nbval stand in different folders; a path must not change with them."""
