@@ -58,19 +58,19 @@ class _Record(_Checked):
 
     @model_validator(mode="after")
     def _interval(self) -> _Record:
-        if self.low is None and self.high is None and len(self.values) == 1:
+        ends = (self.low, self.high)
+        if ends == (None, None) and len(self.values) == 1:
             return self  # one seed of something else than an accuracy has no interval
-        if self.low is None or self.high is None:
-            raise ValueError("low and high must be numbers")
-        if not self.low <= self.mean <= self.high:
-            raise ValueError("the mean lies outside low and high")
+        if None in ends or not self.low <= self.mean <= self.high:
+            raise ValueError(f"low and high are {ends}; numbers with the mean between are right")
         return self
 
 
 class _Data(_Checked):
-    model_config = ConfigDict(extra="allow")  # domains, recorded_in
     source: Text
     sha256: dict[str, str]
+    domains: list[str] = []
+    recorded_in: Any = None
 
 
 class _Result(_Checked):
@@ -160,9 +160,9 @@ def said(record: Mapping[str, Any]) -> str:
 
 def frame(records: Iterable[dict]) -> DataFrame:
     """A line for each record: row, score, each setting in a column of its own, mean, low, high."""
-    return _frame(
+    return _shown(
         {"row": r["row"], "score": r["score"], **r["setting"],
-         **{key: r[key] for key in ("mean", "low", "high")}}
+         "mean": r["mean"], "low": r["low"], "high": r["high"]}
         for r in records
     )  # fmt: skip
 
@@ -173,29 +173,22 @@ def table(records: Iterable[dict]) -> DataFrame:
     for r in records:
         line = lines.setdefault(repr((r["row"], r["setting"])), {"row": r["row"], **r["setting"]})
         line[r["score"]] = r["mean"]
-    return _frame(lines.values())
+    return _shown(lines.values())
 
 
-def _frame(lines: Iterable[dict]) -> DataFrame:
-    """To show: four digits, blanks where a line has no such setting or score."""
+def _shown(lines: Iterable[dict]) -> DataFrame:
+    """Four digits, whole numbers as such, blanks where a line has no such setting or score."""
     import pandas as pd
 
-    def short(value: Any) -> Any:
-        if value is None or value != value:
-            return ""
-        if not isinstance(value, float):
-            return value
-        return f"{value:,.0f}" if value.is_integer() or abs(value) >= 1e4 else f"{value:.4g}"
-
-    return pd.DataFrame(lines).astype(object).map(short)
+    return pd.DataFrame(lines).round(4).convert_dtypes().astype(object).fillna("")
 
 
 # --- files ---------------------------------------------------------------------------------------
 
 
-def local_dir() -> Path:
-    """This machine's result files, as against the recorded ones in `paths.RESULTS`."""
-    return build_dir() / "results"
+def path_of(name: str, directory: str | Path | None = None) -> Path:
+    """DIRECTORY/NAME.json; this machine's own result files lie in build/results."""
+    return Path(directory or build_dir() / "results") / f"{name}.json"
 
 
 def write(
@@ -211,17 +204,17 @@ def write(
     not_run: Sequence[str] = (),
     directory: str | Path | None = None,
 ) -> Path:
-    """Write DIRECTORY/NAME.json (default: `local_dir()`) and return its path.
+    """Write the result file and return its path (see `path_of`).
 
-    data: {"source": ..., "sha256": {file: digest}}; weights: the files of all networks that were
-    loaded. Device, versions and commit are added here. Raises UserError, before anything is
-    written, for a missing field or a number that is not finite; and in the report's own folder
-    (`directory=RESULTS`) for another preset than full, and for the embedded stand-in, be it of
-    this run or of the training of one of the weights files.
+    weights: the files of all networks that were loaded. Device, versions and commit are added.
+    Raises UserError, before anything is written, for a missing field or a number that is not
+    finite; and in the report's own folder (`directory=RESULTS`) for another preset than full, and
+    for the embedded stand-in, be it of this run or of the training of one of the weights files.
     """
     from hw2lib.device import device_name
     from hw2lib.io.weights import weights_header
 
+    path = path_of(name, directory)
     result = {
         "name": name,
         "preset": preset,
@@ -237,23 +230,15 @@ def write(
         "records": records,
     }
     check(result, f"result {name}")
-    directory = Path(directory) if directory else local_dir()
-    if directory.resolve() == RESULTS.resolve():
+    if path.parent.resolve() == RESULTS.resolve():
         _fit_for_the_report(f"result {name}", preset, data["source"])
         for file in weights:
             header = weights_header(file)
             source = header.get("data", header).get("source")
             _fit_for_the_report(f"weights file {file}", header.get("preset"), source)
-    with atomic_write(directory / f"{name}.json") as part:
+    with atomic_write(path) as part:
         part.write_text(as_text(result), encoding="utf-8")
-    return directory / f"{name}.json"
-
-
-def as_text(result: dict) -> str:
-    """JSON, a line for each record: a new recording changes the lines of what it measured."""
-    head = json.dumps({**result, "records": []}, indent=1, allow_nan=False)
-    lines = ",\n".join("  " + json.dumps(r, allow_nan=False) for r in result["records"])
-    return head.replace('"records": []', f'"records": [\n{lines}\n ]') + "\n"
+    return path
 
 
 def _fit_for_the_report(what: str, preset: str | None, source: str | None) -> None:
@@ -265,9 +250,16 @@ def _fit_for_the_report(what: str, preset: str | None, source: str | None) -> No
         )
 
 
+def as_text(result: dict) -> str:
+    """JSON, a line for each record: a new recording changes the lines of what it measured."""
+    head = json.dumps({**result, "records": []}, indent=1, allow_nan=False)
+    lines = ",\n".join("  " + json.dumps(r, allow_nan=False) for r in result["records"])
+    return head.replace('"records": []', f'"records": [\n{lines}\n ]') + "\n"
+
+
 def load(name: str, directory: str | Path | None = None) -> dict:
-    """Read a result file back (default: `local_dir()`); UserError if missing or incomplete."""
-    path = (Path(directory) if directory else local_dir()) / f"{name}.json"
+    """Read a result file back (see `path_of`); UserError if it is missing or incomplete."""
+    path = path_of(name, directory)
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -284,9 +276,8 @@ def check(result: dict, where: str) -> None:
         _Result.model_validate(result)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        said = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{where}: {place + ': ' if place else ''}{said}") from None
+        said = [".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")]
+        raise UserError(": ".join([where, *filter(None, said)])) from None
 
 
 def versions() -> dict[str, str]:
@@ -295,13 +286,8 @@ def versions() -> dict[str, str]:
     import torch
     import torchvision
 
-    return {
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "numpy": numpy.__version__,
-        "python": platform.python_version(),
-        "hw2lib": hw2lib.__version__,
-    }
+    packages = {m.__name__: m.__version__ for m in (torch, torchvision, numpy)}
+    return {**packages, "python": platform.python_version(), "hw2lib": hw2lib.__version__}
 
 
 def commit() -> str:
@@ -309,17 +295,16 @@ def commit() -> str:
 
     Result files and the book do not count: the second of two recordings was made by the same code.
     """
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=30
+        ).stdout
+
     try:
-        head = _git("rev-parse", "HEAD")
-        changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".",
-                       ":(exclude)data/results", ":(exclude)book")  # fmt: skip
+        changes = git("status", "--porcelain", "--untracked-files=no", "--", ".",
+                      ":(exclude)data/results", ":(exclude)book")  # fmt: skip
+        return git("rev-parse", "HEAD").strip() + ("-dirty" if changes.strip() else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return head + ("-dirty" if changes else "")
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True, timeout=30
-    )
-    return done.stdout.strip()

@@ -24,12 +24,7 @@ from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.io.results import record
 from hw2lib.metrics import accuracy_metric, feature_scores, metric
-from hw2lib.models.dann_net import (
-    SOURCE,
-    TARGET,
-    classify_tensor,
-    features,
-)
+from hw2lib.models.dann_net import SOURCE, TARGET, classify_tensor, features
 
 # What chose the step of a training -> the score of its curve; the last uses target labels.
 CHOICES = {
@@ -128,33 +123,28 @@ def table(records: Sequence[dict]) -> pd.DataFrame:
 
 def describe(result: dict) -> str:
     """Where the data come from and what the rows learn from, one line each."""
-    problem, rows = result["problem"], result["rows"]
-    n = len(problem.held)
+    problem = result["problem"]
     lines = [
         *problem.domains,
-        f"{n:,} source images held out for validation; {len(problem.target):,} target images, "
-        "no label",
+        f"{len(problem.held):,} source images held out for validation; "
+        f"{len(problem.target):,} target images, no label",
         f"last iterate, seeds {', '.join(map(str, result['seeds']))}",
     ]
-    for name, trained in rows.items():
+    for name, trained in result["rows"].items():
         row = trained[0].row
-        losses = ", ".join(f"{loss} {weight:g}" for loss, weight in row.losses.items())
+        labels = f"{row.labels} labels" + f" down to {row.label_end:g}" * (row.label_end < 1)
+        learnt = [labels, *(f"{loss} {weight:g}" for loss, weight in row.losses.items())]
         off = f"; input handling off: {', '.join(row.off)}" if row.off else ""
         work = f"{row.steps:,} steps of {row.batch_size} images a domain"
-        labels = f"{row.labels} labels"
-        if row.label_end < 1:
-            labels += f" down to {row.label_end:g}"
-        lines.append(f"{name}: {work}; {labels}{', ' * bool(losses)}{losses}{off}")
+        lines.append(f"{name}: {work}; {', '.join(learnt)}{off}")
     return "\n".join(lines)
 
 
 def write(result: dict, records: Sequence[dict], *, publish: bool = False) -> Path:
-    """Write this machine's result file; `publish` also records it in the report.
+    """Write this machine's result file of a run and its rows' records (`records_of`).
 
-    records: those of the rows, see `records_of`.
-
-    Publishing writes data/results/dann-TARGET.json and data/weights/dann-TARGET.safetensors (the
-    first seed's of SHIPPED) and needs the full preset and real data.
+    `publish` also writes data/results/dann-TARGET.json and data/weights/dann-TARGET.safetensors
+    (the first seed's of SHIPPED); that needs the full preset and real data.
     """
     problem, rows, preset = result["problem"], result["rows"], result["preset"]
     name, out = f"dann-{result['target']}", Path(result["out"])
@@ -163,11 +153,7 @@ def write(result: dict, records: Sequence[dict], *, publish: bool = False) -> Pa
         shutil.copyfile(out / f"seed-{result['seeds'][0]}" / SHIPPED / "dann.safetensors", shipped)
     content = {
         "preset": f"{preset}, changed" if result["changed"] else preset,
-        "data": {
-            "source": problem.data,
-            "sha256": problem.sha256,
-            "domains": list(problem.domains),
-        },
+        "data": {"source": problem.data, "sha256": problem.sha256, "domains": [*problem.domains]},
         "weights": [shipped] if SHIPPED in rows else [],
         "settings": {
             "rows": {key: trained[0].row.settings() for key, trained in rows.items()},

@@ -1,7 +1,7 @@
 """What the report only looked at, measured on many faces: quality, eta, copies.
 
     draw, eye = Sampler(*ddim.load_face_unet()), load_features()
-    samples = draw(starts(range(256)), n_steps=50, eta=0.5)
+    samples = draw(draw.starts(range(256)), n_steps=50, eta=0.5)
     real = eye.embed(faces.split(faces.load())[1])
     quality("drawn", eye.embed(samples), real, steps=50, eta=0.5)      # records
 
@@ -110,8 +110,9 @@ class Sampler:
         return torch.cat([self(self.starts(b), first=b.start, **options) for b in blocks])
 
     def starts(self, numbers: Sequence[int]) -> Tensor:
-        """Starting noises (N, 3, side, side) of this model."""
-        return starts(numbers, self.side)
+        """Starting noises (N, 3, side, side); each depends on its number alone."""
+        generators = sample_generators(START_SEED, list(numbers))
+        return individual_noise((3, self.side, self.side), generators)
 
     def kept(self, what: tuple, x: Tensor, make: Callable[[], Tensor]) -> Tensor:
         """`make()`, or what it gave before for the same model, `what` and input `x`."""
@@ -129,11 +130,6 @@ class Sampler:
             with atomic_write(file) as part, open(part, "wb") as stream:
                 np.savez(stream, images=images, seconds=seconds)
         return torch.from_numpy(images).float()
-
-
-def starts(numbers: Sequence[int], side: int = faces.SIDE) -> Tensor:
-    """Starting noises (N, 3, side, side); each depends on its number alone."""
-    return individual_noise((3, side, side), sample_generators(START_SEED, list(numbers)))
 
 
 def blurred(images: Tensor, sigma: float = 1.0) -> Tensor:
@@ -165,22 +161,11 @@ def jackknife(statistic: Callable[[np.ndarray], float], n: int) -> dict:
 
 def quality(row: str, samples: Tensor, real: Tensor, **setting: float) -> list[dict]:
     """Records of the Frechet and the kernel distance of features (N, D) to real ones (M, D)."""
-    x, real = samples.numpy(), real.numpy()
+    n = len(samples)
     return [
-        record(row, score, jackknife(lambda i, of=of: of(x[i], real), len(x)), **setting)
+        record(row, score, jackknife(lambda i, of=of: of(samples[i], real), n), **setting)
         for score, of in (("frechet", frechet_distance), ("kernel", kernel_distance))
     ]
-
-
-def worse_by(samples: Tensor, than: Tensor, real: Tensor) -> dict:
-    """Frechet distance of `samples` less that of `than`, features of the same starting noises.
-
-    Row by row the two belong together, so the interval is that of the difference.
-    """
-    a, b, real = samples.numpy(), than.numpy(), real.numpy()
-    return jackknife(
-        lambda i: frechet_distance(a[i], real) - frechet_distance(b[i], real), len(samples)
-    )
 
 
 def copies(
@@ -207,14 +192,22 @@ def copies(
 
 def eta_study(draw: Sampler, eye: FaceFeatures, plan: Plan, real: Tensor) -> list[dict]:
     """Records of faces from the same noises at each number of steps and eta: their distances to
-    real features (M, D), and how much worse than eta = 0 with as many steps they are."""
+    real features (M, D), and how much worse than eta = 0 with as many steps they are.
+
+    Face by face the two belong together, so the interval is that of the difference.
+    """
     records = []
     for n in plan.steps:
         cells = {eta: eye.embed(draw.many(plan.samples, n_steps=n, eta=eta)) for eta in ETAS}
         for eta, x in cells.items():
             records += quality("drawn", x, real, steps=n, eta=eta)
             if eta:
-                worse = worse_by(x, cells[0.0], real)
+                worse = jackknife(
+                    lambda i, x=x, still=cells[0.0]: (
+                        frechet_distance(x[i], real) - frechet_distance(still[i], real)
+                    ),
+                    len(x),
+                )
                 records.append(record("drawn", "worse", worse, steps=n, eta=eta))
     return records
 

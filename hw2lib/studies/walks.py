@@ -44,15 +44,17 @@ class Walk:
         """The longest gap over their mean, (P,); 1 for even steps."""
         return self.gaps.amax(1) / self.gaps.mean(1)
 
-    def half_way(self, of: str) -> Tensor:
-        """(P,) "norm", "detail" or "contrast" at alpha = .5, as a share of the mean of the ends."""
-        if of == "norm":
-            x = self.norms
-        elif of == "detail":
-            x = detail(self.images.flatten(0, 1)).unflatten(0, self.norms.shape)
-        else:
-            x = self.images.flatten(2).std(dim=2)
-        return x[:, x.shape[1] // 2] / x[:, [0, -1]].mean(1)
+    @property
+    def half_way(self) -> dict[str, Tensor]:
+        """norm, detail and contrast (P,) at alpha = .5, as shares of the mean of the ends."""
+        seen = {"norm": self.norms, **looks(self.images)}
+        return {of: x[:, x.shape[1] // 2] / x[:, [0, -1]].mean(1) for of, x in seen.items()}
+
+
+def looks(images: Tensor) -> dict[str, Tensor]:
+    """detail and contrast (P, A) of images (P, A, 3, H, W)."""
+    fine = detail(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+    return {"detail": fine, "contrast": images.flatten(2).std(dim=2)}
 
 
 def walks(
@@ -78,7 +80,7 @@ def walk_records(found: Mapping[str, Walk]) -> list[dict]:
     for way, walk in found.items():
         half, middle = {"alpha": 0.5}, walk.images.shape[1] // 2
         measured = [
-            *((of, walk.half_way(of), "ratio", half) for of in ("norm", "detail", "contrast")),
+            *((of, share, "ratio", half) for of, share in walk.half_way.items()),
             ("length", walk.length, "distance", {}),
             ("unevenness", walk.unevenness, "ratio", {}),
         ]
@@ -154,12 +156,10 @@ def inversion_records(found: Mapping[int, tuple[Tensor, Tensor]]) -> list[dict]:
 def estimate_records(images: Tensor, scales: Sequence[float]) -> list[dict]:
     """Contrast and detail of first estimates (N, scales, 3, H, W), as shares of those at scale 1;
     one value a noise."""
-    contrast = images.flatten(2).std(dim=2)  # (N, scales)
-    fine = detail(images.flatten(0, 1)).unflatten(0, contrast.shape)
     one = list(scales).index(1.0)
     return [
         record("first estimate", score, metric((x[:, k] / x[:, one]).tolist(), 1, "ratio"),
                scale=scale)
-        for score, x in (("contrast", contrast), ("detail", fine))
+        for score, x in looks(images).items()
         for k, scale in enumerate(scales)
     ]  # fmt: skip

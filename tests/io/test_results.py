@@ -81,9 +81,9 @@ def test_what_is_not_one_record_names_the_candidates(asked, words):
 
 def test_frames_have_a_column_for_each_setting_and_tables_one_for_each_score():
     long, wide = frame(SEVERAL), table(SEVERAL)
-    assert long["mean"].tolist() == 5 * ["0.9"] and long["w"].tolist() == ["", "1", "1", "1", "1.5"]
+    assert long["mean"].tolist() == 5 * [0.9] and long["w"].tolist() == ["", 1, 1, 1, 1.5]
     assert wide["row"].tolist() == ["real", "samples", "samples", "samples"]
-    assert wide["recall"].tolist() == ["", "0.9", "", ""]
+    assert wide["recall"].tolist() == ["", 0.9, "", ""]
     assert wide["interval"].tolist() == ["", "", [300, 900], ""]
 
 
@@ -136,7 +136,7 @@ BAD = {
     "nan in values": (arguments(records=entry(values=[float("nan")])), "values.0: .* finite"),
     "infinite mean": (arguments(records=entry(mean=float("inf"))), "mean: .* finite"),
     "nan bound": (arguments(records=entry(low=float("nan"))), "low: .* finite"),
-    "bounds cross": (arguments(records=entry(low=0.95)), "outside low and high"),
+    "bounds cross": (arguments(records=entry(low=0.95)), "the mean between are right"),
     "no values": (arguments(records=entry(values=[])), "values: .* at least 1"),
     "text as value": (arguments(records=entry(values=["0.9"])), "values.0: .* valid number"),
     "field missing": (arguments(records=[{"row": "dann"}]), "records.0.score: Field required"),
