@@ -104,13 +104,10 @@ def record(row: str, score: str, entry: Mapping[str, Any], /, **setting: Any) ->
     return {"row": row, "score": score, "setting": _plain(setting), **entry}
 
 
-def _plain(value: Any) -> Any:
-    """As JSON reads it back, and 1 for 1.0: a setting has one form."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _plain(setting: dict[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back, and 1 for 1.0: a setting has one form."""
+    found = json.loads(json.dumps(setting)).items()
+    return {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in found}
 
 
 def select(
@@ -124,14 +121,8 @@ def select(
     def fits(asked: str | Sequence[str] | None, found: str) -> bool:
         return asked is None or found in ([asked] if isinstance(asked, str) else asked)
 
-    setting = _plain(setting)
-    return [
-        r
-        for r in records
-        if fits(row, r["row"])
-        and fits(score, r["score"])
-        and setting.items() <= r["setting"].items()
-    ]
+    found = [r for r in records if fits(row, r["row"]) and fits(score, r["score"])]
+    return [r for r in found if _plain(setting).items() <= r["setting"].items()]
 
 
 def one(records: Iterable[dict], row: str, score: str, **setting: Any) -> dict[str, Any]:
