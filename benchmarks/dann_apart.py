@@ -24,9 +24,9 @@ from hw2lib.studies import dann as study
 TARGETS = ("svhn", "usps")  # MNIST has no masks to leave out, and the report no such task
 
 
-def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """What was asked for, the options of every study of full trainings among it."""
-    parser.add_argument("--seeds", type=int, default=5)
+def arguments(parser: argparse.ArgumentParser, seeds: int = 5) -> argparse.Namespace:
+    """What was asked for, the options of every study of trainings among it."""
+    parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
@@ -34,15 +34,15 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return args
 
 
-def record(name: str, runs: list[dict], entries: dict[str, dict]) -> None:
+def write(name: str, runs: list[dict], records: list[dict]) -> None:
     """Write data/results/NAME.json about some runs of `dann.run`, one for each target."""
     rows = {row: some[0].row for run in runs for row, some in run["rows"].items()}
-    results.record(
-        name, preset="full", seeds=runs[0]["seeds"], directory=RESULTS, metrics=entries,
+    results.write(
+        name, preset="full", seeds=runs[0]["seeds"], directory=RESULTS, records=records,
         seconds=sum(run["seconds"] for run in runs),
         data={"source": runs[0]["problem"].data,
-              "sha256": {k: v for run in runs for k, v in run["problem"].sha256.items()},
-              "settings": {name: row.settings() for name, row in rows.items()}},
+              "sha256": {k: v for run in runs for k, v in run["problem"].sha256.items()}},
+        settings={name: row.settings() for name, row in rows.items()},
     )  # fmt: skip
 
 
@@ -51,16 +51,14 @@ def main() -> None:
     parser.add_argument("group", choices=APART)
     parser.add_argument("targets", nargs="+", choices=TARGETS)
     args = arguments(parser)
-    entries, runs = {}, []
+    records, runs = [], []
     for target in args.targets:
         runs.append(dann.run(target, "full", args.seeds, APART[args.group]))
-        measured = study.metrics(runs[-1]["rows"])
-        print(study.table(runs[-1], measured), flush=True)
-        for key, entry in measured.items():
-            row, _, score = key.partition(": ")
-            entries[f"{target}, {row}: {score or 'accuracy'}"] = entry
+        found = study.records_of(runs[-1]["rows"])
+        print(target, study.table(found).to_string(), sep="\n", flush=True)
+        records += found
     if args.record:
-        record(f"dann-{args.group}", runs, entries)
+        write(f"dann-{args.group}", runs, records)
 
 
 if __name__ == "__main__":

@@ -16,15 +16,15 @@ import copy
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
-from dann_apart import arguments, record
+from dann_apart import arguments, write
 from torch import Tensor
 
 from hw2lib.datasets.augment import prepare
 from hw2lib.experiments import dann
 from hw2lib.experiments.dann import Trained
 from hw2lib.io.paths import atomic_write, sha256
+from hw2lib.io.results import record, select, table
 from hw2lib.metrics import accuracy_metric
 from hw2lib.models.dann_net import (
     SOURCE,
@@ -44,12 +44,7 @@ SCORES = ("validation", "accuracy")
 SETTLED = 10_000  # images, at most, of which settled statistics are
 
 
-WAYS = {  # how an image is read -> (views of it, whether the statistics are settled)
-    "once": (1, False),
-    "twice": (2, False),
-    "in ten views": (10, False),
-    "settled, in ten views": (10, True),
-}
+WAYS = ((1, False), (2, False), (10, False), (10, True))  # views, whether statistics are settled
 
 
 @torch.no_grad()
@@ -70,13 +65,14 @@ def settle(network: Network, images: Tensor, domain: int) -> None:
     network.eval()
 
 
-def by_reading(trained: Trained) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def by_reading(trained: Trained) -> dict[tuple[int, bool], tuple[np.ndarray, np.ndarray]]:
     """way -> which held-out images of the domain whose labels the row learns from are read
     rightly, bool (m,), and which test images of the target, bool (n,)."""
     row, problem = trained.row, trained.problem
     net = copy.deepcopy(trained.network)
     found = {}
-    for way, (net.readings, settled) in WAYS.items():
+    for way in WAYS:
+        net.readings, settled = way
         if settled:
             settle(net, problem.source.images, SOURCE)
         if settled and row.adapts and net.separate:
@@ -110,21 +106,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("targets", nargs="+", choices=READ)
     args = arguments(parser)
-    entries, runs = {}, []
+    records, runs = [], []
     for target in args.targets:
         runs.append(dann.run(target, "full", args.seeds, READ[target]))
-        table = {}
         for name, trained in runs[-1]["rows"].items():
             read = [kept_reading(t, runs[-1]["out"] / f"seed-{t.seed}" / name) for t in trained]
-            for way in WAYS:
-                both = {score: accuracy_metric([r[f"{way}: {score}"] for r in read])
-                        for score in SCORES}  # fmt: skip
-                entries |= {f"{target}, {name} {way}: {k}": entry for k, entry in both.items()}
-                table[f"{name} {way}"] = {k: entry["mean"] for k, entry in both.items()}
-        print(f"\n{target}, {args.seeds} seeds")
-        print(pd.DataFrame(table).T.round(4).to_string(), flush=True)
+            records += [
+                record(name, score, accuracy_metric([r[f"{way}: {score}"] for r in read]),
+                       target=target, views=way[0], settled=way[1])
+                for way in WAYS for score in SCORES
+            ]  # fmt: skip
+        print(table(select(records, target=target)).to_string(), flush=True)
     if args.record:
-        record("dann-reading", runs, entries)
+        write("dann-reading", runs, records)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import torch
-from digits_speed import best, peak
+from digits_speed import SHARE, SHIPPED, TRAINING, best, peak, records_of
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -40,13 +39,14 @@ from hw2lib.experiments import dann
 from hw2lib.experiments.dann_rows import row_for
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
+from hw2lib.io.results import record
 from hw2lib.metrics import metric
 from hw2lib.models.dann_net import classify_tensor
 
 TARGET = "svhn"
 EACH = 64  # images of each domain a step, ours and the reference's
 PICTURES = 2000  # for `hw2 classify`
-FLOPS, TRAINING, SHARE = "MFLOP an image", "training images/s", "share of the peak"
+FLOPS = "mflop_per_image"
 
 
 @contextmanager
@@ -208,7 +208,7 @@ def main() -> None:
     if device.fast_bfloat16(torch.device("cpu")):
         dtypes.append(torch.bfloat16)
     flops = {"ours": our_flops(problem), "reference": reference_flops()}
-    rows: dict[str, dict[str, float]] = {}
+    rows: dict[tuple[str, str], dict[str, float]] = {}
     for dtype in dtypes:
         kind, top = str(dtype).removeprefix("torch."), peak(dtype)
         print(f"{kind}: peak of matrix products {top:.0f} GFLOP/s", flush=True)
@@ -216,34 +216,30 @@ def main() -> None:
             rates = {"ours": our_rate(problem, args.steps)}
         rates["reference"] = reference_rate(dtype)
         for name, rate in rates.items():
-            rows[f"{name}, {kind}"] = {
+            rows[name, kind] = {
                 FLOPS: flops[name] / 1e6,
                 TRAINING: rate,
                 SHARE: 1e-9 * flops[name] * rate / top,
             }
-        rows[f"ratio, {kind}"] = {TRAINING: rates["ours"] / rates["reference"]}
-    rows["ratio, ours as shipped to the reference as written"] = {
-        TRAINING: rows[f"ours, {kind}"][TRAINING] / rows["reference, float32"][TRAINING]
-    }
-    print(pd.DataFrame(rows).T.to_string(float_format="{:.3g}".format, na_rep="-"), flush=True)
-    entries = {
-        f"{row}: {score}": metric([value], 1, "number")
-        for row, scores in rows.items()
-        for score, value in scores.items()
-    }
-    entries["classify: images/s"] = metric([read], PICTURES, "number")
+        rows["ratio", kind] = {TRAINING: rates["ours"] / rates["reference"]}
+    shipped = rows["ours", kind][TRAINING] / rows["reference", "float32"][TRAINING]
+    rows["ratio", SHIPPED] = {TRAINING: shipped}
+    records = records_of(rows)
+    print(results.table(records).to_string(), flush=True)
+    records.append(record("classify", "images_per_s", metric([read], PICTURES, "number")))
     if args.to is not None:
         seconds = seconds_to(problem, args.to)
         if seconds is None:
             parser.error(f"--to {args.to:g} was not reached, so nothing is recorded")
         print(f"to {args.to:g} of SVHN's test images: {seconds:.0f} s of training")
-        entries[f"seconds to {args.to:g}"] = metric([seconds], len(problem.test.images), "s")
+        entry = metric([seconds], len(problem.test.images), "s")
+        records.append(record("ours", "seconds", entry, accuracy=args.to))
     if args.record:
-        results.record(
-            "dann-speed", preset="full", seeds=[0], metrics=entries, directory=RESULTS,
+        results.write(
+            "dann-speed", preset="full", seeds=[0], records=records, directory=RESULTS,
             seconds=time.perf_counter() - began, weights=[WEIGHTS / f"dann-{TARGET}.safetensors"],
-            data={"source": problem.data, "sha256": problem.sha256,
-                  "settings": {"threads": args.threads}},
+            data={"source": problem.data, "sha256": problem.sha256},
+            settings={"threads": args.threads},
         )  # fmt: skip
 
 

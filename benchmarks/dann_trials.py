@@ -14,24 +14,25 @@ from __future__ import annotations
 import argparse
 
 import dann_variants
-import pandas as pd
-import torch
+from dann_apart import arguments
+from dann_variants import VARIANTS, Variant
 
 from hw2lib.datasets import digits
 from hw2lib.datasets.pairs import TARGETS, Problem, load_problem
-from hw2lib.experiments.dann import SAMPLE
-from hw2lib.experiments.dann_rows import Row
+from hw2lib.experiments.dann import SAMPLE, Trained
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, runs_dir
+from hw2lib.io.results import record
 from hw2lib.metrics import accuracy_metric, metric
 
-ALIGNED = (
-    "everything",
-    *(f"adversarial loss alone, lambda {lam}" for lam in ("0", "0.3", "1")),
+ALIGNED = (  # rows and settings that are trained where the domains' shares of the digits differ
+    ("everything", {}),
+    *(("adversarial loss alone", {"adversarial": lam}) for lam in (0.0, 0.3, 1.0)),
 )
+SCORES = ("accuracy", "information", "validation")
 
 
-def cases_of(problem: Problem) -> dict[str, tuple[Problem, dict[str, Row]]]:
+def cases_of(problem: Problem) -> dict[str, tuple[Problem, list[Variant]]]:
     """folder -> what is trained on what: causes, learning rates, and label shift, where the
     domains' shares of the digits are made equal or differ more. To MNIST-M: the plain rows."""
     target = digits.load(problem.name, problem.data)
@@ -41,64 +42,62 @@ def cases_of(problem: Problem) -> dict[str, tuple[Problem, dict[str, Row]]]:
     matched = dann_variants.matched(problem, target.train.labels)
     shifted = dann_variants.shifted(problem, target.train.labels)
 
-    def aligned(name: str) -> dict[str, Row]:
-        return {f"{name}, {key}": dann_variants.VARIANTS[key] for key in ALIGNED}
+    def aligned(shares: str) -> list[Variant]:
+        return [
+            (name, {"shares": shares, **setting}, row)
+            for name, setting, row in VARIANTS
+            if (name, setting) in ALIGNED
+        ]
 
+    causes = [*VARIANTS, *dann_variants.RATES[1:], *dann_variants.PLAIN_ROWS]
     return {
-        "as-it-is": (
-            problem,
-            dann_variants.VARIANTS | dann_variants.RATES | dann_variants.PLAIN_ROWS,
-        ),
+        "as-it-is": (problem, causes),
         "labels": labels,
-        "matched": (matched, aligned("source with the target's shares")),
+        "matched": (matched, aligned("as the target's")),
         "shifted": (shifted, aligned("few 5 to 9 in the target")),
     }
+
+
+def measured(case: Problem, name: str, trained: list[Trained], **setting) -> list[dict]:
+    """Records of the SCORES of a variant's trainings."""
+    of_target, of_held = (min(len(x), SAMPLE) for x in (case.target, case.held))
+    last = [t.curve[-1] for t in trained]
+    entries = (
+        accuracy_metric([t.correct for t in trained]),
+        metric([look["information"] for look in last], of_target, "number"),
+        metric([look["source_accuracy"] for look in last], of_held, "accuracy"),
+    )
+    return [
+        record(name, score, entry, target=case.name, **setting)
+        for score, entry in zip(SCORES, entries, strict=True)
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("targets", nargs="+", choices=TARGETS)
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=960)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--record", action="store_true")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    entries, problems, seconds = {}, [], 0.0
+    args = arguments(parser, seeds=3)
+    records, problems, seconds = [], [], 0.0
     for target in args.targets:
         problem = load_problem(target)
-        table = {}
         for folder, (case, variants) in cases_of(problem).items():
             out = runs_dir() / f"dann-trials-{args.steps}" / target / folder
-            rows = dann_variants.ablation(case, range(args.seeds), args.steps, out, variants)
-            for name, trained in rows.items():
-                entry = accuracy_metric([t.correct for t in trained])
-                information, validation = (
-                    metric([t.curve[-1][score] for t in trained], min(len(images), SAMPLE), unit)
-                    for score, images, unit in (
-                        ("information", case.target, "number"),
-                        ("source_accuracy", case.held, "accuracy"),
-                    )
-                )
-                entries[f"{target}, {name}: accuracy"] = entry
-                entries[f"{target}, {name}: information"] = information
-                entries[f"{target}, {name}: validation"] = validation
+            for name, setting, trained in dann_variants.ablation(
+                case, range(args.seeds), args.steps, out, variants
+            ):
                 seconds += sum(t.seconds for t in trained)
-                table[name] = {
-                    "accuracy": entry["mean"], "low": entry["low"], "high": entry["high"],
-                    "information": information["mean"], "validation": validation["mean"],
-                }  # fmt: skip
+                records += measured(case, name, trained, **setting)
         print(f"\n{target}, {args.seeds} seeds, {args.steps} steps")
-        print(pd.DataFrame(table).T.round(3).to_string(), flush=True)
+        print(results.table(results.select(records, target=target)).to_string(), flush=True)
         problems.append(problem)
     if args.record:
         sources = {problem.data for problem in problems}
-        results.record(
+        results.write(
             "dann-ablation", preset="full", seeds=list(range(args.seeds)), seconds=seconds,
-            metrics=entries, directory=RESULTS,
+            records=records, directory=RESULTS, settings={"steps of each": args.steps},
             data={"source": "embedded" if "embedded" in sources else sources.pop(),
-                  "sha256": {k: v for problem in problems for k, v in problem.sha256.items()},
-                  "settings": {"steps of each": args.steps}},
+                  "sha256": {k: v for problem in problems for k, v in problem.sha256.items()}},
         )  # fmt: skip
 
 

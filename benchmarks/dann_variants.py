@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,58 +24,59 @@ def _without(*losses: str) -> dict[str, float]:
     return {name: weight for name, weight in ALL_LOSSES.losses.items() if name not in losses}
 
 
-VARIANTS: dict[str, Row] = {
+Variant = tuple[str, dict, Row]  # row and setting of its records, and what is trained
+VARIANTS: list[Variant] = [
     # One part left out of everything
-    "everything": ALL_LOSSES,
-    "not standardised": replace(ALL_LOSSES, off=("standardise",)),
-    "no intensity changes": replace(ALL_LOSSES, off=("intensity",)),
-    "no geometry": replace(ALL_LOSSES, off=("geometry",)),
-    "no blur": replace(ALL_LOSSES, off=("blur",)),
-    "no thickness": replace(ALL_LOSSES, off=("thickness",)),
-    "no distractors": replace(ALL_LOSSES, off=("distractors",)),
-    "no repainting": replace(ALL_LOSSES, off=("repaint",)),
-    "shared batch statistics": replace(ALL_LOSSES, separate=False),
-    "no adversarial loss": replace(ALL_LOSSES, losses=_without("adversarial")),
-    "no teacher": replace(ALL_LOSSES, losses=_without("teacher")),
-    "no entropy and balance": replace(ALL_LOSSES, losses=_without("entropy", "balance")),
+    ("everything", {}, ALL_LOSSES),
+    ("not standardised", {}, replace(ALL_LOSSES, off=("standardise",))),
+    ("no intensity changes", {}, replace(ALL_LOSSES, off=("intensity",))),
+    ("no geometry", {}, replace(ALL_LOSSES, off=("geometry",))),
+    ("no blur", {}, replace(ALL_LOSSES, off=("blur",))),
+    ("no thickness", {}, replace(ALL_LOSSES, off=("thickness",))),
+    ("no distractors", {}, replace(ALL_LOSSES, off=("distractors",))),
+    ("no repainting", {}, replace(ALL_LOSSES, off=("repaint",))),
+    ("shared batch statistics", {}, replace(ALL_LOSSES, separate=False)),
+    ("no adversarial loss", {}, replace(ALL_LOSSES, losses=_without("adversarial"))),
+    ("no teacher", {}, replace(ALL_LOSSES, losses=_without("teacher"))),
+    ("no entropy and balance", {}, replace(ALL_LOSSES, losses=_without("entropy", "balance"))),
     # The source let go (`Row.label_end`)
-    **{
-        f"self-training, source let go to {end:g}": replace(ROWS["self_training"], label_end=end)
+    *(
+        ("self-training", {"label_end": end}, replace(ROWS["self_training"], label_end=end))
         for end in (0.05, 0.0)
-    },
+    ),
     # How much the network trusts its own guesses
-    **{
-        f"teacher {weight:g}": replace(ALL_LOSSES, losses=ALL_LOSSES.losses | {"teacher": weight})
-        for weight in (0.3, 3.0)
-    },
+    *(
+        ("everything", more, replace(ALL_LOSSES, losses={**ALL_LOSSES.losses, **more}))
+        for more in ({"teacher": 0.3}, {"teacher": 3.0})
+    ),
     # The adversarial loss alone, weaker and stronger; at 0 only the batch statistics adapt
-    **{
-        f"adversarial loss alone, lambda {lam:g}": replace(DANN, losses={"adversarial": lam})
-        for lam in (0.0, 0.1, 0.3, 1.0)
-    },
-    "adversarial loss alone, lambda .3 from the start": replace(DANN, ramp=False),
-    "source only, augmented": ROWS["source_augmented"],
-}
+    *(
+        ("adversarial loss alone", losses, replace(DANN, losses=losses))
+        for losses in ({"adversarial": lam} for lam in (0.0, 0.1, 0.3, 1.0))
+    ),
+    ("adversarial loss alone", {"adversarial": 0.3, "ramp": False}, replace(DANN, ramp=False)),
+    ("source only, augmented", {}, ROWS["source_augmented"]),
+]
 
 
-def rates_of(name: str, row: Row) -> dict[str, Row]:
+def rates_of(name: str, row: Row) -> list[Variant]:
     """The row, and with half and with twice its learning rate: all rows get the same care."""
-    return {
-        name: row,
-        f"{name}, learning rate halved": replace(row, lr=row.lr / 2),
-        f"{name}, learning rate doubled": replace(row, lr=row.lr * 2),
-    }
+    return [
+        (name, {}, row),
+        *((name, {"lr_factor": f}, replace(row, lr=f * row.lr)) for f in (0.5, 2)),
+    ]
 
 
 RATES = rates_of("everything", ALL_LOSSES)
-PLAIN_ROWS: dict[str, Row] = {  # without input handling: why the plain source row is where it is
-    **rates_of("source only, plain", ROWS["source_only"]),
-    "source only, plain, standardised": replace(
+PLAIN_ROWS: list[Variant] = [  # without input handling: why the plain source row is where it is
+    *rates_of("source only, plain", ROWS["source_only"]),
+    ("source only, plain, standardised", {}, replace(
         ROWS["source_only"], off=tuple(group for group in PLAIN_INPUTS if group != "standardise")
-    ),
-    "plain, own batch statistics": replace(DANN, losses={"adversarial": 0.0}, off=PLAIN_INPUTS),
-    "plain DANN": replace(DANN, off=PLAIN_INPUTS),
-}
+    )),
+    ("plain, own batch statistics", {},
+     replace(DANN, losses={"adversarial": 0.0}, off=PLAIN_INPUTS)),
+    ("plain DANN", {}, replace(DANN, off=PLAIN_INPUTS)),
+]  # fmt: skip
 CEILING_RATES = rates_of("target's labels", ROWS["target_only"])  # on `validated`
 
 
@@ -83,20 +85,20 @@ def ablation(
     seeds: Sequence[int],
     steps: int,
     out: str | Path,
-    variants: Mapping[str, Row] = VARIANTS,
-) -> dict[str, list[Trained]]:
-    """variant -> one training a seed of `steps` steps; what is finished in `out` is taken up.
+    variants: Sequence[Variant] = VARIANTS,
+) -> list[tuple[str, dict, list[Trained]]]:
+    """Row, setting and one training a seed of `steps` steps; what is finished in `out` is taken up.
 
     A variant that turns off what the problem's input handling does not have is left out.
     """
-    rows: dict[str, list[Trained]] = {}
-    for name, row in variants.items():
+    rows = []
+    for name, setting, row in variants:
         if row.off and all(h.without(*row.off) == h for h in problem.handling):
             continue
+        folder = Path(out) / "-".join(re.findall(r"[\w.]+", f"{name} {setting}"))
         row = replace(row, steps=steps)
-        for seed in seeds:
-            folder = Path(out) / name.replace(" ", "-").replace(",", "") / f"seed-{seed}"
-            rows.setdefault(name, []).append(train(row, problem, seed, folder, resume=True))
+        trained = [train(row, problem, s, folder / f"seed-{s}", resume=True) for s in seeds]
+        rows.append((name, setting, trained))
     return rows
 
 

@@ -18,29 +18,26 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
 
-from hw2lib import metrics
 from hw2lib.datasets import digits
 from hw2lib.experiments import cfdg, recipe
 from hw2lib.experiments.cfdg import DIGIT_PRESETS
 from hw2lib.experiments.recipe import Preset
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS, atomic_write, runs_dir
+from hw2lib.metrics import metric
 from hw2lib.studies import cfdg as study
 
 N, SEED = 500, 0
 THEIR_W = 2.0  # (1 + w) conditional - w unconditional, as the course's code has it
-OURS = {"n_steps": cfdg.STEPS, "solver": cfdg.SOLVER, "seed": SEED}
 SAMPLERS = {
-    "ours": OURS,
-    "ours, rectified flow": OURS,
-    "the report's": {"n_steps": 50, "solver": "ddim", "eta": 1.0, "seed": SEED},
+    "ours": {"steps": cfdg.STEPS, "solver": cfdg.SOLVER, "seed": SEED},
+    "report": {"steps": 50, "solver": "ddim", "eta": 1.0, "seed": SEED},
 }
-OWN_W = dict.fromkeys(SAMPLERS, cfdg.GUIDANCE) | {"the report's": THEIR_W}
+OWN_W = {"ours": cfdg.GUIDANCE, "report": THEIR_W}
 
 
 def seconds_a_step(preset: Preset, steps: int = 20, train: Callable = cfdg.train_digits) -> float:
@@ -78,38 +75,27 @@ def main() -> None:
     equal = equal_steps(ours, theirs, their_folder)
     print(f"{equal['seconds']:.0f} seconds of one thread: {equal['steps']} steps", flush=True)
     theirs = replace(theirs, train=replace(theirs.train, steps=equal["steps"]))
-    trainings = {
-        "ours": (ours, recipe.run_folder("guidance", ours, domain) / "p10-s0"),
-        "ours, rectified flow": (flow, recipe.run_folder("recipe", flow, domain)),
-        "the report's": (theirs, their_folder),
-    }
-    scorer = study.Scorer.load(domain.test.images, N)
-    labels, rows = torch.arange(10).repeat_interleave(N // 10), {}
-    for name, (preset, out) in trainings.items():
+    trainings = (
+        ("ours", ours, recipe.run_folder("guidance", ours, domain) / "p10-s0"),
+        ("ours", flow, recipe.run_folder("recipe", flow, domain)),
+        ("report", theirs, their_folder),
+    )
+    scorer, records = study.Scorer.load(domain.test.images, N), []
+    for row, preset, out in trainings:
         cfdg.train_digits(preset, out=out, resume=True)
         model, header = cfdg.load_digit_unet(out / "weights.safetensors")
-        for w in (0.0, OWN_W[name]):
-            options = {**SAMPLERS[name], "w": w}
-            scores = study.kept(
-                out / f"recipe-w={w:g}.json",
-                {"n": N, "images_seen": header["images_seen"], **options},
-                partial(study.sampled_scores, model, header, labels, scorer, **options),
-            )
-            rows[f"{name}, w = {w:g}"] = {
-                "images": [header["images_seen"]], **{k: [v] for k, v in scores.items()},
-            }  # fmt: skip
-            print(f"{name}, w = {w:g}: {scores}", flush=True)
+        for w in (0.0, OWN_W[row]):
+            scores = study.sampled_scores(model, header, scorer, N, out, w=w, **SAMPLERS[row])
+            scores = {"images_seen": header["images_seen"], **scores}
+            records += study.scored(row, [scores], N, prediction=preset.prediction, w=w)
+            print(results.table(records).to_string(), flush=True)
     if args.record:
-        entries = study.as_metrics(rows, N)
-        entries["seconds"] = metrics.metric([equal["seconds"]], 1, "s")
-        results.record(
+        seconds = metric([equal["seconds"]], 1, "s")
+        results.write(
             "digits-recipe", preset="full", seeds=[SEED], seconds=len(trainings) * equal["seconds"],
-            metrics=entries, directory=RESULTS,
+            records=[*records, results.record("training", "seconds", seconds)], directory=RESULTS,
             weights=[WEIGHTS / f"{k}.safetensors" for k in ("judge", "yardstick")],
-            data={
-                "source": domain.data, "sha256": domain.sha256,
-                "settings": SAMPLERS,
-            },
+            data={"source": domain.data, "sha256": domain.sha256}, settings=SAMPLERS,
         )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/digit_setting.py [--record]
 
-The models are those of the guidance study with dropped labels (`hw2lib.guidance`), which must be
+The models are those of the guidance study with dropped labels (`studies.cfdg`), which must be
 trained already. Samples have another seed than the recorded ones, and are compared with 10,000
 training images; a row holds 1,000 other training images for each seed. The rule: accuracy .99 or
 more and .8 or more of the real images' recall, with as few steps as that takes. The last rows
@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from functools import partial
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from hw2lib.datasets import digits
@@ -28,16 +26,13 @@ from hw2lib.io.paths import RESULTS, WEIGHTS, runs_dir
 from hw2lib.studies import cfdg as study
 
 N, SEEDS, SAMPLE_SEED = 1000, (0, 1, 2), 1000
-SETTINGS = {
-    f"{title}, {n} steps, w = {w:g}": {"solver": solver, "n_steps": n, "w": w}
-    for title, solver, n, w in (
-        ("DPM-Solver++(2M)", "dpmpp", 10, 1.5),
-        ("DPM-Solver++(2M)", "dpmpp", 12, 1.5),
-        ("DDIM", "ddim", 20, 1.5),
-        ("DPM-Solver++(2M)", "dpmpp", 10, 1.25),
-        ("DPM-Solver++(2M)", "dpmpp", 12, 1.25),
+SETTINGS = [
+    {"solver": solver, "steps": steps, "w": w}
+    for solver, steps, w in (
+        ("dpmpp", 10, 1.5), ("dpmpp", 12, 1.5), ("ddim", 20, 1.5), ("dpmpp", 10, 1.25),
+        ("dpmpp", 12, 1.25),
     )
-}
+]  # fmt: skip
 
 
 def main() -> None:
@@ -49,46 +44,39 @@ def main() -> None:
     base = recipe.run_folder("guidance", DIGIT_PRESETS["study"], domain)
     order = torch.randperm(len(domain.train), generator=torch.Generator().manual_seed(0))
     scorer = study.Scorer.load(domain.train.images[order[:10_000]], N)
-    labels, rows = torch.arange(10).repeat_interleave(N // 10), {}
 
     def scored(folder: Path, model: DigitNet, header: dict, setting: dict) -> dict[str, float]:
-        options = {**setting, "seed": SAMPLE_SEED}
-        return study.kept(
-            folder / f"setting-{'-'.join(map(str, setting.values()))}.json",
-            {"n": N, "images_seen": header["images_seen"], **options},
-            partial(study.sampled_scores, model, header, labels, scorer, **options),
-        )
+        return study.sampled_scores(model, header, scorer, N, folder, **setting, seed=SAMPLE_SEED)
 
     models = {
         folder: cfdg.load_digit_unet(folder / "weights.safetensors")
         for folder in (base / f"p10-s{seed}" for seed in SEEDS)
     }
-    for name, setting in SETTINGS.items():
+    records = []
+    for setting in SETTINGS:
         found = [scored(folder, *model, setting) for folder, model in models.items()]
-        rows[name] = {score: [one[score] for one in found] for score in found[0]}
-        print(pd.DataFrame(study.means(rows)).T.round(4).to_string(), flush=True)
+        records += study.scored("samples", found, N, **setting)
+        print(results.table(records).to_string(), flush=True)
     other = [order[10_000 + N * seed :][:N] for seed in SEEDS]
     of_real = [scorer(domain.train.images[i], domain.train.labels[i]) for i in other]
-    rows["real images"] = {score: [one[score] for one in of_real] for score in of_real[0]}
+    records += study.scored("real", of_real, N)
     halves = {
-        "first half of the training": (base / "p10-s0", models[base / "p10-s0"]),
-        "the shipped model": (runs_dir() / "setting", cfdg.load_digit_unet()),
+        0.5: (base / "p10-s0", models[base / "p10-s0"]),
+        1: (runs_dir() / "setting", cfdg.load_digit_unet()),
     }
     for w in (0.0, cfdg.GUIDANCE):
-        setting = {"solver": cfdg.SOLVER, "n_steps": cfdg.STEPS, "w": w}
-        for name, (folder, model) in halves.items():
+        setting = {"solver": cfdg.SOLVER, "steps": cfdg.STEPS, "w": w}
+        for share, (folder, model) in halves.items():
             found = scored(folder, *model, setting)
-            rows[f"{name}, w = {w:g}"] = {score: [value] for score, value in found.items()}
-    print(pd.DataFrame(study.means(rows)).T.round(4).to_string(), flush=True)
+            records += study.scored("samples", [found], N, training=share, w=w)
+    print(results.table(records).to_string())
     if args.record:
-        results.record(
+        results.write(
             "digits-setting", preset="full", seeds=list(SEEDS), directory=RESULTS,
-            metrics=study.as_metrics(rows, N), seconds=time.perf_counter() - began,
+            records=records, seconds=time.perf_counter() - began,
             weights=[WEIGHTS / f"{k}.safetensors" for k in ("digits", "judge", "yardstick")],
-            data={
-                "source": domain.data, "sha256": domain.sha256,
-                "settings": {"seed of the samples": SAMPLE_SEED, "real images": "training"},
-            },
+            data={"source": domain.data, "sha256": domain.sha256},
+            settings={"seed of the samples": SAMPLE_SEED, "real images": "training"},
         )  # fmt: skip
 
 

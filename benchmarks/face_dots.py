@@ -14,7 +14,6 @@ import argparse
 import copy
 import time
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from hw2lib.evaluators.face_features import load_features
 from hw2lib.experiments import ddim
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
+from hw2lib.io.results import record
 from hw2lib.metrics import metric
 from hw2lib.models.face_unet import FaceUNet
 from hw2lib.studies.ddim import GROUPS, Sampler, quality
@@ -55,29 +55,25 @@ def main() -> None:
     draw, blind = Sampler(model, header), Sampler(without_mean_path(model), header)
     data = faces.load()
     held_out = faces.split(data)[1]
-    sets = {
-        "the starting noise": draw.starts(range(args.samples)),
-        "drawn without the path": blind.many(args.samples),
-        "drawn faces": draw.many(args.samples),
-        "real faces": to_float(held_out),
-    }
     eye = load_features()
-    real, entries, table = eye.embed(held_out), {}, {}
-    for name, images in sets.items():
+    real, records = eye.embed(held_out), []
+    for row, setting, images in (
+        ("start", {}, draw.starts(range(args.samples))),
+        ("drawn", {"mean_path": False}, blind.many(args.samples)),
+        ("drawn", {"mean_path": True}, draw.many(args.samples)),
+        ("real", {}, to_float(held_out)),
+    ):
         groups = [part.mean().item() for part in dots(images).chunk(GROUPS)]
-        found = {"dots": metric(groups, len(images), "ratio")}
-        if name.startswith("drawn"):
-            found |= quality(eye.embed(images), real)
-        entries |= {f"{name}: {score}": entry for score, entry in found.items()}
-        table[name] = {score: entry["mean"] for score, entry in found.items()}
-    print(pd.DataFrame(table).T.round(5).to_string(na_rep="-"))
+        records.append(record(row, "dots", metric(groups, len(images), "ratio"), **setting))
+        if row == "drawn":
+            records += quality(row, eye.embed(images), real, **setting)
+    print(results.table(records).to_string())
     if args.record:
-        results.record(
-            "faces-dots", preset="full", seeds=[0], metrics=entries, directory=RESULTS,
+        results.write(
+            "faces-dots", preset="full", seeds=[0], records=records, directory=RESULTS,
             seconds=draw.spared + blind.spared + time.perf_counter() - began,
             weights=[WEIGHTS / "faces.safetensors", WEIGHTS / "face-features.safetensors"],
-            data={"source": data.data, "sha256": data.sha256,
-                  "settings": {"steps": 50, "eta": 0.0}},
+            data={"source": data.data, "sha256": data.sha256}, settings={"steps": 50, "eta": 0.0},
         )  # fmt: skip
 
 

@@ -20,7 +20,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from hw2lib.diffusion import Predict
@@ -58,7 +57,7 @@ def shipped(batch: int, repeats: int = 3) -> dict[str, float]:
         total = time.perf_counter() - began
         runs.append((total, 1 - inside.seconds / total))
     total, share = (min(values) for values in zip(*runs[1:], strict=True))
-    return {"faces a second": batch / total, "sampler's share of the time": share}
+    return {"faces_per_s": batch / total, "sampler_share": share}
 
 
 def write_course_weights(path: Path) -> None:
@@ -113,7 +112,7 @@ def main() -> None:
         course(args.course_weights, args.course_steps)
         return
     began = time.perf_counter()
-    rows = {f"shipped, 64x64, batch {b}": shipped(b) for b in (1, 32)}
+    rows = [("shipped", 64, b, shipped(b)) for b in (1, 32)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "UNet.pt"
         write_course_weights(path)
@@ -122,25 +121,25 @@ def main() -> None:
         command += ["--threads", str(args.threads), "--course-steps", str(args.course_steps)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     peak, seconds, share, error = map(float, done.stdout.split())
-    rows["course's, 256x256, batch 1"] = {
-        "faces a second": 1 / (STEPS * seconds),
-        "sampler's share of the time": share,
-        "seconds a step": seconds,
-        "peak memory in GiB": peak,
-        "mean square error to the recipe, 0..255": error,
+    of_course = {
+        "faces_per_s": 1 / (STEPS * seconds),
+        "sampler_share": share,
+        "seconds_per_step": seconds,
+        "peak_memory_gib": peak,
+        "squared_error": error,  # of pictures, 0..255, to the recipe
     }
+    records = [
+        results.record(row, score, metric([value], 1, "number"), pixels=pixels, batch=batch)
+        for row, pixels, batch, scores in (*rows, ("course", 256, 1, of_course))
+        for score, value in scores.items()
+    ]
     print(f"{args.threads} threads, {STEPS} steps, eta 0")
-    print(pd.DataFrame(rows).round(4).to_string(na_rep="-"))
+    print(results.table(records).to_string())
     if args.record:
-        entries = {
-            f"{row}: {score}": metric([value], 1, "number")
-            for row, scores in rows.items()
-            for score, value in scores.items()
-        }
-        results.record(
-            "faces-speed", preset="full", seeds=[0], metrics=entries, directory=RESULTS,
+        results.write(
+            "faces-speed", preset="full", seeds=[0], records=records, directory=RESULTS,
             seconds=time.perf_counter() - began, weights=[WEIGHTS / "faces.safetensors"],
-            data={"source": "none", "sha256": {}, "settings": {"threads": args.threads}},
+            data={"source": "none", "sha256": {}}, settings={"threads": args.threads},
         )  # fmt: skip
 
 

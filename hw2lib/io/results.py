@@ -1,87 +1,235 @@
 """Result files: what was measured, on which data, by which code, on which machine.
 
-    record("dann-svhn", preset="full", data={"source": "public", "sha256": {...}}, seeds=[0, 1],
-           seconds=1234.5, metrics={"dann": accuracy_metric([...])})
+    records = [record("dann", "accuracy", accuracy_metric([...]), target="svhn")]
+    write("dann-svhn", preset="full", data={"source": "public", "sha256": {...}}, seeds=[0, 1],
+          seconds=1234.5, records=records)
 
-writes build/results/dann-svhn.json; with `directory=paths.RESULTS` it becomes part of the report.
-A file is either whole and complete or not written at all.
+writes build/results/dann-svhn.json; with `directory=RESULTS` it becomes part of the report. A file
+is either whole and complete or not written at all. It holds name, preset, data, weights (file ->
+digest), settings (of the whole run), seeds, device, versions, commit, seconds, not_run (rows that
+are planned), and the measurements, one record a line:
+
+    row      whose measurement it is: "dann", "samples", "real"
+    score    what was measured: "accuracy", "frechet", "seconds"
+    setting  under which conditions: {"target": "svhn", "w": 1.25}; no two agree in all three
+    values   one a seed; mean; low and high, the 95 % interval; n, images a seed; unit
+
+All who need a number select it by these fields: `select` takes all that match, `one` the plainest
+of them, which has the fewest settings beyond those asked for:
+
+    one(load("dann-svhn", RESULTS)["records"], "dann", "accuracy")["mean"]
 """
 
 from __future__ import annotations
 
 import json
-import math
 import platform
-import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy
-import torch
-import torchvision
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import hw2lib
-from hw2lib.device import device_name
 from hw2lib.errors import UserError
-from hw2lib.io.paths import RESULTS, ROOT, WEIGHTS, atomic_write, build_dir, sha256
-from hw2lib.io.weights import weights_header
+from hw2lib.io.paths import RESULTS, ROOT, atomic_write, build_dir, sha256
 
-FIELDS = (
-    "name", "preset", "data", "seeds", "device", "versions", "commit", "seconds", "metrics",
-)  # fmt: skip
-METRIC_FIELDS = ("values", "mean", "low", "high", "n", "unit")
+if TYPE_CHECKING:  # the book reads result files without torch and pandas
+    from pandas import DataFrame
 
-
-def local_dir() -> Path:
-    """This machine's result files, as against the recorded ones in `paths.RESULTS`."""
-    return build_dir() / "results"
+Text = Annotated[str, Field(min_length=1)]
 
 
-def record(
+class _Checked(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Record(_Checked):
+    row: Text
+    score: Text
+    setting: dict[str, Any]
+    values: Annotated[list[float], Field(min_length=1)]
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+    unit: Text
+
+    @model_validator(mode="after")
+    def _interval(self) -> _Record:
+        ends = (self.low, self.high)
+        if ends == (None, None) and len(self.values) == 1:
+            return self  # one seed of something else than an accuracy has no interval
+        if None in ends or not self.low <= self.mean <= self.high:
+            raise ValueError(f"low and high are {ends}; numbers with the mean between are right")
+        return self
+
+
+class _Data(_Checked):
+    source: Text
+    sha256: dict[str, str]
+    domains: list[str] = []
+    recorded_in: Any = None
+
+
+class _Result(_Checked):
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+    preset: Text
+    data: _Data
+    weights: dict[str, str]
+    settings: dict[str, Any]
+    seeds: Annotated[list[int], Field(min_length=1)]
+    device: Text
+    versions: dict[str, str]
+    commit: Text
+    seconds: Annotated[float, Field(ge=0)]
+    not_run: list[str] = []
+    records: Annotated[list[_Record], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _no_two_alike(self) -> _Result:
+        names = [repr((r.row, r.score, sorted(r.setting.items()))) for r in self.records]
+        for k, name in enumerate(names):
+            if name in names[:k]:
+                raise ValueError(f"two records are {name}")
+        return self
+
+
+# --- records -------------------------------------------------------------------------------------
+
+
+def record(row: str, score: str, entry: Mapping[str, Any], /, **setting: Any) -> dict[str, Any]:
+    """A record of an entry that `metrics.accuracy_metric` or `metrics.metric` made."""
+    return {"row": row, "score": score, "setting": _plain(setting), **entry}
+
+
+def _plain(setting: dict[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back, and 1 for 1.0: a setting has one form."""
+    found = json.loads(json.dumps(setting)).items()
+    return {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in found}
+
+
+def select(
+    records: Iterable[dict],
+    row: str | Sequence[str] | None = None,
+    score: str | Sequence[str] | None = None,
+    **setting: Any,
+) -> list[dict]:
+    """The records of a row and a score, or of several, with all of `setting` among theirs."""
+
+    def fits(asked: str | Sequence[str] | None, found: str) -> bool:
+        return asked is None or found in ([asked] if isinstance(asked, str) else asked)
+
+    found = [r for r in records if fits(row, r["row"]) and fits(score, r["score"])]
+    return [r for r in found if _plain(setting).items() <= r["setting"].items()]
+
+
+def one(records: Iterable[dict], row: str, score: str, **setting: Any) -> dict[str, Any]:
+    """The plainest record that `select` finds: the one with the fewest settings.
+
+    Raises UserError, which names the candidates, where there is none or more than one.
+    """
+    records = list(records)
+    found = select(records, row, score, **setting)
+    fewest = min((len(r["setting"]) for r in found), default=0)
+    plainest = [r for r in found if len(r["setting"]) == fewest]
+    if len(plainest) == 1:
+        return plainest[0]
+    rest = plainest or select(records, row) or records
+    there_are = "; ".join(dict.fromkeys(said(r) for r in rest))
+    asked = said({"row": row, "score": score, "setting": setting})
+    many = "is not one record but several" if plainest else "is no record"
+    raise UserError(f"{asked} {many}; there are {there_are}")
+
+
+def said(record: Mapping[str, Any]) -> str:
+    """A record's name in words, "dann, accuracy, target=svhn"."""
+    settings = (f"{key}={value}" for key, value in record["setting"].items())
+    return ", ".join([record["row"], record["score"], *settings])
+
+
+def frame(records: Iterable[dict]) -> DataFrame:
+    """A line for each record: row, score, each setting in a column of its own, mean, low, high."""
+    return _shown(
+        {"row": r["row"], "score": r["score"], **r["setting"],
+         "mean": r["mean"], "low": r["low"], "high": r["high"]}
+        for r in records
+    )  # fmt: skip
+
+
+def table(records: Iterable[dict]) -> DataFrame:
+    """A line for each row and setting, the means of its scores in columns."""
+    lines: dict[str, dict] = {}
+    for r in records:
+        line = lines.setdefault(repr((r["row"], r["setting"])), {"row": r["row"], **r["setting"]})
+        line[r["score"]] = r["mean"]
+    return _shown(lines.values())
+
+
+def _shown(lines: Iterable[dict]) -> DataFrame:
+    """Four digits, whole numbers as such, blanks where a line has no such setting or score."""
+    import pandas as pd
+
+    return pd.DataFrame(lines).round(4).convert_dtypes().astype(object).fillna("")
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def path_of(name: str, directory: str | Path | None = None) -> Path:
+    """DIRECTORY/NAME.json; this machine's own result files lie in build/results."""
+    return Path(directory or build_dir() / "results") / f"{name}.json"
+
+
+def write(
     name: str,
     *,
     preset: str,
     data: dict,
     seeds: list[int],
     seconds: float,
-    metrics: dict[str, dict],
+    records: list[dict],
     weights: Sequence[str | Path] = (),
+    settings: dict | None = None,
+    not_run: Sequence[str] = (),
     directory: str | Path | None = None,
 ) -> Path:
-    """Write DIRECTORY/NAME.json (default: `local_dir()`) and return its path.
+    """Write the result file and return its path (see `path_of`).
 
-    data: {"source": ..., "sha256": {file: digest}}; metrics: entries of `metrics.accuracy_metric`
-    or `metrics.metric`; weights: the files of all networks that were loaded, whose digests join
-    those of the data. Device, versions and commit are added here. Raises UserError, before
-    anything is written, for a missing field or a number that is not finite; and in the report's
-    own folder (`directory=RESULTS`) for another preset than full, and for the embedded stand-in,
-    be it of this run or of the training of one of the weights files.
+    weights: the files of all networks that were loaded. Device, versions and commit are added.
+    Raises UserError, before anything is written, for a missing field or a number that is not
+    finite; and in the report's own folder (`directory=RESULTS`) for another preset than full, and
+    for the embedded stand-in, be it of this run or of the training of one of the weights files.
     """
-    if isinstance(data, dict) and "sha256" in data:
-        data = {**data, "sha256": {**data["sha256"], **weights_digests(weights)}}
+    from hw2lib.device import device_name
+    from hw2lib.io.weights import weights_header
+
+    path = path_of(name, directory)
     result = {
         "name": name,
         "preset": preset,
         "data": data,
+        "weights": {Path(file).name: sha256(Path(file)) for file in weights},
+        "settings": settings or {},
         "seeds": list(seeds),
         "device": device_name(),
         "versions": versions(),
         "commit": commit(),
         "seconds": round(seconds, 1),
-        "metrics": metrics,
+        **({"not_run": list(not_run)} if not_run else {}),
+        "records": records,
     }
     check(result, f"result {name}")
-    directory = Path(directory) if directory else local_dir()
-    if directory.resolve() == RESULTS.resolve():
+    if path.parent.resolve() == RESULTS.resolve():
         _fit_for_the_report(f"result {name}", preset, data["source"])
         for file in weights:
             header = weights_header(file)
             source = header.get("data", header).get("source")
             _fit_for_the_report(f"weights file {file}", header.get("preset"), source)
-    with atomic_write(directory / f"{name}.json") as part:
-        part.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return directory / f"{name}.json"
+    with atomic_write(path) as part:
+        part.write_text(as_text(result), encoding="utf-8")
+    return path
 
 
 def _fit_for_the_report(what: str, preset: str | None, source: str | None) -> None:
@@ -93,19 +241,16 @@ def _fit_for_the_report(what: str, preset: str | None, source: str | None) -> No
         )
 
 
-def weights_digests(files: Sequence[str | Path]) -> dict[str, str]:
-    """{name: sha256} of weights files, as result files have it: the shipped ones are named
-    weights/NAME, others by the file's own name."""
-    digests = {}
-    for file in map(Path, files):
-        shipped = file.resolve().parent == WEIGHTS.resolve()
-        digests[f"weights/{file.name}" if shipped else file.name] = sha256(file)
-    return digests
+def as_text(result: dict) -> str:
+    """JSON, a line for each record: a new recording changes the lines of what it measured."""
+    head = json.dumps({**result, "records": []}, indent=1, allow_nan=False)
+    lines = ",\n".join("  " + json.dumps(r, allow_nan=False) for r in result["records"])
+    return head.replace('"records": []', f'"records": [\n{lines}\n ]') + "\n"
 
 
 def load(name: str, directory: str | Path | None = None) -> dict:
-    """Read a result file back (default: `local_dir()`); UserError if missing or incomplete."""
-    path = (Path(directory) if directory else local_dir()) / f"{name}.json"
+    """Read a result file back (see `path_of`); UserError if it is missing or incomplete."""
+    path = path_of(name, directory)
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -118,53 +263,22 @@ def load(name: str, directory: str | Path | None = None) -> dict:
 
 def check(result: dict, where: str) -> None:
     """UserError that begins with `where` if `result` is not a complete result file's content."""
-
-    def need(good: object, message: str) -> None:
-        if not good:
-            raise UserError(f"{where}: {message}")
-
-    need(isinstance(result, dict), "not a JSON object; a result file holds one")
-    for field in FIELDS:
-        need(field in result, f"field {field} is missing; it needs {', '.join(FIELDS)}")
-    name = result["name"]
-    need(isinstance(name, str) and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name),
-         f"name {name!r}; small letters, digits and hyphens are right")  # fmt: skip
-    for field in ("preset", "device", "commit"):
-        need(isinstance(result[field], str) and result[field], f"{field} must be a text")
-    data = result["data"]
-    need(isinstance(data, dict) and {"source", "sha256"} <= data.keys(),
-         'data must be {"source": ..., "sha256": {file: digest}}')  # fmt: skip
-    need(isinstance(result["seeds"], list) and result["seeds"], "seeds must name at least one")
-    need(_finite(result["seconds"]) and result["seconds"] >= 0, "seconds must be a number >= 0")
-    need(isinstance(result["metrics"], dict) and result["metrics"], "metrics holds no entry")
-    for key, entry in result["metrics"].items():
-        need(isinstance(entry, dict), f"metric {key} must be an object")
-        for field in METRIC_FIELDS:
-            need(field in entry, f"metric {key}: field {field} is missing")
-        values = entry["values"]
-        need(isinstance(values, list) and values, f"metric {key}: values is empty")
-        need(all(map(_finite, [*values, entry["mean"], entry["n"]])),
-             f"metric {key}: a value is not a finite number")  # fmt: skip
-        low, high = entry["low"], entry["high"]
-        if low is None and high is None and len(values) == 1:
-            continue  # one seed of something else than an accuracy has no interval
-        need(_finite(low) and _finite(high), f"metric {key}: low and high must be finite numbers")
-        need(low <= entry["mean"] <= high, f"metric {key}: the mean lies outside low and high")
-
-
-def _finite(x: object) -> bool:
-    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
+    try:
+        _Result.model_validate(result)
+    except ValidationError as error:
+        first = error.errors()[0]
+        said = [".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")]
+        raise UserError(": ".join([where, *filter(None, said)])) from None
 
 
 def versions() -> dict[str, str]:
     """Versions of what computes."""
-    return {
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "numpy": numpy.__version__,
-        "python": platform.python_version(),
-        "hw2lib": hw2lib.__version__,
-    }
+    import numpy
+    import torch
+    import torchvision
+
+    packages = {m.__name__: m.__version__ for m in (torch, torchvision, numpy)}
+    return {**packages, "python": platform.python_version(), "hw2lib": hw2lib.__version__}
 
 
 def commit() -> str:
@@ -172,17 +286,16 @@ def commit() -> str:
 
     Result files and the book do not count: the second of two recordings was made by the same code.
     """
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=30
+        ).stdout
+
     try:
-        head = _git("rev-parse", "HEAD")
-        changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".",
-                       ":(exclude)data/results", ":(exclude)book")  # fmt: skip
+        changes = git("status", "--porcelain", "--untracked-files=no", "--", ".",
+                      ":(exclude)data/results", ":(exclude)book")  # fmt: skip
+        return git("rev-parse", "HEAD").strip() + ("-dirty" if changes.strip() else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return head + ("-dirty" if changes else "")
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True, timeout=30
-    )
-    return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""From finished trainings to tables, the t-SNE's input, the bound's terms and the recorded result.
+"""From finished trainings to records, tables, the t-SNE's input, the bound's terms and the file.
 
 Nothing here chooses anything: the bound's last term and label shift are measured with target
 labels, after training.
@@ -12,25 +12,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
+from hw2lib.datasets.digits import DigitSet
 from hw2lib.datasets.pairs import Problem
 from hw2lib.experiments.dann import ORACLE, Trained
-from hw2lib.experiments.dann_rows import rows_for
+from hw2lib.experiments.dann_rows import ROWS, rows_for
 from hw2lib.io import results
-from hw2lib.io.paths import RESULTS, WEIGHTS, sha256
+from hw2lib.io.paths import RESULTS, WEIGHTS
+from hw2lib.io.results import record
 from hw2lib.metrics import accuracy_metric, feature_scores, metric
-from hw2lib.models.dann_net import (
-    SOURCE,
-    TARGET,
-    classify_tensor,
-    features,
-)
+from hw2lib.models.dann_net import SOURCE, TARGET, classify_tensor, features
 
 # What chose the step of a training -> the score of its curve; the last uses target labels.
 CHOICES = {
-    "source validation": "source_accuracy",
+    "source_validation": "source_accuracy",
     "information": "information",
     "oracle": "oracle",
 }
@@ -39,65 +37,62 @@ JOINT = 2000  # test images of each domain, at most, by which the joint error is
 SHIPPED = "best_adaptation"  # the row whose first seed's weights `hw2 classify` uses
 
 
-def metrics(rows: Mapping[str, Sequence[Trained]]) -> dict[str, dict]:
-    """Entries of a result file: each row's accuracy after the last step under its own name; with
-    ": on the source" on the source's test images; with ": by CHOICE" at the look that CHOICE
-    picks; what `read_once` gives; and scores of its features."""
-    entries = {}
-    for name, trained in rows.items():
-        entries[name] = accuracy_metric([t.correct for t in trained])
-        entries[f"{name}: on the source"] = accuracy_metric([t.source_correct for t in trained])
-        if trained[0].problem.held is None:
-            continue
-        n = min(ORACLE, len(trained[0].correct))
-        for choice, score in CHOICES.items():
-            counts = [t.chosen_by(score) * n for t in trained]
-            entries[f"{name}: by {choice}"] = accuracy_metric(counts, n)
-        entries |= {f"{name}: {key}": entry for key, entry in read_once(trained).items()}
-        smaller = min(len(trained[0].correct), len(trained[0].source_correct))
-        for key, values in of_features(trained).items():
-            entries[f"{name}: {key}"] = metric(values, min(FEATURES, smaller), "number")
-        n = min(JOINT, smaller)
-        entries[f"{name}: joint error"] = metric([joint_error_of(t) for t in trained], n, "number")
-    return entries
+def records_of(rows: Mapping[str, Sequence[Trained]]) -> list[dict]:
+    """The records of each row, see `row_records`."""
+    return [r for name, trained in rows.items() for r in row_records(name, trained)]
 
 
-def read_once(trained: Sequence[Trained]) -> dict[str, dict]:
-    """What it is worth to read an image and its inverse (see `dann_net.features`): accuracy on
-    held-out source images (validation) both ways, and on the target's test images reading the
-    image alone. Nothing for rows that read once anyway."""
-    if trained[0].network.readings == 1:
-        return {}
-    correct: dict[str, list[np.ndarray]] = {}
-    for t in trained:
-        once = copy.copy(t.network)  # the same weights
-        once.readings = 1
-        held, test = t.problem.held, t.problem.test
-        for key, net, data, domain in (
-            ("validation", t.network, held, SOURCE),
-            ("validation read once", once, held, SOURCE),
-            ("read once", once, test, TARGET if t.row.adapts else SOURCE),
+def row_records(name: str, trained: Sequence[Trained]) -> list[dict]:
+    """accuracy after the last step on the target's test images, and at the look that each of
+    CHOICES picks; source_accuracy, on the source's; scores of the features. Where an image and its
+    inverse are read: validation, on held-out source images, and what reading one view gives."""
+    problem, n_test, records = trained[0].problem, len(trained[0].correct), []
+
+    def add(score: str, entry: dict, **setting: str | int) -> None:
+        records.append(record(name, score, entry, target=problem.name, **setting))
+
+    add("accuracy", accuracy_metric([t.correct for t in trained]))
+    add("source_accuracy", accuracy_metric([t.source_correct for t in trained]))
+    if problem.held is None:
+        return records
+    n = min(ORACLE, n_test)
+    for choice, score in CHOICES.items():
+        counts = [t.chosen_by(score) * n for t in trained]
+        add("accuracy", accuracy_metric(counts, n), chosen_by=choice)
+    if trained[0].network.readings > 1:
+        domain = TARGET if trained[0].row.adapts else SOURCE
+        for score, data, of, setting in (
+            ("validation", problem.held, SOURCE, {}),
+            ("validation", problem.held, SOURCE, {"views": 1}),
+            ("accuracy", problem.test, domain, {"views": 1}),
         ):
-            read = classify_tensor(net, data.images, domain)
-            correct.setdefault(key, []).append((read == data.labels).numpy())
-    return {key: accuracy_metric(values) for key, values in correct.items()}
+            right = [read_right(t, data, of, **setting) for t in trained]
+            add(score, accuracy_metric(right), **setting)
+    smaller = min(n_test, len(problem.source_test))
+    found = [feature_scores(*embedding_input(t, FEATURES), seed=t.seed) for t in trained]
+    for score in (key for key in found[0] if key != "n"):
+        add(score, metric([f[score] for f in found], min(FEATURES, smaller), "number"))
+    joint = [joint_error_of(t) for t in trained]
+    add("joint_error", metric(joint, min(JOINT, smaller), "number"))
+    return records
 
 
-def label_shift(problem: Problem) -> dict[str, dict]:
+def read_right(trained: Trained, data: DigitSet, domain: int, views: int = 0) -> np.ndarray:
+    """Which images (n,) are read rightly, in so many `dann_net.views` or in the network's own."""
+    network = copy.copy(trained.network)  # the same weights
+    network.readings = views or network.readings
+    return (classify_tensor(network, data.images, domain) == data.labels).numpy()
+
+
+def label_shift(problem: Problem) -> list[dict]:
     """How much the domains' class shares differ, by their test labels: the Jensen-Shannon distance
     and the least sum of both errors that aligned features can have (`least_error`)."""
     shares = [class_shares(data.labels) for data in (problem.source_test, problem.test)]
-    n = len(problem.test)
-    return {
-        "label shift: distance": metric([jensen_shannon(*shares)], n, "number"),
-        "label shift: least joint error": metric([least_error(*shares)], n, "number"),
-    }
-
-
-def of_features(trained: Sequence[Trained]) -> dict[str, list[float]]:
-    """score -> one value a seed, of `metrics.feature_scores`."""
-    scores = [feature_scores(*embedding_input(t, FEATURES), seed=t.seed) for t in trained]
-    return {key: [score[key] for score in scores] for key in scores[0] if key != "n"}
+    return [
+        record("label_shift", score, metric([of(*shares)], len(problem.test), "number"),
+               target=problem.name)
+        for score, of in (("distance", jensen_shannon), ("least_joint_error", least_error))
+    ]  # fmt: skip
 
 
 def embedding_input(trained: Trained, each: int = 500) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -112,88 +107,69 @@ def embedding_input(trained: Trained, each: int = 500) -> tuple[Tensor, Tensor, 
     )  # fmt: skip
 
 
-def table(result: dict, entries: Mapping[str, dict]) -> str:
-    """The rows as a Markdown table: accuracies in percent, the last step's with its interval.
-
-    entries: what `metrics` makes of the rows.
-    """
-    rows = result["rows"]
-    lines = [
-        f"| row | on {result['target']} | 95 % interval | by source validation | by information | "
-        "oracle | on the source |",
-        "|---|---|---|---|---|---|---|",
-    ]
-
-    def percent(key: str) -> str:
-        return f"{100 * entries[key]['mean']:.1f} %" if key in entries else "–"
-
-    for name, trained in rows.items():
-        e = entries[name]
-        lines.append(
-            f"| {trained[0].row.title} | {percent(name)} | "
-            f"{100 * e['low']:.1f} to {100 * e['high']:.1f} | "
-            + " | ".join(percent(f"{name}: by {choice}") for choice in CHOICES)
-            + f" | {percent(f'{name}: on the source')} |"
-        )
-    return "\n".join(lines)
+def table(records: Sequence[dict]) -> pd.DataFrame:
+    """Accuracies in percent: a line for each row; the last step's with its interval, those by each
+    choice, that on the source."""
+    lines: dict[str, dict[str, str]] = {}
+    for r in records:
+        if r["score"] in ("accuracy", "source_accuracy") and "views" not in r["setting"]:
+            column = r["setting"].get("chosen_by", r["score"]).replace("_", " ")
+            line = lines.setdefault(ROWS[r["row"]].title, {})
+            line[column] = f"{100 * r['mean']:.1f}"
+            if column == "accuracy":
+                line["95 % interval"] = f"{100 * r['low']:.1f} to {100 * r['high']:.1f}"
+    return pd.DataFrame(lines).T.fillna("–")
 
 
 def describe(result: dict) -> str:
     """Where the data come from and what the rows learn from, one line each."""
-    problem, rows = result["problem"], result["rows"]
-    n = len(problem.held)
+    problem = result["problem"]
     lines = [
         *problem.domains,
-        f"{n:,} source images held out for validation; {len(problem.target):,} target images, "
-        "no label",
+        f"{len(problem.held):,} source images held out for validation; "
+        f"{len(problem.target):,} target images, no label",
         f"last iterate, seeds {', '.join(map(str, result['seeds']))}",
     ]
-    for name, trained in rows.items():
+    for name, trained in result["rows"].items():
         row = trained[0].row
-        losses = ", ".join(f"{loss} {weight:g}" for loss, weight in row.losses.items())
+        labels = f"{row.labels} labels" + f" down to {row.label_end:g}" * (row.label_end < 1)
+        learnt = [labels, *(f"{loss} {weight:g}" for loss, weight in row.losses.items())]
         off = f"; input handling off: {', '.join(row.off)}" if row.off else ""
         work = f"{row.steps:,} steps of {row.batch_size} images a domain"
-        labels = f"{row.labels} labels"
-        if row.label_end < 1:
-            labels += f" down to {row.label_end:g}"
-        lines.append(f"{name}: {work}; {labels}{', ' * bool(losses)}{losses}{off}")
+        lines.append(f"{name}: {work}; {', '.join(learnt)}{off}")
     return "\n".join(lines)
 
 
-def record(result: dict, entries: Mapping[str, dict], *, publish: bool = False) -> Path:
-    """Write this machine's result file; `publish` also records it in the report.
+def write(result: dict, records: Sequence[dict], *, publish: bool = False) -> Path:
+    """Write this machine's result file of a run and its rows' records (`records_of`).
 
-    entries: what `metrics` makes of the rows.
-
-    Publishing writes data/results/dann-TARGET.json and data/weights/dann-TARGET.safetensors (the
-    first seed's of SHIPPED) and needs the full preset and real data.
+    `publish` also writes data/results/dann-TARGET.json and data/weights/dann-TARGET.safetensors
+    (the first seed's of SHIPPED); that needs the full preset and real data.
     """
     problem, rows, preset = result["problem"], result["rows"], result["preset"]
-    name, seed = f"dann-{result['target']}", result["seeds"][0]
-    weights = Path(result["out"]) / f"seed-{seed}" / SHIPPED / "dann.safetensors"
-    digests = {f"weights/{name}.safetensors": sha256(weights)} if SHIPPED in rows else {}
+    name, out = f"dann-{result['target']}", Path(result["out"])
+    shipped = out / f"{name}.safetensors"
+    if SHIPPED in rows:
+        shutil.copyfile(out / f"seed-{result['seeds'][0]}" / SHIPPED / "dann.safetensors", shipped)
     content = {
         "preset": f"{preset}, changed" if result["changed"] else preset,
-        "data": {
-            "source": problem.data,
-            "sha256": {**problem.sha256, **digests},
-            "domains": list(problem.domains),
-            "source images held out": len(problem.held),
+        "data": {"source": problem.data, "sha256": problem.sha256, "domains": [*problem.domains]},
+        "weights": [shipped] if SHIPPED in rows else [],
+        "settings": {
+            "rows": {key: trained[0].row.settings() for key, trained in rows.items()},
             "handling": [vars(handling) for handling in problem.handling],
-            "rows not run yet": [
-                key for key in rows_for(result["target"], "full") if key not in rows
-            ],
-            "settings": {key: trained[0].row.settings() for key, trained in rows.items()},
+            "source_images_held_out": len(problem.held),
         },
         "seeds": result["seeds"],
         "seconds": result["seconds"],
-        "metrics": {**entries, **label_shift(problem)},
+        "not_run": [key for key in rows_for(result["target"], "full") if key not in rows],
+        "records": [*records, *label_shift(problem)],
     }
     if publish:  # first the result, which is refused where it is not fit for the report
-        results.record(name, directory=RESULTS, **content)
+        results.write(name, directory=RESULTS, **content)
         WEIGHTS.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(weights, WEIGHTS / f"{name}.safetensors")
-    return results.record(name, **content)
+        shutil.copyfile(shipped, WEIGHTS / f"{name}.safetensors")
+    return results.write(name, **content)
 
 
 # --- the bound ---------------------------------------------------------------------------------
@@ -208,13 +184,7 @@ def joint_error_of(trained: Trained) -> float:
     error that one head on the network's features can have. The other terms are the error of the
     network's own head on source images, and d, the proxy A-distance of its features in [0, 2].
     """
-    net, problem = trained.network, trained.problem
-    target = TARGET if trained.row.adapts else SOURCE
-    n = min(len(problem.source_test), len(problem.test), JOINT) // 2 * 2
-    return joint_error(
-        features(net, problem.source_test.images[:n], SOURCE), problem.source_test.labels[:n],
-        features(net, problem.test.images[:n], target), problem.test.labels[:n], trained.seed,
-    )  # fmt: skip
+    return joint_error(*embedding_input(trained, JOINT), trained.seed)
 
 
 def joint_error(x_s: Tensor, y_s: Tensor, x_t: Tensor, y_t: Tensor, seed: int = 0) -> float:

@@ -1,9 +1,9 @@
 """What the report only looked at, measured on many faces: quality, eta, copies.
 
-    draw = Sampler(*ddim.load_face_unet())
-    samples = draw(starts(range(256)), n_steps=50, eta=0.5)
-    real = load_features().embed(faces.split(faces.load())[1])
-    quality(load_features().embed(samples), real)      # entries of a result file
+    draw, eye = Sampler(*ddim.load_face_unet()), load_features()
+    samples = draw(draw.starts(range(256)), n_steps=50, eta=0.5)
+    real = eye.embed(faces.split(faces.load())[1])
+    quality("drawn", eye.embed(samples), real, steps=50, eta=0.5)      # records
 
 Drawing is what takes the time: a Sampler keeps what it drew in build/cache, so that a study that
 was interrupted goes on where it stopped. Walks between faces are in `walks`.
@@ -19,16 +19,17 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from scipy.special import stdtrit
 from torch import Tensor
-from torch.nn import functional as F
 
 from hw2lib.datasets import faces
 from hw2lib.diffusion import Schedule, make_schedule
 from hw2lib.evaluators.face_features import FaceFeatures
 from hw2lib.experiments import ddim
 from hw2lib.io.paths import atomic_write, build_dir
-from hw2lib.metrics import frechet_distance, kernel_distance, metric
+from hw2lib.io.results import record
+from hw2lib.metrics import frechet_distance, kernel_distance, metric, nearest_distances
 from hw2lib.models.face_unet import FaceUNet, in_mixed_precision
 from hw2lib.samplers import individual_noise, sample_generators, time_steps
 
@@ -109,8 +110,9 @@ class Sampler:
         return torch.cat([self(self.starts(b), first=b.start, **options) for b in blocks])
 
     def starts(self, numbers: Sequence[int]) -> Tensor:
-        """Starting noises (N, 3, side, side) of this model."""
-        return starts(numbers, self.side)
+        """Starting noises (N, 3, side, side); each depends on its number alone."""
+        generators = sample_generators(START_SEED, list(numbers))
+        return individual_noise((3, self.side, self.side), generators)
 
     def kept(self, what: tuple, x: Tensor, make: Callable[[], Tensor]) -> Tensor:
         """`make()`, or what it gave before for the same model, `what` and input `x`."""
@@ -130,26 +132,17 @@ class Sampler:
         return torch.from_numpy(images).float()
 
 
-def starts(numbers: Sequence[int], side: int = faces.SIDE) -> Tensor:
-    """Starting noises (N, 3, side, side); each depends on its number alone."""
-    return individual_noise((3, side, side), sample_generators(START_SEED, list(numbers)))
-
-
 def blurred(images: Tensor, sigma: float = 1.0) -> Tensor:
     """uint8 (N, 3, H, W) after a Gaussian of `sigma` pixels, edges repeated."""
-    reach = int(4 * sigma + 0.5)
-    weight = torch.exp(-((torch.arange(-reach, reach + 1) / sigma) ** 2) / 2)
-    kernel = (weight / weight.sum()).repeat(3, 1, 1, 1)  # (3, 1, 1, K)
-    x = F.pad(images.float(), (reach,) * 4, mode="replicate")
-    x = F.conv2d(F.conv2d(x, kernel, groups=3), kernel.mT, groups=3)
-    return x.round().clamp(0, 255).to(torch.uint8)
+    x = gaussian_filter(images.numpy().astype(np.float32), (0, 0, sigma, sigma), mode="nearest")
+    return torch.from_numpy(x).round().clamp(0, 255).to(torch.uint8)
 
 
 # --- quality --------------------------------------------------------------------------------
 
 
-def jackknife(statistic: Callable[[np.ndarray], float], n: int, unit: str = "distance") -> dict:
-    """A result file's entry of a statistic of `n` samples, with its 95 % interval.
+def jackknife(statistic: Callable[[np.ndarray], float], n: int) -> dict:
+    """The entry of a distance of `n` samples, with its 95 % interval.
 
     statistic: indices of samples -> number. With v_g the statistic without group g of G = 8,
 
@@ -163,53 +156,60 @@ def jackknife(statistic: Callable[[np.ndarray], float], n: int, unit: str = "dis
     without = np.array([statistic(np.flatnonzero(group != g)) for g in range(GROUPS)])
     variance = (GROUPS - 1) / GROUPS * ((without - without.mean()) ** 2).sum()
     half = float(stdtrit(GROUPS - 1, 0.975)) * variance**0.5
-    return {**metric([value], n, unit), "low": value - half, "high": value + half}
+    return {**metric([value], n, "distance"), "low": value - half, "high": value + half}
 
 
-def quality(samples: Tensor, real: Tensor) -> dict[str, dict]:
-    """Frechet and kernel distance of features (N, D) to those of real faces (M, D), as entries."""
-    samples, real = samples.numpy(), real.numpy()
-    return {
-        "frechet": jackknife(lambda i: frechet_distance(samples[i], real), len(samples)),
-        "kernel": jackknife(lambda i: kernel_distance(samples[i], real), len(samples)),
-    }
+def quality(row: str, samples: Tensor, real: Tensor, **setting: float) -> list[dict]:
+    """Records of the Frechet and the kernel distance of features (N, D) to real ones (M, D)."""
+    n = len(samples)
+    return [
+        record(row, score, jackknife(lambda i, of=of: of(samples[i], real), n), **setting)
+        for score, of in (("frechet", frechet_distance), ("kernel", kernel_distance))
+    ]
 
 
-def worse_by(samples: Tensor, than: Tensor, real: Tensor) -> dict:
-    """Frechet distance of `samples` less that of `than`, features of the same starting noises.
-
-    Row by row the two belong together, so the interval is that of the difference.
-    """
-    a, b, real = samples.numpy(), than.numpy(), real.numpy()
-    return jackknife(
-        lambda i: frechet_distance(a[i], real) - frechet_distance(b[i], real), len(samples)
-    )
-
-
-def copies(samples: Tensor, held_out: Tensor) -> dict[str, dict]:
-    """How near samples lie to training faces: distances to the nearest, (N,) and (M,).
+def copies(
+    samples: Tensor, held_out: Tensor, training: Tensor
+) -> tuple[list[dict], dict[str, Tensor]]:
+    """How near samples lie to training faces, of features (N, D), (M, D), (K, D): records, and the
+    distances (N,) and (M,) to the nearest training face.
 
     near: the share of samples that are nearer than all but 5 % of held-out faces, which a model
     without copies exceeds only if it draws more ordinary faces. nearest_ratio: median over median.
     """
-    limit = torch.quantile(held_out, 0.05)
-    ratio = (samples.median() / held_out.median()).item()
-    return {
-        "near": metric([(samples < limit).double().mean().item()], len(samples), "share"),
-        "nearest_ratio": metric([ratio], len(samples), "ratio"),
-    }
+    known = training.double()
+    a, b = (nearest_distances(x.double(), known) for x in (samples, held_out))
+    near = (a < torch.quantile(b, 0.05)).double().mean().item()
+    ratio = (a.median() / b.median()).item()
+    return [
+        record("drawn", "near", metric([near], len(a), "share")),
+        record("drawn", "nearest_ratio", metric([ratio], len(a), "ratio")),
+    ], {"held-out faces": b, "drawn faces": a}
 
 
 # --- eta ------------------------------------------------------------------------------------
 
 
-def eta_features(draw: Sampler, eye: FaceFeatures, plan: Plan) -> dict[tuple[int, float], Tensor]:
-    """{(steps, eta): features (plan.samples, 64)} of faces from the same noises in every cell."""
-    return {
-        (n, eta): eye.embed(draw.many(plan.samples, n_steps=n, eta=eta))
-        for n in plan.steps
-        for eta in ETAS
-    }
+def eta_study(draw: Sampler, eye: FaceFeatures, plan: Plan, real: Tensor) -> list[dict]:
+    """Records of faces from the same noises at each number of steps and eta: their distances to
+    real features (M, D), and how much worse than eta = 0 with as many steps they are.
+
+    Face by face the two belong together, so the interval is that of the difference.
+    """
+    records = []
+    for n in plan.steps:
+        cells = {eta: eye.embed(draw.many(plan.samples, n_steps=n, eta=eta)) for eta in ETAS}
+        for eta, x in cells.items():
+            records += quality("drawn", x, real, steps=n, eta=eta)
+            if eta:
+                worse = jackknife(
+                    lambda i, x=x, still=cells[0.0]: (
+                        frechet_distance(x[i], real) - frechet_distance(still[i], real)
+                    ),
+                    len(x),
+                )
+                records.append(record("drawn", "worse", worse, steps=n, eta=eta))
+    return records
 
 
 def noise_share(schedule: Schedule, n_steps: int, eta: float) -> np.ndarray:
@@ -233,83 +233,46 @@ def left_of_the_start(schedule: Schedule, n_steps: int, eta: float) -> np.ndarra
     return np.cumprod(1 - noise_share(schedule, n_steps, eta))
 
 
+def share_records(schedule: Schedule, n_steps: int, etas: Sequence[float] = ETAS) -> list[dict]:
+    """Of the noise: fresh_first and fresh_last, drawn anew in the first and the last step but one;
+    left, still from the start after all steps but the last."""
+    records = []
+    for eta in filter(None, etas):
+        share = noise_share(schedule, n_steps, eta)
+        left = left_of_the_start(schedule, n_steps, eta)
+        for score, value in (
+            ("fresh_first", share[0]), ("fresh_last", share[-2]), ("left", left[-2]),
+        ):  # fmt: skip
+            records.append(record("noise", score, metric([value], 1, "share"), eta=eta))
+    return records
+
+
 def distance(a: Tensor, b: Tensor) -> Tensor:
     """Root mean square difference of pixels on the scale -1 to 1, over the last three axes."""
     return (a.clamp(-1, 1) - b.clamp(-1, 1)).square().flatten(-3).mean(-1).sqrt()
 
 
-def movement(draw: Sampler, noises: int, draws: int, etas: Sequence[float] = ETAS) -> dict:
-    """{eta: (noises, draws) distances of each face from that of eta = 0} and {"other": (noises,)},
-    the distance between faces of two noises, both at eta = 0."""
+def movement(
+    draw: Sampler, noises: int, draws: int, etas: Sequence[float] = ETAS
+) -> tuple[dict[float, Tensor], Tensor]:
+    """{eta: (noises, draws) distances of each face from that of eta = 0}, and (noises,) the
+    distance between faces of two noises, both at eta = 0."""
     start = draw.starts(range(noises))
     still = draw(start)
-    moved: dict = {"other": distance(still, still.roll(1, 0))}
+    moved = {}
     for eta in etas:
         seeds = range(draws) if eta else [0] * draws  # eta = 0 draws nothing
         redrawn = [distance(draw(start, eta=eta, seed=seed), still) for seed in seeds]
         moved[eta] = torch.stack(redrawn, 1)
-    return moved
+    return moved, distance(still, still.roll(1, 0))
 
 
-Entries = dict[str, dict]
-
-
-def percent(x: float) -> str:
-    """.25 -> "025", for the names of entries."""
-    return f"{round(100 * x):03d}"
-
-
-def quality_entries(features: Mapping[str, Tensor], real: Tensor) -> Entries:
-    """frechet_NAME and kernel_NAME of each set of features (N, D) against real ones (M, D)."""
-    return {
-        f"{kind}_{name}": entry
-        for name, x in features.items()
-        for kind, entry in quality(x, real).items()
-    }
-
-
-def eta_entries(cells: Mapping[tuple[int, float], Tensor], real: Tensor) -> Entries:
-    """frechet_s50_eta025 and kernel_s50_eta025 of each cell's features, and worse_s50_eta025: how
-    much farther it is than eta = 0 with as many steps."""
-    entries = {}
-    for (n, eta), x in cells.items():
-        cell = f"s{n}_eta{percent(eta)}"
-        entries |= {f"{kind}_{cell}": entry for kind, entry in quality(x, real).items()}
-        if eta:
-            entries[f"worse_{cell}"] = worse_by(x, cells[n, 0.0], real)
-    return entries
-
-
-def movement_entries(moved: Mapping[float | str, Tensor]) -> Entries:
-    """change_eta_025: one value a noise, the mean over its draws; change_other between noises."""
-    entries = {}
-    for eta, x in moved.items():
-        key = "other" if eta == "other" else f"eta_{percent(eta)}"
-        values = x if x.ndim == 1 else x.mean(1)
-        draws = 1 if x.ndim == 1 else x.shape[1]
-        entries[f"change_{key}"] = metric(values.tolist(), draws, "distance")
-    return entries
-
-
-def share_entries(schedule: Schedule, n_steps: int, etas: Sequence[float] = ETAS) -> Entries:
-    """Of the noise: fresh_first_eta025, fresh_last_.. drawn anew in the first and the last step
-    but one, left_eta025 still from the start after all steps but the last."""
-    entries = {}
-    for eta in etas:
-        if eta:
-            share = noise_share(schedule, n_steps, eta)
-            left = left_of_the_start(schedule, n_steps, eta)
-            for name, value in (("first", share[0]), ("last", share[-2])):
-                entries[f"fresh_{name}_eta{percent(eta)}"] = metric([value], 1, "share")
-            entries[f"left_eta{percent(eta)}"] = metric([left[-2]], 1, "share")
-    return entries
-
-
-def text_table(entries: Entries, names: Sequence[str]) -> str:
-    """Lines `name  mean [low, high]` of the entries asked for."""
-    lines, width = [], max(map(len, names), default=0) + 2
-    for name in names:
-        e = entries[name]
-        within = "" if e["low"] is None else f"  [{e['low']:.3f}, {e['high']:.3f}]"
-        lines.append(f"{name:<{width}}{e['mean']:8.3f}{within}")
-    return "\n".join(lines)
+def movement_records(moved: Mapping[float, Tensor], other: Tensor) -> list[dict]:
+    """Of `movement`: the change of the face, one value a noise, the mean over its draws."""
+    return [
+        record("other noise", "change", metric(other.tolist(), 1, "distance")),
+        *(
+            record("drawn", "change", metric(x.mean(1).tolist(), x.shape[1], "distance"), eta=eta)
+            for eta, x in moved.items()
+        ),
+    ]

@@ -13,18 +13,13 @@ from torch import Tensor
 
 from hw2lib.diffusion import to_x0_and_eps
 from hw2lib.interpolation import WAYS, path
+from hw2lib.io.results import record
 from hw2lib.metrics import detail, metric
 from hw2lib.samplers import encode
-from hw2lib.studies.ddim import (
-    Entries,
-    Sampler,
-    distance,
-    percent,
-)
+from hw2lib.studies.ddim import Sampler, distance
 
 ALPHAS = tuple(k / 10 for k in range(11))
 FIRST_PAIR = 2000  # number of the first noise; those of the other studies are smaller
-MIDDLE = slice(4, 7)  # alpha .4, .5, .6
 
 
 @dataclass(frozen=True)
@@ -49,15 +44,17 @@ class Walk:
         """The longest gap over their mean, (P,); 1 for even steps."""
         return self.gaps.amax(1) / self.gaps.mean(1)
 
-    def half_way(self, of: str) -> Tensor:
-        """(P,) "norm", "detail" or "contrast" at alpha = .5, as a share of the mean of the ends."""
-        if of == "norm":
-            x = self.norms
-        elif of == "detail":
-            x = detail(self.images.flatten(0, 1)).unflatten(0, self.norms.shape)
-        else:
-            x = self.images.flatten(2).std(dim=2)
-        return x[:, x.shape[1] // 2] / x[:, [0, -1]].mean(1)
+    @property
+    def half_way(self) -> dict[str, Tensor]:
+        """norm, detail and contrast (P,) at alpha = .5, as shares of the mean of the ends."""
+        seen = {"norm": self.norms, **looks(self.images)}
+        return {of: x[:, x.shape[1] // 2] / x[:, [0, -1]].mean(1) for of, x in seen.items()}
+
+
+def looks(images: Tensor) -> dict[str, Tensor]:
+    """detail and contrast (P, A) of images (P, A, 3, H, W)."""
+    fine = detail(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+    return {"detail": fine, "contrast": images.flatten(2).std(dim=2)}
 
 
 def walks(
@@ -73,27 +70,31 @@ def walks(
     return found
 
 
-def walk_metrics(found: dict[str, Walk]) -> dict[str, dict]:
-    """Entries of a result file: half-way, and how even the way is; one value a pair.
+def walk_records(found: Mapping[str, Walk]) -> list[dict]:
+    """How even each way is, and its state half-way; one value a pair.
 
     relative_..: over that of slerp between the same two noises;
     apart: distance of the images half-way from those of slerp.
     """
-    entries = {}
-    for how, walk in found.items():
-        measured = {f"{of}_{how}_mid": (walk.half_way(of), "ratio")
-                    for of in ("norm", "detail", "contrast")}  # fmt: skip
-        measured[f"length_{how}"] = walk.length, "distance"
-        measured[f"unevenness_{how}"] = walk.unevenness, "ratio"
-        if how != "slerp":
-            arc, middle = found["slerp"], walk.images.shape[1] // 2
-            measured[f"relative_length_{how}"] = walk.length / arc.length, "ratio"
-            measured[f"relative_unevenness_{how}"] = walk.unevenness / arc.unevenness, "ratio"
+    records, arc = [], found["slerp"]
+    for way, walk in found.items():
+        half, middle = {"alpha": 0.5}, walk.images.shape[1] // 2
+        measured = [
+            *((of, share, "ratio", half) for of, share in walk.half_way.items()),
+            ("length", walk.length, "distance", {}),
+            ("unevenness", walk.unevenness, "ratio", {}),
+        ]
+        if way != "slerp":
             apart = distance(walk.images[:, middle], arc.images[:, middle])
-            measured[f"apart_{how}_mid"] = apart, "distance"
-        for key, (values, unit) in measured.items():
-            entries[key] = metric(values.tolist(), 1, unit)
-    return entries
+            measured += [
+                ("relative_length", walk.length / arc.length, "ratio", {}),
+                ("relative_unevenness", walk.unevenness / arc.unevenness, "ratio", {}),
+                ("apart", apart, "distance", half),
+            ]
+        for score, values, unit, setting in measured:
+            entry = metric(values.tolist(), 1, unit)
+            records.append(record("walk", score, entry, way=way, **setting))
+    return records
 
 
 def pair_noises(draw: Sampler, pairs: int) -> Tensor:
@@ -141,26 +142,24 @@ def inversion(draw: Sampler, n: int, steps: Sequence[int]) -> dict[int, tuple[Te
     return found
 
 
-# --- as entries of the result file ---------------------------------------------------------------
+def inversion_records(found: Mapping[int, tuple[Tensor, Tensor]]) -> list[dict]:
+    """Of `inversion`, one value a face."""
+    return [
+        record("inversion", score, metric(errors.tolist(), 1, unit), steps=n)
+        for n, both in found.items()
+        for score, errors, unit in zip(
+            ("face_error", "noise_error"), both, ("distance", "ratio"), strict=True
+        )
+    ]
 
 
-def inversion_entries(found: Mapping[int, tuple[Tensor, Tensor]]) -> Entries:
-    """decoded_s50: error of the faces decoded again; encoded_s50: of their noise, as a share."""
-    entries = {}
-    for n, (face_error, noise_error) in found.items():
-        entries[f"decoded_s{n}"] = metric(face_error.tolist(), 1, "distance")
-        entries[f"encoded_s{n}"] = metric(noise_error.tolist(), 1, "ratio")
-    return entries
-
-
-def estimate_entries(images: Tensor, scales: Sequence[float]) -> Entries:
-    """first_contrast_070, first_detail_070: of the first estimates (N, scales, 3, H, W), as shares
-    of those at scale 1; one value a noise."""
-    contrast = images.flatten(2).std(dim=2)  # (N, scales)
-    fine = detail(images.flatten(0, 1)).unflatten(0, contrast.shape)
-    one, entries = list(scales).index(1.0), {}
-    for name, x in (("contrast", contrast), ("detail", fine)):
-        for k, scale in enumerate(scales):
-            values = (x[:, k] / x[:, one]).tolist()
-            entries[f"first_{name}_{percent(scale)}"] = metric(values, 1, "ratio")
-    return entries
+def estimate_records(images: Tensor, scales: Sequence[float]) -> list[dict]:
+    """Contrast and detail of first estimates (N, scales, 3, H, W), as shares of those at scale 1;
+    one value a noise."""
+    one = list(scales).index(1.0)
+    return [
+        record("first estimate", score, metric((x[:, k] / x[:, one]).tolist(), 1, "ratio"),
+               scale=scale)
+        for score, x in looks(images).items()
+        for k, scale in enumerate(scales)
+    ]  # fmt: skip

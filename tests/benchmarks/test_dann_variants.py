@@ -1,28 +1,35 @@
-"""The ablation's bookkeeping, the bound's joint error and label shift."""
+"""The ablation's rows and their records, ways to read an image, and other shares of the digits."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import dann_reading
+import dann_trials
 import dann_variants
 import numpy as np
 import pytest
 import torch
-from dann_variants import VARIANTS, ablation, matched, shifted
+from dann_variants import ablation, matched, shifted
 from helpers.domains import made_up
-from scipy.stats import entropy
+from helpers.names import names
 
-from hw2lib.datasets.augment import HANDLING, PLAIN, prepare
+from hw2lib.datasets.augment import HANDLING, prepare
 from hw2lib.datasets.pairs import make_problem
 from hw2lib.experiments.dann import train
 from hw2lib.experiments.dann_rows import ROWS
+from hw2lib.io import results
+from hw2lib.io.paths import RESULTS
 from hw2lib.models.dann_net import Network
 from hw2lib.studies import dann
-from hw2lib.studies.dann import jensen_shannon, joint_error, least_error
+
+
+def row_of(name, **setting):
+    return next(row for n, s, row in dann_variants.VARIANTS if (n, s) == (name, setting))
 
 
 def test_each_variant_changes_one_thing_of_everything():
-    base = VARIANTS["everything"]
-    for name, row in VARIANTS.items():
+    base = row_of("everything")
+    for name, _, row in dann_variants.VARIANTS:
         if name.startswith(("no ", "not ", "shared")):
             changed = [key for key, value in vars(row).items() if value != vars(base)[key]]
             assert len(changed) == 1, name
@@ -31,23 +38,40 @@ def test_each_variant_changes_one_thing_of_everything():
 def test_variants_that_change_nothing_are_left_out_and_finished_ones_taken_up(tmp_path):
     pair = made_up("mnistm", masks=True), made_up("usps")
     problem = make_problem(*pair, HANDLING["usps"])
-    some = {name: replace(VARIANTS[name], batch_size=8)
-            for name in ("everything", "no distractors", "no geometry")}  # fmt: skip
+    some = [(name, {}, replace(row_of(name), batch_size=8))
+            for name in ("everything", "no distractors", "no geometry")]  # fmt: skip
+    some.append(("everything", {"teacher": 3}, replace(some[0][2], losses={"teacher": 3.0})))
     rows = ablation(problem, [0, 1], 2, tmp_path, some)
-    assert list(rows) == ["everything", "no geometry"]  # USPS has no distractors to leave out
-    assert [t.seed for t in rows["everything"]] == [0, 1]
+    assert [row[:2] for row in rows] == [  # USPS has no distractors to leave out
+        ("everything", {}), ("no geometry", {}), ("everything", {"teacher": 3}),
+    ]  # fmt: skip
+    assert [t.seed for t in rows[0][2]] == [0, 1]
     again = ablation(problem, [0, 1], 2, tmp_path, some)
-    assert again["no geometry"][1].losses == rows["no geometry"][1].losses
+    for (_, _, before), (_, _, after) in zip(rows, again, strict=True):
+        assert before[1].losses == after[1].losses
+    assert rows[0][2][1].losses != rows[2][2][1].losses
 
 
 def test_rows_get_the_same_choice_of_learning_rates():
-    rows = dann_variants.RATES | dann_variants.PLAIN_ROWS | dann_variants.CEILING_RATES
-    for name, row in rows.items():
-        base = rows[name.split(", learning rate ")[0]]
-        factor = {"halved": 0.5, "doubled": 2}.get(name.split()[-1], 1)
-        assert row == replace(base, lr=base.lr * factor)
-    names = " ".join(rows)
-    assert names.count("halved") == names.count("doubled") == 3
+    rows = dann_variants.RATES + dann_variants.PLAIN_ROWS + dann_variants.CEILING_RATES
+    base = {name: row for name, setting, row in rows if not setting}
+    for name, setting, row in rows:
+        assert row == replace(base[name], lr=base[name].lr * setting.get("lr_factor", 1))
+    assert [s["lr_factor"] for _, s, _ in rows if s] == 3 * [0.5, 2]
+
+
+@pytest.mark.parametrize("target", ["usps", "mnistm"])
+def test_the_records_are_those_of_the_recorded_file(target, monkeypatch):
+    problem = make_problem(made_up("mnistm", masks=True), made_up(target), HANDLING[target])
+    monkeypatch.setattr(dann_trials.digits, "load", lambda *_: made_up(target))
+    look = SimpleNamespace(correct=[True], curve=[{"information": 1.0, "source_accuracy": 0.5}])
+    monkeypatch.setattr(dann_variants, "train", lambda *_, **__: look)
+    found = set()
+    for case, variants in dann_trials.cases_of(problem).values():
+        for name, setting, trained in ablation(case, [0, 1, 2], 2, "out", variants):
+            found |= names(dann_trials.measured(case, name, trained, **setting))
+    recorded = results.load("dann-ablation", RESULTS)["records"]
+    assert found == names(results.select(recorded, target=target))
 
 
 def test_settled_statistics_are_those_of_the_images_as_they_are_read():
@@ -74,9 +98,9 @@ def test_by_reading_leaves_the_network_as_it_is(name, tmp_path):
     trained = train(replace(ROWS[name], steps=2, batch_size=8), problem, out=tmp_path)
     before = {k: v.clone() for k, v in trained.network.state_dict().items()}
     found = dann_reading.by_reading(trained)
-    assert list(found) == list(dann_reading.WAYS)
+    assert tuple(found) == dann_reading.WAYS
     assert {len(held) for held, _ in found.values()} == {len(problem.held)}
-    assert (found["twice"][1] == trained.correct).all()
+    assert (found[2, False][1] == trained.correct).all()
     after = trained.network.state_dict()
     assert all(torch.equal(after[key], value) for key, value in before.items())
     assert trained.network.readings == 2
@@ -89,29 +113,6 @@ def test_validated_holds_a_tenth_of_the_targets_labels_back():
     assert (len(some.source), len(some.held)) == (90, 10)
     assert torch.equal(some.held.labels, target.train.labels[90:])
     assert torch.equal(some.source.images, target.train.images[:90])
-
-
-def test_joint_error_is_small_where_one_head_serves_both_and_not_where_classes_are_swapped():
-    g = torch.Generator().manual_seed(0)
-    labels = torch.arange(400) % 10
-    x = torch.eye(10)[labels] + 0.05 * torch.randn(400, 10, generator=g)
-    assert joint_error(x, labels, x.clone(), labels) < 0.01
-    assert joint_error(x, labels, x.clone(), (labels + 1) % 10) > 0.8
-
-
-def test_joint_error_of_a_training(tmp_path):
-    problem = make_problem(made_up("mnistm"), made_up("usps"), (PLAIN, PLAIN))
-    trained = train(replace(ROWS["dann"], steps=2, batch_size=8), problem, out=tmp_path)
-    assert 0 <= dann.joint_error_of(trained) <= 2
-
-
-def test_jensen_shannon_is_its_definition_and_bounds_the_error():
-    p, q = np.array([0.5, 0.5, 0.0]), np.array([0.2, 0.3, 0.5])
-    m = (p + q) / 2
-    want = np.sqrt((entropy(p, m, base=2) + entropy(q, m, base=2)) / 2)
-    assert jensen_shannon(p, q) == pytest.approx(want)
-    assert jensen_shannon(p, p) == 0 and jensen_shannon(np.eye(3)[0], np.eye(3)[1]) == 1
-    assert least_error(p, q) == pytest.approx(want**2 / 2)
 
 
 def test_shifted_keeps_the_small_digits_and_a_share_of_the_others():

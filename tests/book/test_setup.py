@@ -103,10 +103,10 @@ def test_notebooks_parameters_are_typed_and_commented_and_their_cells_short(name
 
 @pytest.mark.parametrize("name", ["cfdg", "ddim"])
 def test_notebooks_record_with_the_weights_they_loaded(name):
-    """Else a quick or embedded model's numbers could enter the report: see results.record."""
+    """Else a quick or embedded model's numbers could enter the report: see results.write."""
     nodes = [node for _, source in code_of(name) for node in ast.walk(ast.parse(source))]
     calls = [node for node in nodes if isinstance(node, ast.Call)
-             and ast.unparse(node.func) == "results.record"]  # fmt: skip
+             and ast.unparse(node.func) == "results.write"]  # fmt: skip
     assert calls
     for call in calls:
         assert "weights" in {keyword.arg for keyword in call.keywords}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.domains import made_up
+from helpers.names import names
 
 from hw2lib import adaptation
 from hw2lib.datasets import digits
@@ -14,9 +15,10 @@ from hw2lib.datasets.augment import PLAIN
 from hw2lib.datasets.digits import DigitDomain, DigitSet
 from hw2lib.datasets.pairs import make_problem
 from hw2lib.errors import UserError
-from hw2lib.experiments import dann
+from hw2lib.experiments import dann, dann_rows
 from hw2lib.experiments.dann import Learner, train
 from hw2lib.experiments.dann_rows import ROWS, Row
+from hw2lib.io.results import one
 from hw2lib.models import dann_net
 from hw2lib.studies import dann as study
 
@@ -55,12 +57,6 @@ def test_reads_twice_where_training_inverts(tmp_path):
     once = train(replace(row, off=("intensity",)), problem, out=tmp_path / "once")
     assert twice.network.readings == 2 and once.network.readings == 1
     assert dann_net.load(tmp_path / "twice" / "dann.safetensors")[0].readings == 2
-    assert study.read_once([once]) == {}
-    entries = study.read_once([twice])
-    twice.network.readings = 1
-    read = dann_net.classify_tensor(twice.network, problem.test.images)
-    assert entries["read once"]["mean"] == (read == problem.test.labels).double().mean()
-    assert entries["validation"]["n"] == len(problem.held)
 
 
 def test_a_loss_of_ones_own_joins_in(monkeypatch, tmp_path):
@@ -106,20 +102,24 @@ def test_rows_are_picked_up_again_and_reported(small, tmp_path, monkeypatch):
     for name in rows:
         for a, b in zip(result["rows"][name], again["rows"][name], strict=True):
             assert a.losses == b.losses and np.array_equal(a.read, b.read) and a.curve == b.curve
-    entries = study.metrics(result["rows"])
-    assert study.table(result, entries).count("\n") == 5
+    records = study.records_of(result["rows"])
+    assert list(study.table(records).index) == [ROWS[name].title for name in rows]
     assert "no label" in study.describe(result)
     assert "teacher 1" in study.describe(result)
     with pytest.raises(UserError, match="takes preset full on course or public data"):
-        study.record(result, entries, publish=True)
-    recorded = json.loads(study.record(result, entries).read_text())
+        study.write(result, records, publish=True)
+    recorded = json.loads(study.write(result, records).read_text())
     assert recorded["preset"] == "quick, changed"
-    assert recorded["data"]["handling"][0]["zoom"] == [0.95, 1.5]
-    assert len(recorded["data"]["sha256"]["weights/dann-usps.safetensors"]) == 64
-    entries = recorded["metrics"]
-    assert {"dann", "dann: by information", "dann: oracle"} - entries.keys() == {"dann: oracle"}
-    assert entries["dann: by oracle"]["mean"] >= entries["dann: by information"]["mean"]
-    assert "target_only: by information" not in entries  # it makes no choice
+    assert recorded["settings"]["handling"][0]["zoom"] == [0.95, 1.5]
+    assert len(recorded["weights"]["dann-usps.safetensors"]) == 64
+    assert set(recorded["not_run"]) == set(dann_rows.rows_for("usps", "full")) - set(rows)
+    ran = [r for r in map(json.loads, names("dann-usps")) if r[0] in (*rows, "label_shift")]
+    assert names(recorded["records"]) == {json.dumps(r, sort_keys=True) for r in ran}
+    by = {
+        choice: one(recorded["records"], "dann", "accuracy", chosen_by=choice)["mean"]
+        for choice in study.CHOICES
+    }
+    assert by["oracle"] >= by["information"]
     for change, words in (({"steps": 5}, "steps=4, not 5"), ({"lr": 0.001}, "lr=0.004, not 0.001")):
         with pytest.raises(UserError, match=f"made with {words}"):
             run(**{**short, **change})

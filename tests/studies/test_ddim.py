@@ -1,16 +1,22 @@
-"""face_study: each measure on inputs whose answer is known, and a sampler that keeps its faces."""
+"""The faces' study: each measure on inputs whose answer is known, a sampler that keeps its faces,
+and the records of the recorded file."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from helpers.names import names
 
 from hw2lib import diffusion, samplers
 from hw2lib.datasets import faces
 from hw2lib.experiments import ddim, recipe
+from hw2lib.io.results import one
 from hw2lib.metrics import frechet_distance
 from hw2lib.models.face_unet import TINY, FaceUNet
 from hw2lib.studies import ddim as study
-from hw2lib.studies.ddim import Sampler, blurred, distance, jackknife, noise_share, starts
+from hw2lib.studies import walks
+from hw2lib.studies.ddim import Sampler, blurred, distance, jackknife, noise_share
 
 HEADER = {"schedule": "linear", "n_train_steps": 1000, "prediction": "v"}
 
@@ -70,9 +76,9 @@ def test_a_damaged_file_is_drawn_again(draw, tmp_path):
     assert torch.equal(draw(x, n_steps=1), first)
 
 
-def test_starts_are_their_numbers_own_and_never_the_noise_of_eta():
-    some = starts([3, 5])
-    assert torch.equal(starts([5])[0], some[1])
+def test_starts_are_their_numbers_own_and_never_the_noise_of_eta(draw):
+    some = draw.starts([3, 5])
+    assert torch.equal(draw.starts([5])[0], some[1])
     for seed in range(8):
         z = samplers.individual_noise((3, 64, 64), samplers.sample_generators(seed, [3, 5]))
         assert torch.cosine_similarity(z.flatten(1), some.flatten(1)).abs().max() < 0.05
@@ -102,22 +108,26 @@ def test_jackknife_of_a_mean_is_its_standard_error():
 
 def test_quality_is_the_distance_of_both_kinds():
     real, near, far = normal(300, 4), normal(200, 4, seed=1), normal(200, 4, seed=2) + 1
-    q = {name: study.quality(x, real) for name, x in (("near", near), ("far", far))}
-    assert q["far"]["frechet"]["mean"] == pytest.approx(frechet_distance(far, real))
+    records = study.quality("near", near, real) + study.quality("far", far, real, steps=2)
+    assert one(records, "far", "frechet", steps=2)["mean"] == pytest.approx(
+        frechet_distance(far, real)
+    )
     for kind in ("frechet", "kernel"):
-        assert q["near"][kind]["high"] < q["far"][kind]["low"]
-        assert q["near"][kind]["n"] == 200
-    worse = study.worse_by(far, near, real)
-    difference = q["far"]["frechet"]["mean"] - q["near"]["frechet"]["mean"]
-    assert worse["mean"] == pytest.approx(difference) and worse["low"] > 0
+        assert one(records, "near", kind)["high"] < one(records, "far", kind)["low"]
+        assert one(records, "near", kind)["n"] == 200
 
 
 def test_copies_are_told():
-    held_out = normal(1000).abs().double() + 1
-    none = study.copies(held_out, held_out)
-    assert none["near"]["mean"] == pytest.approx(0.05) and none["nearest_ratio"]["mean"] == 1
-    half = torch.cat([held_out[:500], 0.01 * held_out[500:]])
-    assert study.copies(half, held_out)["near"]["mean"] > 0.5
+    training, held_out = normal(300, 8), normal(200, 8, seed=1)
+    records, far = study.copies(held_out, held_out, training)
+    assert one(records, "drawn", "near")["mean"] == pytest.approx(0.05)
+    assert one(records, "drawn", "nearest_ratio")["mean"] == 1
+    assert torch.equal(far["held-out faces"], far["drawn faces"])
+    stolen = torch.cat([held_out[:100], training[:100] + 1e-3])
+    records, far = study.copies(stolen, held_out, training)
+    assert one(records, "drawn", "near")["mean"] > 0.5
+    torch.testing.assert_close(far["drawn faces"][100:], torch.full((100,), 8e-6**0.5).double(),
+                               rtol=1e-3, atol=0)  # fmt: skip
 
 
 # --- eta -----------------------------------------------------------------------------------------
@@ -147,9 +157,79 @@ def test_distance_is_the_root_mean_square_of_what_is_shown():
 
 
 def test_movement_is_none_without_noise_and_grows(draw):
-    moved = study.movement(draw, 2, 2, etas=(0.0, 0.5))
-    assert moved[0.0].shape == moved[0.5].shape == (2, 2) and moved["other"].shape == (2,)
-    assert not moved[0.0].any() and (moved[0.5] > 0).all() and (moved["other"] > 0).all()
+    moved, other = study.movement(draw, 2, 2, etas=(0.0, 0.5))
+    assert moved[0.0].shape == moved[0.5].shape == (2, 2) and other.shape == (2,)
+    assert not moved[0.0].any() and (moved[0.5] > 0).all() and (other > 0).all()
+
+
+def test_movement_has_one_value_a_noise():
+    moved = {0.25: torch.tensor([[0.1, 0.3], [0.4, 0.4]])}
+    records = study.movement_records(moved, torch.tensor([0.5, 0.7]))
+    change = one(records, "drawn", "change", eta=0.25)
+    assert change["values"] == pytest.approx([0.2, 0.4]) and change["n"] == 2
+    assert one(records, "other noise", "change")["mean"] == pytest.approx(0.6)
+
+
+def test_shares_are_those_of_the_first_and_the_last_step_but_one():
+    schedule = diffusion.linear_schedule()
+    records = study.share_records(schedule, 50, (0.0, 0.5))
+    share = noise_share(schedule, 50, 0.5)
+    assert len(records) == 3  # none of eta = 0
+    assert one(records, "noise", "fresh_first", eta=0.5)["mean"] == share[0]
+    assert one(records, "noise", "fresh_last", eta=0.5)["mean"] == share[48]
+    left = one(records, "noise", "left", eta=0.5)["mean"]
+    assert left == pytest.approx((1 - share[:49]).prod())
+
+
+class Made:
+    """A sampler whose faces, and a network whose features, are random numbers."""
+
+    predict = staticmethod(lambda x, t: torch.zeros_like(x))
+    header, schedule, side = HEADER, diffusion.linear_schedule(), 8
+
+    def __call__(self, x, **options):
+        return normal(*x.shape, seed=len(options))
+
+    def many(self, n, *, n_steps=50, eta=0.0):
+        return normal(n, 4, seed=n_steps + int(100 * eta))
+
+    def starts(self, numbers):
+        return normal(len(numbers), 3, 8, 8)
+
+    def kept(self, what, x, make):
+        return x
+
+    def embed(self, images):
+        return images
+
+
+def test_each_eta_is_compared_with_none():
+    plan = replace(study.PLANS["quick"], samples=40, steps=(50,))
+    real = normal(100, 4)
+    records = study.eta_study(Made(), Made(), plan, real)
+    assert len(records) == 5 * 2 + 4
+    a, b = (one(records, "drawn", "frechet", steps=50, eta=eta)["mean"] for eta in (0.25, 0))
+    assert a == pytest.approx(frechet_distance(Made().many(40, eta=0.25), real))
+    worse = one(records, "drawn", "worse", eta=0.25)
+    assert worse["mean"] == pytest.approx(a - b) and worse["low"] < a - b < worse["high"]
+
+
+def test_the_records_are_those_of_the_recorded_file():
+    """All calls of the notebook, at the steps of the full preset."""
+    plan, draw = replace(study.PLANS["full"], samples=20, noises=2, pairs=2), Made()
+    real = normal(20, 4)
+    records = study.movement_records(*study.movement(draw, 2, 2))
+    records += study.share_records(draw.schedule, 50)
+    records += study.quality("real", real, real) + study.quality("blurred", real, real)
+    records += study.copies(real, real, real + 1)[0]
+    records += study.eta_study(draw, draw, plan, real)
+    records += walks.walk_records(walks.walks(draw, walks.pair_noises(draw, plan.pairs)))
+    scales = (0.5, 0.7, 0.85, 1.0, 1.15)
+    records += walks.estimate_records(
+        walks.first_estimates(draw, draw.starts([0, 1]), scales), scales
+    )
+    records += walks.inversion_records(walks.inversion(draw, 2, plan.code_steps))
+    assert names(records) == names("faces")
 
 
 # --- the split -----------------------------------------------------------------------------------

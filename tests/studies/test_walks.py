@@ -1,15 +1,16 @@
-"""face_walks and inversion: ways between noises, weak noise, and back from face to noise."""
+"""Walks and inversion: ways between noises, weak noise, and back from face to noise."""
 
 import pytest
 import torch
 
 from hw2lib.diffusion import linear_schedule
 from hw2lib.interpolation import WAYS
+from hw2lib.io.results import one, select
 from hw2lib.models.face_unet import TINY, FaceUNet
 from hw2lib.samplers import encode, sample_ddim
 from hw2lib.studies import walks as walking
 from hw2lib.studies.ddim import Sampler, distance
-from hw2lib.studies.walks import Walk, walk_metrics, walks
+from hw2lib.studies.walks import Walk, walks
 
 HEADER = {"schedule": "linear", "n_train_steps": 1000, "prediction": "v"}
 
@@ -43,18 +44,22 @@ def test_metrics_of_a_walk_that_is_known():
     images = images + 0.05 * torch.eye(4)
     walk = Walk(torch.tensor([[2.0, 1.0, 2.0]]).expand(2, 3), images)
     near = Walk(walk.norms, torch.stack([images[:, 0], images[:, 1], images[:, 1]], 1))
-    entries = walk_metrics({"slerp": walk, "lerp": walk, "rescaled": near})
-    assert entries["norm_lerp_mid"]["mean"] == pytest.approx(0.5)
-    assert entries["length_slerp"]["mean"] == pytest.approx(0.8, abs=1e-5)
-    assert entries["unevenness_slerp"]["mean"] == pytest.approx(0.6 / 0.4, abs=1e-5)
-    assert entries["detail_slerp_mid"]["mean"] == pytest.approx(1, abs=1e-5)
-    assert entries["apart_lerp_mid"]["mean"] == 0 and "apart_slerp_mid" not in entries
-    assert len(entries["length_lerp"]["values"]) == 2
-    assert (
-        entries["relative_length_lerp"]["mean"] == entries["relative_unevenness_lerp"]["mean"] == 1
-    )
-    assert entries["relative_length_rescaled"]["mean"] == pytest.approx(0.2 / 0.8, abs=1e-5)
-    assert entries["relative_unevenness_rescaled"]["mean"] == pytest.approx(2 / 1.5, abs=1e-5)
+    records = walking.walk_records({"slerp": walk, "lerp": walk, "rescaled": near})
+
+    def mean(score, way):
+        return pytest.approx(one(records, "walk", score, way=way)["mean"], abs=1e-5)
+
+    assert mean("norm", "lerp") == 0.5
+    assert mean("length", "slerp") == 0.8
+    assert mean("unevenness", "slerp") == 0.6 / 0.4
+    assert mean("detail", "slerp") == 1
+    assert mean("apart", "lerp") == 0 and not select(records, "walk", "apart", way="slerp")
+    assert len(one(records, "walk", "length", way="lerp")["values"]) == 2
+    assert mean("relative_length", "lerp") == mean("relative_unevenness", "lerp") == 1
+    assert mean("relative_length", "rescaled") == 0.2 / 0.8
+    assert mean("relative_unevenness", "rescaled") == 2 / 1.5
+    half_way = {r["score"] for r in select(records, alpha=0.5)}
+    assert half_way == {"norm", "detail", "contrast", "apart"}
 
 
 def test_pairs_are_of_noises_that_differ_from_the_other_studies(draw):
@@ -115,3 +120,18 @@ def test_inversion_measures_both_errors(draw):
     for face_error, noise_error in found.values():
         assert face_error.shape == noise_error.shape == (2,)
         assert (face_error > 0).all() and (noise_error > 0).all()
+
+
+def test_inversion_has_one_value_a_face():
+    records = walking.inversion_records({20: (torch.tensor([0.1, 0.3]), torch.tensor([1.0]))})
+    face = one(records, "inversion", "face_error", steps=20)
+    assert face["mean"] == pytest.approx(0.2) and len(face["values"]) == 2
+    assert one(records, "inversion", "noise_error", steps=20)["mean"] == 1
+
+
+def test_estimates_are_shares_of_those_at_the_right_norm():
+    images = normal(2, 1, 3, 8, 8) * torch.tensor([0.5, 1.0]).view(1, 2, 1, 1, 1)
+    records = walking.estimate_records(images, (0.7, 1.0))
+    weak = one(records, "first estimate", "contrast", scale=0.7)
+    assert weak["values"] == pytest.approx([0.5, 0.5])
+    assert one(records, "first estimate", "detail", scale=1)["mean"] == pytest.approx(1)
