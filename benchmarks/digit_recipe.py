@@ -94,7 +94,7 @@ def main() -> None:
         results.write(
             "digits-recipe", preset="full", seeds=[SEED], seconds=len(trainings) * equal["seconds"],
             records=[*records, results.record("training", "seconds", seconds)], directory=RESULTS,
-            weights=[WEIGHTS / f"{k}.safetensors" for k in ("judge", "yardstick")],
+            weights=[WEIGHTS / f"{k}.safetensors" for k in ("judge", "digit-features")],
             data={"source": domain.data, "sha256": domain.sha256}, settings=SAMPLERS,
         )  # fmt: skip
 

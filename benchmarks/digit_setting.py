@@ -74,7 +74,7 @@ def main() -> None:
         results.write(
             "digits-setting", preset="full", seeds=list(SEEDS), directory=RESULTS,
             records=records, seconds=time.perf_counter() - began,
-            weights=[WEIGHTS / f"{k}.safetensors" for k in ("digits", "judge", "yardstick")],
+            weights=[WEIGHTS / f"{k}.safetensors" for k in ("digits", "judge", "digit-features")],
             data={"source": domain.data, "sha256": domain.sha256},
             settings={"seed of the samples": SAMPLE_SEED, "real images": "training"},
         )  # fmt: skip

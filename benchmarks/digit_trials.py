@@ -2,10 +2,10 @@
 
     python benchmarks/digit_trials.py [--seconds 300] [--only NAME ...] [--record]
 
-Each trial trains on one thread for the same seconds of the processor, then draws samples that judge
-and yardstick score. How many steps fit is measured once for each network, so that trials of one
-network see the same number of images. The table goes to the screen; with --record also to
-data/results/digits-trials.json, which the report reads. Finished trials are taken up again.
+Each trial trains on one thread for the same seconds of the processor, then draws samples that the
+judge and the digit features score. How many steps fit is measured once for each network, so that
+trials of one network see the same number of images. The table goes to the screen; with --record
+also to data/results/digits-trials.json, which the report reads. Finished trials are taken up again.
 Run all on the same machine, or the times are not equal.
 """
 
@@ -136,7 +136,7 @@ def main() -> None:
         results.write(
             "digits-trials", preset="full", seeds=[BASE.train.seed], directory=RESULTS,
             records=[*records, seconds], seconds=args.seconds * trained, settings=OPTIONS,
-            weights=[WEIGHTS / f"{k}.safetensors" for k in ("judge", "yardstick")],
+            weights=[WEIGHTS / f"{k}.safetensors" for k in ("judge", "digit-features")],
             data={"source": domain.data, "sha256": domain.sha256},
         )  # fmt: skip
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hw2lib.datasets import faces
 from hw2lib.datasets.digits import to_float
-from hw2lib.evaluators.face_features import load_features
+from hw2lib.evaluators import face_features
 from hw2lib.experiments import ddim
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
@@ -55,7 +55,7 @@ def main() -> None:
     draw, blind = Sampler(model, header), Sampler(without_mean_path(model), header)
     data = faces.load()
     held_out = faces.split(data)[1]
-    eye = load_features()
+    eye = face_features.load()
     real, records = eye.embed(held_out), []
     for row, setting, images in (
         ("start", {}, draw.starts(range(args.samples))),

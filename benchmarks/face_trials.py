@@ -23,7 +23,7 @@ from digit_trials import steps_within
 from hw2lib.datasets import faces
 from hw2lib.datasets.faces import SIDE
 from hw2lib.diffusion import Predict
-from hw2lib.evaluators.face_features import load_features
+from hw2lib.evaluators import face_features
 from hw2lib.experiments import ddim, recipe
 from hw2lib.experiments.ddim import FACE_PRESETS
 from hw2lib.experiments.recipe import Preset
@@ -79,7 +79,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     data = faces.load()
-    eye = load_features()
+    eye = face_features.load()
     real = eye.embed(faces.split(data)[0][:REAL])
     first = in_mixed_precision(FaceUNet(BASE.model))
     records = []

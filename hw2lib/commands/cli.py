@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hw2lib import __version__
 from hw2lib.errors import UserError
-from hw2lib.io.parameters import Count, Data, Finite, Seed, Target, argument, changed, valid
+from hw2lib.io.parameters import Count, Data, Finite, Seed, Target, argument, changed, choose, valid
 from hw2lib.io.paths import runs_dir
 
 
@@ -36,7 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
     fetch.set_defaults(run=data_fetch)
 
     train = commands.add_parser("train", help="train a model, with checkpoints")
-    train.add_argument("what", choices=["digits", "faces", "dann", "judge", "yardstick"])
+    train.add_argument("what", choices=["digits", "faces", "dann", "judge",
+                       "digit-features", "face-features"])  # fmt: skip
     train.add_argument(
         "--preset", default="quick", help="quick | full; digits also study | report, faces cores"
     )
@@ -125,39 +126,50 @@ def _settings(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def train_command(args: argparse.Namespace) -> None:
-    from hw2lib.datasets import digits
-    from hw2lib.evaluators import digit_features, judge
-    from hw2lib.experiments import cfdg, ddim, recipe
-
     settings = _settings(args.settings)
     name = args.preset + ("-changed" if settings else "")
     out = args.out or runs_dir() / f"{args.what}-{name}"
     if args.warm_start and args.what != "faces":
         raise UserError(f"--warm-start is for faces; `hw2 train {args.what}` starts anew")
+    for option in ("target", "rows"):
+        if getattr(args, option) and args.what != "dann":
+            raise UserError(f"--{option} is for dann alone; `hw2 train {args.what}` is right")
     if args.what == "dann":
-        return train_dann(args, settings)
-    if args.target:
-        raise UserError(f"--target is for dann alone; `hw2 train {args.what}` is right")
-    if args.rows:
-        raise UserError(f"--rows is for dann alone; `hw2 train {args.what}` is right")
-    known, train = {
-        "digits": (cfdg.DIGIT_PRESETS, cfdg.train_digits),
-        "faces": (ddim.FACE_PRESETS, ddim.train_faces),
-        "judge": (judge.PRESETS, judge.train_judge),
-        "yardstick": (digit_features.PRESETS, digit_features.train_yardstick),
-    }[args.what]
-    preset = recipe.choose_preset(known, args.preset)
-    if args.what in ("digits", "faces"):
-        start = {"start": args.warm_start} if args.what == "faces" else {}
-        settings = recipe.with_settings(preset, settings)
-        train(settings, data=args.data, out=out, resume=args.resume, **start)
-        print(f"weights: {out / 'weights.safetensors'}")
+        train_dann(args, settings)
+    elif args.what in ("digits", "faces"):
+        train_diffusion(args, settings, out)
     else:
-        config = changed(preset, settings)
-        domain = digits.load("mnistm", args.data)
-        print(domain.describe(), flush=True)
-        file = train(domain, out, preset=args.preset, config=config, resume=args.resume)
-        print(f"weights: {file}")
+        train_evaluator(args, settings, out)
+
+
+def train_diffusion(args: argparse.Namespace, settings: dict[str, str], out: Path) -> None:
+    from hw2lib.experiments import cfdg, ddim, recipe
+
+    presets = {"digits": cfdg.DIGIT_PRESETS, "faces": ddim.FACE_PRESETS}[args.what]
+    preset = recipe.with_settings(choose(presets, args.preset), settings)
+    options = {"data": args.data, "out": out, "resume": args.resume}
+    if args.what == "digits":
+        cfdg.train_digits(preset, **options)
+    else:
+        ddim.train_faces(preset, start=args.warm_start, **options)
+    print(f"weights: {out / 'weights.safetensors'}")
+
+
+def train_evaluator(args: argparse.Namespace, settings: dict[str, str], out: Path) -> None:
+    from hw2lib.datasets import digits, faces
+    from hw2lib.evaluators import digit_features, face_features, judge
+
+    evaluator, train = {
+        "judge": (judge.JUDGE, judge.train),
+        "digit-features": (digit_features.DIGIT_FEATURES, digit_features.train),
+        "face-features": (face_features.FACE_FEATURES, face_features.train),
+    }[args.what]
+    config = changed(choose(evaluator.presets, args.preset), settings)
+    of_faces = args.what == "face-features"
+    data = faces.load(args.data) if of_faces else digits.load("mnistm", args.data)
+    print(data.describe(), flush=True)
+    file = train(data, out, preset=args.preset, config=config, resume=args.resume)
+    print(f"weights: {file}")
 
 
 def train_dann(args: argparse.Namespace, settings: dict[str, str]) -> None:
@@ -231,16 +243,16 @@ def classify_command(args: argparse.Namespace) -> None:
 
 
 def judge_command(args: argparse.Namespace) -> None:
-    from hw2lib.evaluators.judge import load_judge, score_folder
+    from hw2lib.evaluators import judge
 
-    judge = load_judge(args.weights)
-    score = score_folder(args.folder, judge)
+    net = judge.load(args.weights)
+    score = judge.score_folder(args.folder, net)
     print(score.text())
     print("\nconfusion, rows: asked for, columns: read")
     print("     " + "".join(f"{digit:>5}" for digit in range(10)))
     for digit, row in enumerate(score.confusion.tolist()):
         print(f"{digit:>5}" + "".join(f"{count:>5}" for count in row))
-    real = judge.header["test_accuracy"]
+    real = net.header["test_accuracy"]
     print(
         f"\nthe judge reads {real['mean']:.4f} of {real['n']} real test images rightly"
         f" ({real['low']:.4f} to {real['high']:.4f})"

@@ -1,12 +1,12 @@
-"""The yardstick: a second network, in whose features digits are compared with real ones.
+"""The digit features: a second network, in whose features digits are compared with real ones.
 
-    ruler = load_yardstick()                              # the shipped weights
-    real = Reference.of(ruler.embed(domain.test.images), n=1000)
-    compare(ruler.embed(samples), real)                   # frechet, kernel, precision, recall
+    net = load()                                        # the shipped weights
+    real = Reference.of(net.embed(domain.test.images), n=1000)
+    compare(net.embed(samples), real)                   # frechet, kernel, precision, recall
 
-The judge scores what a digit says and is blind, by design, to colour and contrast. The yardstick
-must see both: from one feature vector it reads the digit and paints the image again at 7x7 pixels,
-so that the vector holds the digit and its background alike. It shares neither layers, nor
+The judge scores what a digit says and is blind, by design, to colour and contrast. The features
+must see both: from one vector this network reads the digit and paints the image again at 7x7
+pixels, so that the vector holds the digit and its background alike. It shares neither layers, nor
 augmentation, nor training draws with the judge. No generator is trained against it; settings of the
 digit model were chosen by its distances to training images, and what is recorded are distances to
 test images.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,28 +24,19 @@ from torch.nn import functional as F
 
 from hw2lib.datasets.digits import DigitDomain, to_float
 from hw2lib.device import device
-from hw2lib.errors import UserError
-from hw2lib.evaluators.judge import batches, data_of, fresh, made_by
-from hw2lib.io.paths import WEIGHTS
-from hw2lib.io.weights import load_state, load_weights, save_weights
+from hw2lib.evaluators.base import Evaluator, Scoring
 from hw2lib.metrics import accuracy_metric, frechet_distance, kernel_distance, precision_recall
-from hw2lib.training import TrainConfig, fit
+from hw2lib.training import TrainConfig
 
-KIND = "yardstick"
 FEATURES = 64
 PAINTING = 1.0  # weight of the 7x7 image's squared error beside the cross-entropy
-PRESETS = {
-    "quick": TrainConfig(150, 64, lr=2e-3, schedule="cosine", warmup=20, ema=0.98, seed=1),
-    "full": TrainConfig(2800, 64, lr=2e-3, schedule="cosine", warmup=100, ema=0.99, seed=1),
-}
 
 
-class Yardstick(nn.Module):
+class DigitFeatures(Scoring):
     """CNN on plain pixels, without normalisation of the image; 64 features of (B, 3, 28, 28)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.header: dict = {}  # that of the weights file, see `train_yardstick`
         widths = (3, 32, 64, 128)
         layers: list[nn.Module] = []
         for c_in, c_out in zip(widths, widths[1:], strict=False):  # 14x14, 7x7, 4x4
@@ -54,73 +46,51 @@ class Yardstick(nn.Module):
         self.digit = nn.Linear(FEATURES, 10)
         self.painter = nn.Linear(FEATURES, 3 * 7 * 7)
 
-    def features(self, x: Tensor) -> Tensor:
-        """(B, 64) of images in [-1, 1], before the two heads, which are linear."""
-        return self.body(x.contiguous(memory_format=torch.channels_last))
-
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, 10), and the image as seen at 7x7 (B, 3, 7, 7)."""
+        """Logits (B, 10) and the image as seen at 7x7 (B, 3, 7, 7), linear in the features."""
         features = self.features(x)
         return self.digit(features), self.painter(features).unflatten(1, (3, 7, 7))
 
-    @torch.inference_mode()
-    def embed(self, images: Tensor, batch: int = 500) -> Tensor:
-        """Features (N, 64) on the CPU of uint8 images or floats in [-1, 1], (N, 3, 28, 28)."""
-        where = self.digit.weight.device
-        return torch.cat([self.eval().features(x).cpu() for x in batches(images, batch, where)])
+
+DIGIT_FEATURES = Evaluator(
+    "digit-features", "yardstick", DigitFeatures,
+    {
+        "quick": TrainConfig(150, 64, lr=2e-3, schedule="cosine", warmup=20, ema=0.98, seed=1),
+        "full": TrainConfig(2800, 64, lr=2e-3, schedule="cosine", warmup=100, ema=0.99, seed=1),
+    },
+)  # fmt: skip
+load = DIGIT_FEATURES.load
 
 
-def train_yardstick(
-    domain: DigitDomain,
-    out: str | Path,
-    *,
-    preset: str = "full",
-    resume: bool = False,
-    config: TrainConfig | None = None,
-) -> Path:
-    """Train on `domain.train`, test once on `domain.test`; returns out/yardstick.safetensors.
+def train(domain: DigitDomain, out: str | Path, **options: Any) -> Path:
+    """Train on `domain.train`, test once on `domain.test`; options as in `Evaluator.train`.
 
-    The header records steps, seed, seconds, data source and digests, the accuracy on test digits
-    and the share of the 7x7 images' variance that the features explain.
+    The header has the accuracy on test digits and the share of the 7x7 images' variance that the
+    features explain.
     """
-    if preset not in PRESETS:
-        raise UserError(f"preset {preset!r} is unknown; choose {' or '.join(PRESETS)}")
-    cfg = config or PRESETS[preset]
-    model = fresh(Yardstick, cfg.seed)
-    where, digits = device(), domain.train
+    digits, test, where = domain.train, domain.test, device()
     images = digits.images.to(where)
 
-    def loss(net: nn.Module, step: int, generator: torch.Generator) -> Tensor:
-        index = torch.randint(len(digits), (cfg.batch_size,), generator=generator)
+    def loss(net: nn.Module, size: int, generator: torch.Generator) -> Tensor:
+        index = torch.randint(len(digits), (size,), generator=generator)
         x = to_float(images[index.to(where)])
         logits, painted = net(x)
         error = F.mse_loss(painted, F.avg_pool2d(x, 4))
         return F.cross_entropy(logits, digits.labels[index].to(where)) + PAINTING * error
 
-    fitted = fit(model, loss, cfg, out, resume=resume, label=KIND, identity=data_of(domain))
-    net, test = fitted.ema.eval(), domain.test
-    with torch.inference_mode():
-        answers = [net(x) for x in batches(test.images, 500, where)]
-        seen = torch.cat([painted.cpu() for _, painted in answers])
-        read = torch.cat([logits.argmax(1).cpu() for logits, _ in answers])
+    @torch.inference_mode()
+    def measure(net: DigitFeatures) -> dict:
+        answers = [net(x) for x in net.batches(test.images)]
+        logits, seen = (torch.cat(parts).cpu() for parts in zip(*answers, strict=True))
         small = F.avg_pool2d(to_float(test.images), 4)
-    explained = 1 - (seen - small).square().mean() / (small - small.mean(0)).square().mean()
-    record = {
-        "kind": KIND,
-        **made_by(domain, cfg, fitted),
-        "test_accuracy": accuracy_metric([read == test.labels]),
-        "test_variance_explained": round(float(explained), 4),
-    }
-    return save_weights(Path(out) / "yardstick.safetensors", net.state_dict(), record)
+        explained = 1 - (seen - small).square().mean() / (small - small.mean(0)).square().mean()
+        return {
+            "domain": domain.name,
+            "test_accuracy": accuracy_metric([logits.argmax(1) == test.labels]),
+            "test_variance_explained": round(float(explained), 4),
+        }
 
-
-def load_yardstick(weights: str | Path | None = None) -> Yardstick:
-    """The yardstick of a weights file (default: the shipped one) on `device()`."""
-    path = Path(weights or WEIGHTS / "yardstick.safetensors")
-    state, header = load_weights(path, KIND)
-    net = load_state(Yardstick().to(memory_format=torch.channels_last), state, path)
-    net.header = header
-    return net.to(device())
+    return DIGIT_FEATURES.train(domain, loss, measure, out, **options)
 
 
 # --- comparing ------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The feature network in which faces are compared: trained here, without labels, on faces alone.
 
-    eye = load_features()                          # the shipped weights
-    frechet_distance(eye.embed(samples), eye.embed(held_out))
+    net = load()                                   # the shipped weights
+    frechet_distance(net.embed(samples), net.embed(held_out))
 
 64 numbers from one image, by three tasks that together ask for all that a viewer sees. Two heads
 are linear and read back from the features
@@ -19,6 +19,7 @@ never on the held-out ones.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,27 +28,21 @@ from torch.nn import functional as F
 from hw2lib.datasets import faces
 from hw2lib.datasets.augment import random_shift
 from hw2lib.datasets.digits import to_float, to_uint8
-from hw2lib.device import device, device_name
-from hw2lib.errors import UserError
-from hw2lib.io.paths import WEIGHTS
-from hw2lib.io.weights import load_state, load_weights, save_weights
-from hw2lib.training import TrainConfig, fit
+from hw2lib.device import device
+from hw2lib.evaluators.base import Evaluator, Scoring
+from hw2lib.training import TrainConfig
 
-KIND = "face_features"
 FEATURES = 64
 SAME, TEMPERATURE = 0.1, 0.2  # weight of the third task beside the others; sharpness of its softmax
-PRESETS = {  # a step sees each image of its batch twice
-    "quick": TrainConfig(60, 32, lr=2e-3, schedule="cosine", warmup=10, ema=0.9, seed=1),
-    "full": TrainConfig(1200, 64, lr=2e-3, schedule="cosine", warmup=100, ema=0.99, seed=1),
-}
 
 
-class FaceFeatures(nn.Module):
+class FaceFeatures(Scoring):
     """CNN on plain pixels, without normalisation of the image; 64 features of (B, 3, 64, 64)."""
+
+    layout = torch.contiguous_format
 
     def __init__(self) -> None:
         super().__init__()
-        self.header: dict = {}  # that of the weights file, see `train_features`
         layers: list[nn.Module] = []
         for c_in, c_out, kernel, stride in ((3, 64, 8, 4), (64, 128, 3, 2), (128, 192, 3, 2)):
             layers += [nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 3)]
@@ -56,10 +51,6 @@ class FaceFeatures(nn.Module):
         self.picture = nn.Linear(FEATURES, 3 * 16 * 16)
         self.texture = nn.Linear(FEATURES, 2 * 8 * 8)
         self.identity = nn.Sequential(nn.Linear(FEATURES, 128), nn.SiLU(), nn.Linear(128, 64))
-
-    def features(self, x: Tensor) -> Tensor:
-        """(B, 64) of images in [-1, 1]."""
-        return self.body(x)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Picture (B, 3, 16, 16), texture (B, 2, 8, 8), direction (B, 64) of length one."""
@@ -121,50 +112,34 @@ def same_loss(a: Tensor, b: Tensor) -> Tensor:
     return (F.cross_entropy(likeness, right) + F.cross_entropy(likeness.T, right)) / 2
 
 
-def train_features(
-    data: faces.FaceSet,
-    out: str | Path,
-    *,
-    preset: str = "full",
-    resume: bool = False,
-    config: TrainConfig | None = None,
-) -> Path:
-    """Train on all but the held-out faces; returns out/face-features.safetensors.
+FACE_FEATURES = Evaluator(
+    "face-features", "face_features", FaceFeatures,
+    {  # a step sees each image of its batch twice
+        "quick": TrainConfig(60, 32, lr=2e-3, schedule="cosine", warmup=10, ema=0.9, seed=1),
+        "full": TrainConfig(1200, 64, lr=2e-3, schedule="cosine", warmup=100, ema=0.99, seed=1),
+    },
+)  # fmt: skip
+load = FACE_FEATURES.load
 
-    The header records how it was made, and of the held-out faces: the shares of variance that the
-    features explain, and how often a changed view finds its own photograph among all.
+
+def train(data: faces.FaceSet, out: str | Path, **options: Any) -> Path:
+    """Train on all but the held-out faces; options as in `Evaluator.train`.
+
+    The header has what `tested` says of the held-out faces.
     """
-    if preset not in PRESETS:
-        raise UserError(f"preset {preset!r} is unknown; choose {' or '.join(PRESETS)}")
-    cfg = config or PRESETS[preset]
-    with torch.random.fork_rng():
-        torch.manual_seed(cfg.seed)
-        model = FaceFeatures()
     where, (images, held_out) = device(), faces.split(data)
 
-    def loss(net: nn.Module, step: int, generator: torch.Generator) -> Tensor:
-        some = images[torch.randint(len(images), (cfg.batch_size,), generator=generator)]
+    def loss(net: nn.Module, size: int, generator: torch.Generator) -> Tensor:
+        some = images[torch.randint(len(images), (size,), generator=generator)]
         x = torch.cat([view(some, generator), view(some, generator)]).to(where)
         picture, details, directions = (answer.float() for answer in net(x))
         error = F.mse_loss(picture, F.avg_pool2d(x, 4)) + F.mse_loss(details, texture(x))
         return error + SAME * same_loss(*directions.chunk(2))
 
-    fitted = fit(model, loss, cfg, out, resume=resume, label="face features")
-    net = fitted.ema.eval()
-    record = {
-        "kind": KIND,
-        "preset": preset,
-        "seed": cfg.seed,
-        "steps": len(fitted.losses),
-        "batch_size": cfg.batch_size,
-        "seconds": round(fitted.seconds, 1),
-        "device": device_name(),
-        "source": data.data,
-        "sha256": data.sha256,
-        "held_out": len(held_out),
-        **tested(net, held_out),
-    }
-    return save_weights(Path(out) / "face-features.safetensors", net.state_dict(), record)
+    def measure(net: FaceFeatures) -> dict:
+        return {"held_out": len(held_out), **tested(net, held_out)}
+
+    return FACE_FEATURES.train(data, loss, measure, out, **options)
 
 
 @torch.inference_mode()
@@ -188,12 +163,3 @@ def _explained(answer: Tensor, truth: Tensor) -> float:
     """1 - squared error / variance."""
     error = (answer - truth).square().mean() / (truth - truth.mean(0)).square().mean()
     return round(1 - error.item(), 4)
-
-
-def load_features(weights: str | Path | None = None) -> FaceFeatures:
-    """The feature network of a weights file (default: the shipped one) on `device()`."""
-    path = Path(weights or WEIGHTS / "face-features.safetensors")
-    state, header = load_weights(path, KIND)
-    net = load_state(FaceFeatures(), state, path)
-    net.header = header
-    return net.to(device())

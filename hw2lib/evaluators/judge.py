@@ -1,7 +1,7 @@
 """The judge: a small CNN that reads digits and thereby scores samples.
 
-    judge = load_judge()                       # the shipped weights
-    labels = judge.predict(images)             # uint8 (N, 3, 28, 28) -> int64 (N,)
+    net = load()                               # the shipped weights
+    labels = net.predict(images)               # uint8 (N, 3, 28, 28) -> int64 (N,)
     score = score_folder("samples")            # files {digit}_NNN.png -> accuracy with intervals
 
 It is trained on MNIST-M's training digits only, for a fixed number of steps, and kept as the last
@@ -16,10 +16,11 @@ recorded accuracy is not quite blind; nothing else was chosen by test labels.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -27,18 +28,13 @@ from torch.nn import functional as F
 
 from hw2lib.datasets.augment import random_shift
 from hw2lib.datasets.digits import SIDE, DigitDomain, DigitSet, to_float
+from hw2lib.datasets.files import reading
 from hw2lib.device import device
 from hw2lib.errors import UserError
-from hw2lib.io.paths import WEIGHTS
-from hw2lib.io.weights import load_state, load_weights, save_weights
+from hw2lib.evaluators.base import Evaluator, Scoring
 from hw2lib.metrics import accuracy_metric
-from hw2lib.training import Fitted, TrainConfig, fit
+from hw2lib.training import TrainConfig
 
-KIND = "judge"
-PRESETS = {  # full: 4.7 passes over 60,000 digits, some eight minutes on one idle core
-    "quick": TrainConfig(200, 64, lr=2e-3, schedule="cosine", warmup=20, ema=0.98),
-    "full": TrainConfig(2200, 128, lr=3e-3, schedule="cosine", warmup=100, ema=0.99),
-}
 _NAME = re.compile(r"([0-9])_\d{3,}\.png")
 
 
@@ -48,7 +44,7 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-class Judge(nn.Module):
+class Judge(Scoring):
     """CNN with 0.39 M parameters; logits (B, 10) of images (B, 3, 28, 28) in [-1, 1].
 
     Each image is standardised by its own mean and deviation, so that brightness and contrast of
@@ -58,7 +54,6 @@ class Judge(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.header: dict = {}  # that of the weights file, see `train_judge`
         self.body = nn.Sequential(
             nn.PixelUnshuffle(2),  # (B, 12, 14, 14)
             _block(12, 32),
@@ -77,125 +72,61 @@ class Judge(nn.Module):
         """The penultimate layer (B, 128): the space of the Frechet distance and of precision."""
         mean = x.mean((1, 2, 3), keepdim=True)
         deviation = x.std((1, 2, 3), keepdim=True).clamp_min(0.02)  # an image of one colour
-        x = ((x - mean) / deviation).contiguous(memory_format=torch.channels_last)
-        return self.body(x)
+        return super().features((x - mean) / deviation)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x))
 
     @torch.inference_mode()
-    def embed(self, images: Tensor, batch: int = 500) -> Tensor:
-        """Features (N, 128) on the CPU of uint8 images or floats in [-1, 1], (N, 3, 28, 28)."""
-        where = self.head.weight.device
-        return torch.cat([self.eval().features(x).cpu() for x in batches(images, batch, where)])
+    def predict(self, images: Tensor, views: int = 2) -> Tensor:
+        """Labels int64 (N,) on the CPU of images (N, 3, 28, 28), uint8 or floats in [-1, 1].
 
-    @torch.inference_mode()
-    def predict(self, images: Tensor, batch: int = 500) -> Tensor:
-        """Labels int64 (N,) on the CPU of uint8 images or floats in [-1, 1], (N, 3, 28, 28).
-
-        The largest log p(digit | x) + log p(digit | -x), -x being the negative of x.
+        The largest log p(digit | x) + log p(digit | -x), -x being the negative of x; with one view
+        log p(digit | x) alone, which shows what the second brings.
         """
         self.eval()
+        signs = (1, -1)[:views]
         return torch.cat([
-            (self(x).log_softmax(1) + self(-x).log_softmax(1)).argmax(1).cpu()
-            for x in batches(images, batch, self.head.weight.device)
+            sum(self(sign * x).log_softmax(1) for sign in signs).argmax(1).cpu()
+            for x in self.batches(images)
         ])  # fmt: skip
 
-    @torch.inference_mode()
-    def predict_once(self, images: Tensor, batch: int = 500) -> Tensor:
-        """As `predict`, but without the negative; kept to show what the second view brings."""
-        self.eval()
-        where = self.head.weight.device
-        return torch.cat([self(x).argmax(1).cpu() for x in batches(images, batch, where)])
+
+JUDGE = Evaluator(
+    "judge", "judge", Judge,
+    {  # full: 4.7 passes over 60,000 digits, some eight minutes on one idle core
+        "quick": TrainConfig(200, 64, lr=2e-3, schedule="cosine", warmup=20, ema=0.98),
+        "full": TrainConfig(2200, 128, lr=3e-3, schedule="cosine", warmup=100, ema=0.99),
+    },
+)  # fmt: skip
+load = JUDGE.load
 
 
-def fresh(make: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """A network whose first weights follow from the seed, whatever was drawn before."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return make().to(memory_format=torch.channels_last)
+def train(domain: DigitDomain, out: str | Path, **options: Any) -> Path:
+    """Train on `domain.train`, test once on `domain.test`; options as in `Evaluator.train`.
 
-
-def batches(images: Tensor, size: int, where: torch.device) -> Iterator[Tensor]:
-    """Floats in [-1, 1], (up to `size`, 3, 28, 28), on the device `where`; images uint8 or float.
-
-    ValueError for another shape or no image.
+    The header has the test accuracy with its interval, in two views and in one.
     """
-    if images.ndim != 4 or images.shape[1:] != (3, SIDE, SIDE) or not len(images):
-        raise ValueError(f"images {tuple(images.shape)}; (N > 0, 3, {SIDE}, {SIDE}) is right")
-    for part in images.split(size):
-        part = part.to(where)
-        yield to_float(part) if part.dtype == torch.uint8 else part.float()
-
-
-def train_judge(
-    domain: DigitDomain,
-    out: str | Path,
-    *,
-    preset: str = "full",
-    seed: int = 0,
-    resume: bool = False,
-    config: TrainConfig | None = None,
-) -> Path:
-    """Train on `domain.train`, test once on `domain.test`; returns the file out/judge.safetensors.
-
-    `config` replaces the preset's settings (its seed wins over `seed`). The weights file's header
-    records steps, seed, seconds, data source and digests, and the test accuracy with interval.
-    """
-    if preset not in PRESETS:
-        raise UserError(f"preset {preset!r} is unknown; choose {' or '.join(PRESETS)}")
-    cfg = config or TrainConfig(**{**vars(PRESETS[preset]), "seed": seed})
-    model = fresh(Judge, cfg.seed)
-    where, digits = device(), domain.train
+    digits, test, where = domain.train, domain.test, device()
     images = digits.images.to(where)
 
-    def loss(net: nn.Module, step: int, generator: torch.Generator) -> Tensor:
-        index = torch.randint(len(digits), (cfg.batch_size,), generator=generator)
+    def loss(net: nn.Module, size: int, generator: torch.Generator) -> Tensor:
+        index = torch.randint(len(digits), (size,), generator=generator)
         x = to_float(random_shift(images[index.to(where)], generator))
         # A digit stays the same digit in other colours and in negative: flip each image's sign
         # half of the time, and give its colour channels one order for the batch.
-        sign = torch.randint(2, (cfg.batch_size, 1, 1, 1), generator=generator) * 2 - 1
+        sign = torch.randint(2, (size, 1, 1, 1), generator=generator) * 2 - 1
         order = torch.randperm(3, generator=generator)
         x = x[:, order] * sign.to(where)
         return F.cross_entropy(net(x), digits.labels[index].to(where), label_smoothing=0.05)
 
-    fitted = fit(model, loss, cfg, out, resume=resume, label=KIND, identity=data_of(domain))
-    judge, test = fitted.ema, domain.test
-    accuracy = accuracy_metric([judge.predict(test.images) == test.labels])
-    one_view = accuracy_metric([judge.predict_once(test.images) == test.labels])
-    record = {
-        "kind": KIND,
-        **made_by(domain, cfg, fitted),
-        "test_accuracy": accuracy,
-        "test_accuracy_one_view": one_view,
-    }
-    return save_weights(Path(out) / "judge.safetensors", judge.state_dict(), record)
+    def measure(judge: Judge) -> dict:
+        both, one = (
+            accuracy_metric([judge.predict(test.images, n) == test.labels]) for n in (2, 1)
+        )
+        return {"domain": domain.name, "test_accuracy": both, "test_accuracy_one_view": one}
 
-
-def made_by(domain: DigitDomain, cfg: TrainConfig, fitted: Fitted) -> dict:
-    """What a weights file's header says of its training: data, steps, seed, seconds."""
-    return {
-        **data_of(domain),
-        "steps": cfg.steps,
-        "batch_size": cfg.batch_size,
-        "seeds": [cfg.seed],
-        "seconds": round(fitted.seconds, 1),
-    }
-
-
-def data_of(domain: DigitDomain) -> dict:
-    """Which data: kept in the header, and in the checkpoint, which no other data may resume."""
-    return {"domain": domain.name, "source": domain.data, "sha256": domain.sha256}
-
-
-def load_judge(weights: str | Path | None = None) -> Judge:
-    """The judge of a weights file (default: the shipped one) on `device()`; see `judge.header`."""
-    path = Path(weights or WEIGHTS / "judge.safetensors")
-    state, header = load_weights(path, KIND)
-    judge = Judge().to(memory_format=torch.channels_last)
-    load_state(judge, state, path)
-    judge.header = header
-    return judge.to(device())
+    return JUDGE.train(domain, loss, measure, out, **options)
 
 
 # --- scoring samples ------------------------------------------------------------------------
@@ -223,7 +154,7 @@ class Score:
 
 def score(images: Tensor, labels: Tensor, judge: Judge | None = None) -> Score:
     """Score images (N, 3, 28, 28), uint8 or in [-1, 1], that were asked to show `labels` (N,)."""
-    read = (judge or load_judge()).predict(images)
+    read = (judge or load()).predict(images)
     labels = labels.cpu().long()
     correct = read == labels
     by_digit = {
@@ -262,16 +193,8 @@ def read_folder(folder: str | Path) -> DigitSet:
 
 def _read_png(file: Path) -> Tensor:
     """uint8 (3, 28, 28)."""
-    try:
-        with Image.open(file) as image:
-            image.load()
-    except Exception as error:  # Pillow has many ways to fail on a damaged file
-        raise UserError(
-            f"{file} is no readable picture ({type(error).__name__}); write it again"
-        ) from None
-    if image.size != (SIDE, SIDE) or image.mode != "RGB":
-        raise UserError(
-            f"{file} is {image.size[0]}x{image.size[1]} {image.mode}; {SIDE}x{SIDE} RGB is right"
-        )
-    data = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return data.reshape(SIDE, SIDE, 3).permute(2, 0, 1)
+    with reading(file, f"a picture of {SIDE}x{SIDE} pixels, RGB,"), Image.open(file) as image:
+        image.load()
+        if image.size != (SIDE, SIDE) or image.mode != "RGB":
+            raise ValueError(f"it is {image.size[0]}x{image.size[1]} {image.mode}")
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)

@@ -23,11 +23,11 @@ from hw2lib.experiments.recipe import (
     N_TRAIN_STEPS,
     Preset,
     Run,
-    choose_preset,
     empty_model,
     epochs,
     preset_name,
 )
+from hw2lib.io.parameters import choose
 from hw2lib.io.paths import WEIGHTS, runs_dir
 from hw2lib.io.weights import load_state, load_weights
 from hw2lib.models.digit_unet import (
@@ -88,7 +88,7 @@ def train_digits(
 
     Returns (fitted, the weights' header).
     """
-    p = choose_preset(DIGIT_PRESETS, preset) if isinstance(preset, str) else preset
+    p = choose(DIGIT_PRESETS, preset) if isinstance(preset, str) else preset
     name = preset_name(DIGIT_PRESETS, p)
     domain = digits.load("mnistm", data)
     print(domain.describe(), flush=True)

@@ -20,11 +20,11 @@ from hw2lib.experiments.recipe import (
     N_TRAIN_STEPS,
     Preset,
     Run,
-    choose_preset,
     empty_model,
     epochs,
     preset_name,
 )
+from hw2lib.io.parameters import choose
 from hw2lib.io.paths import WEIGHTS, runs_dir
 from hw2lib.io.weights import load_state, load_weights, warm_start
 from hw2lib.models.face_unet import COARSE, SMALL, TINY, FaceConfig, FaceUNet
@@ -67,7 +67,7 @@ def train_faces(
 
     Writes the EMA's weights. `start` names weights to begin with in place of random ones.
     """
-    p = choose_preset(FACE_PRESETS, preset) if isinstance(preset, str) else preset
+    p = choose(FACE_PRESETS, preset) if isinstance(preset, str) else preset
     name = preset_name(FACE_PRESETS, p)
     face_set = faces.load(data)
     print(face_set.describe(), flush=True)

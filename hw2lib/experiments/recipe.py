@@ -63,13 +63,6 @@ def with_settings(preset: Preset, texts: Mapping[str, str]) -> Preset:
     return replace(preset, train=changed(preset.train, train), **rest)
 
 
-def choose_preset(presets: dict[str, Preset], name: str) -> Preset:
-    """The preset of that name, else UserError."""
-    if name not in presets:
-        raise UserError(f"preset {name!r} is unknown; choose one of {', '.join(presets)}")
-    return presets[name]
-
-
 def preset_name(presets: dict[str, Preset], preset: Preset) -> str:
     """The preset's name, whatever its seed; "custom" where anything else was changed."""
     for name, known in presets.items():

@@ -91,6 +91,13 @@ def changed(known: S, values: Mapping[str, Any], among: Sequence[str] = ()) -> S
     return replace(known, **values)
 
 
+def choose(presets: Mapping[str, S], name: str) -> S:
+    """The preset of that name; UserError for another."""
+    if name not in presets:
+        raise UserError(f"preset {name!r} is unknown; choose one of {', '.join(presets)}")
+    return presets[name]
+
+
 def valid(name: str, value: Any, kind: Any, strict: bool = False) -> Any:
     """The value as `kind` has it; UserError that names it where it does not fit."""
     try:

@@ -6,7 +6,7 @@
 Published comparisons "with and without guidance" often change two things at once: whether labels
 were dropped in training (p_drop), and whether guidance is used in sampling (w). Here every p_drop
 meets every w, and every cell is scored in the same way: accuracy by the judge, and distances,
-precision and recall in the features of the yardstick.
+precision and recall in the features of a second network.
 
 Choices (of the model, of the strength and its interval) were made by samples' scores against real
 training images; what is recorded is scored against test images, which no choice has seen.
@@ -25,8 +25,9 @@ from torch import Tensor
 
 from hw2lib.datasets import digits
 from hw2lib.datasets.digits import DigitDomain, to_float
-from hw2lib.evaluators.digit_features import Reference, Yardstick, compare, load_yardstick
-from hw2lib.evaluators.judge import Judge, load_judge
+from hw2lib.evaluators import digit_features, judge
+from hw2lib.evaluators.digit_features import DigitFeatures, Reference, compare
+from hw2lib.evaluators.judge import Judge
 from hw2lib.experiments.cfdg import (
     DIGIT_PRESETS,
     GUIDANCE,
@@ -37,7 +38,8 @@ from hw2lib.experiments.cfdg import (
     sample_digits,
     train_digits,
 )
-from hw2lib.experiments.recipe import Preset, choose_preset, run_folder
+from hw2lib.experiments.recipe import Preset, run_folder
+from hw2lib.io.parameters import choose
 from hw2lib.io.paths import atomic_write
 from hw2lib.io.results import one, record, select
 from hw2lib.metrics import accuracy_metric, background_spread, metric, nearest_distances
@@ -71,21 +73,21 @@ class Scorer:
     """Scores n samples: accuracy, frechet, kernel, precision, recall, spread."""
 
     judge: Judge
-    yardstick: Yardstick
+    features: DigitFeatures
     real: Reference
 
     @classmethod
     def load(cls, real: Tensor, n: int) -> Scorer:
         """With the shipped networks, against real images (N, 3, 28, 28), n of them held."""
-        yardstick = load_yardstick()
-        return cls(load_judge(), yardstick, Reference.of(yardstick.embed(real), n))
+        features = digit_features.load()
+        return cls(judge.load(), features, Reference.of(features.embed(real), n))
 
     def __call__(self, images: Tensor, labels: Tensor) -> Scores:
         """images (N, 3, 28, 28) uint8 that should show labels (N,)."""
         read = self.judge.predict(images)
         return {
             "accuracy": (read == labels).double().mean().item(),
-            **compare(self.yardstick.embed(images), self.real),
+            **compare(self.features.embed(images), self.real),
             "spread": background_spread(images, labels),
         }
 
@@ -165,7 +167,7 @@ def study(
     """
     name = preset if isinstance(preset, str) else "quick"
     if isinstance(preset, str):
-        preset = choose_preset(DIGIT_PRESETS, TRAININGS.get(preset, preset))
+        preset = choose(DIGIT_PRESETS, TRAININGS.get(preset, preset))
     n, domain = n or SAMPLES[name], digits.load("mnistm", data)
     scorer = Scorer.load(domain.test.images, n)
     base, records = Path(out) if out else run_folder("guidance", preset, domain), []
@@ -255,7 +257,7 @@ def solver_curves(records: Sequence[dict]) -> tuple[dict[str, dict[int, float]],
 
 
 def copies(
-    row: str, samples: Tensor, domain: DigitDomain, yardstick: Yardstick, **setting
+    row: str, samples: Tensor, domain: DigitDomain, features: DigitFeatures, **setting
 ) -> tuple[list[dict], dict[str, Tensor]]:
     """Do `samples` (N, 3, 28, 28) uint8 repeat training images? (After Meehan et al. 2020.)
 
@@ -275,7 +277,7 @@ def copies(
         return to_float(images).flatten(1) / images[0].numel() ** 0.5
 
     records = []
-    for score, embed in (("nearer_in_pixels", pixels), ("nearer_in_features", yardstick.embed)):
+    for score, embed in (("nearer_in_pixels", pixels), ("nearer_in_features", features.embed)):
         x = embed(samples)
         to_train, to_test = (nearest_distances(x, embed(y)) for y in (train[few], test))
         nearer = (to_train < to_test).double().mean().item()

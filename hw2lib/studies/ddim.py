@@ -1,6 +1,6 @@
 """What the report only looked at, measured on many faces: quality, eta, copies.
 
-    draw, eye = Sampler(*ddim.load_face_unet()), load_features()
+    draw, eye = Sampler(*ddim.load_face_unet()), face_features.load()
     samples = draw(draw.starts(range(256)), n_steps=50, eta=0.5)
     real = eye.embed(faces.split(faces.load())[1])
     quality("drawn", eye.embed(samples), real, steps=50, eta=0.5)      # records

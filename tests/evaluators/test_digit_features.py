@@ -1,4 +1,4 @@
-"""The yardstick: its network, its training, its shipped weights, and what `compare` says."""
+"""The digit features: its network, its training, its shipped weights, and what `compare` says."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from hw2lib.io.paths import WEIGHTS
 from hw2lib.io.weights import save_weights
 from hw2lib.training import TrainConfig
 
-SHIPPED = WEIGHTS / "yardstick.safetensors"
+SHIPPED = WEIGHTS / "digit-features.safetensors"
 SHORT = TrainConfig(60, 32, lr=3e-3, schedule="cosine", warmup=5, ema=0.9)
 
 
@@ -36,29 +36,29 @@ def domain():
 
 @pytest.fixture(scope="module")
 def trained(domain, tmp_path_factory):
-    return digit_features.train_yardstick(domain, tmp_path_factory.mktemp("ruler"), config=SHORT)
+    return digit_features.train(domain, tmp_path_factory.mktemp("ruler"), config=SHORT)
 
 
 def test_training_learns_digit_and_ground(trained, domain):
-    net = digit_features.load_yardstick(trained)
+    net = digit_features.load(trained)
     assert net.header["test_accuracy"]["mean"] > 0.9
     assert net.header["test_accuracy"]["n"] == 100
     assert net.header["test_variance_explained"] > 0.8
     assert (net.header["steps"], net.header["seeds"]) == (60, [0])
-    again = digit_features.train_yardstick(domain, trained.parent, config=SHORT, resume=True)
+    again = digit_features.train(domain, trained.parent, config=SHORT, resume=True)
     assert again == trained
 
 
 def test_test_labels_choose_nothing(trained, domain, tmp_path):
     wrong = DigitSet(domain.test.images, (domain.test.labels + 1) % 10)
     replaced = dataclasses.replace(domain, test=wrong)
-    other = digit_features.train_yardstick(replaced, tmp_path, config=SHORT)
-    a, b = (digit_features.load_yardstick(file).state_dict() for file in (trained, other))
+    other = digit_features.train(replaced, tmp_path, config=SHORT)
+    a, b = (digit_features.load(file).state_dict() for file in (trained, other))
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_features_do_not_depend_on_the_batch_or_the_kind_of_image(trained, domain):
-    net, images = digit_features.load_yardstick(trained), domain.test.images[:7]
+    net, images = digit_features.load(trained), domain.test.images[:7]
     features = net.embed(images)
     assert features.shape == (7, digit_features.FEATURES)
     torch.testing.assert_close(features, net.embed(images, batch=2), atol=1e-4, rtol=1e-4)
@@ -67,8 +67,8 @@ def test_features_do_not_depend_on_the_batch_or_the_kind_of_image(trained, domai
         net.embed(images[0])
 
 
-def test_the_judge_is_blind_to_colour_and_the_yardstick_is_not(trained, domain):
-    net, images = digit_features.load_yardstick(trained), domain.test.images[:50]
+def test_the_judge_is_blind_to_colour_and_the_digit_features_are_not(trained, domain):
+    net, images = digit_features.load(trained), domain.test.images[:50]
     moved = (net.embed(images) - net.embed(images.flip(1))).norm(dim=1)
     assert moved.median() > 0.1 * net.embed(images).norm(dim=1).median()
 
@@ -119,23 +119,23 @@ def test_the_held_images_follow_from_the_seed():
 def test_a_run_is_not_resumed_on_other_data(trained, domain):
     other = dataclasses.replace(domain, sha256={"x": "0" * 64})
     with pytest.raises(UserError, match="made with (other )?sha256") as error:
-        digit_features.train_yardstick(other, trained.parent, config=SHORT, resume=True)
+        digit_features.train(other, trained.parent, config=SHORT, resume=True)
     assert "\n" not in str(error.value)
 
 
 def test_bad_preset_and_weights(domain, tmp_path):
-    with pytest.raises(UserError, match="quick or full"):
-        digit_features.train_yardstick(domain, tmp_path, preset="ful")
+    with pytest.raises(UserError, match="choose one of quick, full"):
+        digit_features.train(domain, tmp_path, preset="ful")
     with pytest.raises(UserError, match="does not exist"):
-        digit_features.load_yardstick(tmp_path / "none.safetensors")
+        digit_features.load(tmp_path / "none.safetensors")
     other = save_weights(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, {"kind": "judge"})
     with pytest.raises(UserError, match="needs yardstick"):
-        digit_features.load_yardstick(other)
+        digit_features.load(other)
 
 
-@pytest.mark.skipif(not SHIPPED.is_file(), reason="no shipped yardstick")
-def test_the_shipped_yardstick_sees_digit_and_ground():
-    header = digit_features.load_yardstick().header
+@pytest.mark.skipif(not SHIPPED.is_file(), reason="no shipped digit features")
+def test_the_shipped_digit_features_see_digit_and_ground():
+    header = digit_features.load().header
     assert header["source"] in ("public", "course")
     assert header["test_accuracy"]["mean"] > 0.95
     assert header["test_variance_explained"] > 0.8

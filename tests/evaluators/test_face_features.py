@@ -25,12 +25,12 @@ def drawn():
 
 @pytest.fixture(scope="module")
 def trained(drawn, tmp_path_factory):
-    return face_features.train_features(drawn, tmp_path_factory.mktemp("eye"), config=SHORT)
+    return face_features.train(drawn, tmp_path_factory.mktemp("eye"), config=SHORT)
 
 
 def test_training_learns_what_it_is_asked_for(trained, drawn):
     """A few steps only: nearer to the picture and to the texture than an untrained network."""
-    eye = face_features.load_features(trained)
+    eye = face_features.load(trained)
     raw = face_features.tested(face_features.FaceFeatures(), faces.split(drawn)[1])
     assert eye.header["picture_explained"] > raw["picture_explained"]
     assert eye.header["texture_explained"] > raw["texture_explained"]
@@ -43,13 +43,13 @@ def test_held_out_faces_are_not_trained_on(drawn, trained, tmp_path):
     images = drawn.images.clone()
     images[-12:] = 255 - images[-12:]
     other = faces.FaceSet(images, "embedded", {})
-    again = face_features.train_features(other, tmp_path, config=SHORT)
-    a, b = (face_features.load_features(file).state_dict() for file in (trained, again))
+    again = face_features.train(other, tmp_path, config=SHORT)
+    a, b = (face_features.load(file).state_dict() for file in (trained, again))
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
 def test_features_do_not_depend_on_the_batch_or_the_type(trained, drawn):
-    eye = face_features.load_features(trained)
+    eye = face_features.load(trained)
     whole = eye.embed(drawn.images[:5])
     assert whole.shape == (5, face_features.FEATURES)
     torch.testing.assert_close(eye.embed(drawn.images[:5], batch=2), whole, rtol=1e-4, atol=1e-4)
@@ -91,17 +91,17 @@ def test_the_third_task_is_best_where_views_find_their_own():
 def test_other_weights_are_one_line(tmp_path, kind):
     file = save_weights(tmp_path / "w.safetensors", {}, {"kind": kind})
     with pytest.raises(UserError, match="face_features"):
-        face_features.load_features(file)
+        face_features.load(file)
 
 
 def test_an_unknown_preset_is_one_line(drawn, tmp_path):
-    with pytest.raises(UserError, match="quick or full"):
-        face_features.train_features(drawn, tmp_path, preset="fast")
+    with pytest.raises(UserError, match="choose one of quick, full"):
+        face_features.train(drawn, tmp_path, preset="fast")
 
 
 def test_the_shipped_weights_see_blur():
     """From the features of a face blurred by one pixel less texture is read, for every face."""
-    eye = face_features.load_features()
+    eye = face_features.load()
     assert eye.header["texture_explained"] > 0.3 and eye.header["found_again"] > 0.5
     assert eye.header["source"] == "public" and SHIPPED.stat().st_size < 2 * 2**20
     sharp = torch.from_numpy(embedded.faces(40))
@@ -113,7 +113,7 @@ def test_the_shipped_weights_see_blur():
 def test_the_shipped_weights_never_saw_the_held_out_faces():
     """Both networks of the face chapter kept the same images apart."""
     face_unet = faces_header()
-    assert face_features.load_features().header["held_out"] == faces.HELD_OUT
+    assert face_features.load().header["held_out"] == faces.HELD_OUT
     assert face_unet["held_out"] == faces.HELD_OUT
 
 

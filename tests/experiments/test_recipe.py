@@ -16,7 +16,8 @@ from hw2lib.errors import UserError
 from hw2lib.experiments import cfdg, ddim, recipe
 from hw2lib.experiments.cfdg import DIGIT_PRESETS, load_digit_unet, train_digits
 from hw2lib.experiments.ddim import FACE_PRESETS, load_face_unet, train_faces
-from hw2lib.experiments.recipe import Preset, choose_preset, epochs, with_settings
+from hw2lib.experiments.recipe import Preset, epochs, with_settings
+from hw2lib.io.parameters import choose
 from hw2lib.io.weights import save_weights
 from hw2lib.models.digit_unet import NULL_LABEL, DigitConfig, DigitUNet, ReportConfig, ReportUNet
 from hw2lib.models.face_unet import TINY, FaceUNet
@@ -99,9 +100,9 @@ def test_a_wrong_setting_is_one_line(key, text, line):
 def test_presets_are_quick_and_full_and_what_else_the_report_trained(known):
     more = ["study", "report"] if known is DIGIT_PRESETS else ["cores"]
     assert [*known] == ["quick", "full", *more]
-    assert choose_preset(known, "full") is known["full"]
+    assert choose(known, "full") is known["full"]
     with pytest.raises(UserError, match="'fast' is unknown; choose one of quick, full"):
-        choose_preset(known, "fast")
+        choose(known, "fast")
 
 
 # --- the order of the images ---------------------------------------------------------------------

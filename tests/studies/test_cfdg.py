@@ -11,7 +11,7 @@ from helpers.names import names
 from hw2lib.commands import cli
 from hw2lib.datasets import digits
 from hw2lib.errors import UserError
-from hw2lib.evaluators.digit_features import Reference, Yardstick
+from hw2lib.evaluators.digit_features import DigitFeatures, Reference
 from hw2lib.evaluators.judge import Judge
 from hw2lib.experiments import cfdg
 from hw2lib.experiments.recipe import Preset
@@ -49,19 +49,19 @@ def domain():
 
 
 @pytest.fixture(scope="module")
-def yardstick():
+def features():
     torch.manual_seed(0)
-    return Yardstick().eval()
+    return DigitFeatures().eval()
 
 
 @pytest.fixture(autouse=True)
-def shipped_yardstick(yardstick, monkeypatch):
-    monkeypatch.setattr(study, "load_yardstick", lambda: yardstick)
+def shipped_features(features, monkeypatch):
+    monkeypatch.setattr(study.digit_features, "load", lambda: features)
 
 
 @pytest.fixture(scope="module")
-def scorer(domain, yardstick):
-    return Scorer(Judge().eval(), yardstick, Reference.of(yardstick.embed(domain.test.images), 20))
+def scorer(domain, features):
+    return Scorer(Judge().eval(), features, Reference.of(features.embed(domain.test.images), 20))
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_the_default_of_the_samples_is_a_row_of_the_study():
     defaults = inspect.signature(cfdg.sample_digits).parameters
     assert last["w"] == defaults["w"].default and last["steps"] == defaults["n_steps"].default
     parser = cli.build_parser().parse_args(["sample-digits", "out"])
-    assert (parser.guidance, parser.steps) == (last["w"], last["steps"])
+    assert (parser.w, parser.steps) == (last["w"], last["steps"])
 
 
 def test_unknown_names_are_one_line(tmp_path):
@@ -169,9 +169,9 @@ def test_accuracy_counts_what_the_judge_reads(domain):
     assert wrong < 0.2 < right
 
 
-def test_real_images_against_themselves_are_a_perfect_model(domain, yardstick):
-    real = Reference.of(yardstick.embed(domain.test.images), len(domain.test))
-    scores = Scorer(Judge().eval(), yardstick, real)(domain.test.images, domain.test.labels)
+def test_real_images_against_themselves_are_a_perfect_model(domain, features):
+    real = Reference.of(features.embed(domain.test.images), len(domain.test))
+    scores = Scorer(Judge().eval(), features, real)(domain.test.images, domain.test.labels)
     assert (scores["precision"], scores["recall"]) == (1, 1)
     assert scores["frechet"] < 1e-6
 
@@ -254,7 +254,7 @@ def test_copies_are_found(scorer, domain):
     )
 
     def found(images):
-        records, far = copies("guided", images, small, scorer.yardstick, w=1.25, steps=10)
+        records, far = copies("guided", images, small, scorer.features, w=1.25, steps=10)
         assert names(records) <= names("digits")
         return [r["mean"] for r in records], far["samples"], far["test images"]
 
