@@ -125,7 +125,7 @@ class Watch:
     """
 
     def __init__(self, row: Row, problem: Problem) -> None:
-        self.row, self.problem = row, problem
+        self.row, self.problem, self.every = row, problem, max(1, row.steps // WATCHED)
         held = problem.held or problem.source
         self.held, self.held_labels = held.images[:SAMPLE], held.labels[:SAMPLE]
         self.target = problem.target.images[:SAMPLE]
@@ -194,7 +194,7 @@ def train(
         identity={**row.settings(), "handling": [vars(h) for h in problem.handling],
                   "data": {**problem.sha256, "source images": len(problem.source),
                            "target images": len(problem.target)}},
-        watch=Watch(row, problem), watch_every=max(1, row.steps // WATCHED),
+        watch=Watch(row, problem),
     )  # fmt: skip
     network = fitted.model.student.eval()
     save(network, out / "dann.safetensors", target=problem.name, source=problem.data, seed=seed,
