@@ -1,8 +1,9 @@
 """Accuracies as a picture: dots with intervals, drawn in HTML from the result files.
 
-- directive  {accuracy-dots} NAME ...   one panel a file, one line a metric; diamonds are the values
-             options: rows, labels,     of data/report.json called "PREFIX ROW", PREFIX being what
-             columns, caption           follows the last "-" of the file's name
+- directive  {accuracy-dots} NAME ...   one panel a file; each line of the content is one of the
+             options: titles, caption   picture, ROW || LABEL, as in results-table; diamonds are
+                                        values of data/report.json called "PREFIX ROW", PREFIX
+                                        being what follows the last "-" of the file's name
 
 It needs no picture file, so it follows the numbers, the page's width and its dark mode.
 """
@@ -14,8 +15,8 @@ from html import escape
 from typing import ClassVar
 
 from docutils import nodes
-from hw2numbers import Mistake, missing, not_run, number, read, root
-from hw2report import Reported, above, commas
+from hw2numbers import Mistake, entry, missing, number, read, root
+from hw2report import Reported, above, commas, rows_of
 from sphinx.application import Sphinx
 
 TICKS = (0, 25, 50, 75, 100)
@@ -26,15 +27,17 @@ class AccuracyDots(Reported):
 
     required_arguments = 1
     final_argument_whitespace = True
-    option_spec: ClassVar = {"rows": commas, "labels": commas, "columns": commas, "caption": str}
+    has_content = True
+    option_spec: ClassVar = {"titles": commas, "caption": str}
 
     def content_nodes(self) -> list[nodes.Node]:
-        names = self.arguments[0].split()
-        rows = self.options.get("rows", [])
-        labels, titles = self.options.get("labels", rows), self.options.get("columns", names)
-        if not rows or len(labels) != len(rows) or len(titles) != len(names):
-            raise Mistake(f"{len(rows)} rows, {len(labels)} labels, {len(names)} files, "
-                          f"{len(titles)} columns: one label a row, one column a file")  # fmt: skip
+        names, rows = self.arguments[0].split(), rows_of(self)
+        titles = self.options.get("titles", names)
+        if not rows or len(titles) != len(names):
+            raise Mistake(
+                f"{len(rows)} rows, {len(names)} files, {len(titles)} titles: one title a file "
+                "and a row or more are right"
+            )
         path = root(self.env) / "data" / "report.json"
         self.env.note_dependency(str(path))
         reported = json.loads(path.read_text())["values"] if path.is_file() else {}
@@ -45,15 +48,13 @@ class AccuracyDots(Reported):
                 answer.append(nodes.paragraph("", "", nodes.Text(f"{title}: "), *missing(name)))
                 continue
             lines = []
-            for row, label in zip(rows, labels, strict=True):
-                entry = result["metrics"].get(row)
-                if entry is None and not_run(result, row):
+            for row, _, setting, label in rows:
+                found = entry(result, row, "accuracy", setting)
+                if found is None:
                     continue
-                if entry is None or entry["unit"] != "accuracy":
-                    raise Mistake(f"{name}.json has no accuracy {row!r}")
                 other = reported.get(f"{name.rpartition('-')[2]} {row}")
-                lines.append((label, entry, other))
-                said.append(f"{title}, {label} {number(entry['mean'], 'accuracy')} %")
+                lines.append((label, found, other))
+                said.append(f"{title}, {label} {number(found['mean'], 'accuracy')} %")
             panels.append(panel(title, lines))
         if panels:
             html = (f'<div class="hw2-dots" role="img" aria-label="{escape("; ".join(said))}">'

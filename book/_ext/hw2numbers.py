@@ -1,16 +1,26 @@
 """Result files and weights headers as the book reads them, and their numbers as text (hw2report).
 
-Recorded results lie in data/results, this machine's in HW2_BUILD/results or build/results.
+Recorded results lie in data/results, this machine's in HW2_BUILD/results or build/results. Numbers
+are selected by fields, as `hw2lib.io.results.one` does:
+
+    NAME; ROW; SCORE; key=value key=value; FIELD
+
+The score is accuracy where none is named, settings and field may be left out.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 from pathlib import Path
 
 from docutils import nodes
 from sphinx.environment import BuildEnvironment
+
+from hw2lib.errors import UserError
+from hw2lib.io import results
 
 # What makes an executed notebook and the result file of the same run; other result files.
 NOTEBOOKS = {
@@ -72,21 +82,51 @@ def read(env: BuildEnvironment, name: str, local: bool = False) -> dict | None:
     """
     if name not in RESULTS:
         raise Mistake(f"unknown result {name!r}; choose one of {', '.join(RESULTS)}")
-    path = (local_results(env) if local else root(env) / "data" / "results") / f"{name}.json"
+    folder = local_results(env) if local else root(env) / "data" / "results"
+    path = results.path_of(name, folder)
     env.note_dependency(str(path.resolve()))
     if not path.is_file():
         return None
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        metrics = result["metrics"]
-        for entry in metrics.values():
-            float(entry["mean"]), entry["low"], entry["high"], int(entry["n"]), entry["unit"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Mistake(
-            f"result file {path.name} is broken ({type(error).__name__}: {error}); "
-            f"make it again with `{RESULTS[name]}`"
-        ) from None
-    return result
+        return results.load(name, folder)
+    except UserError as error:
+        raise Mistake(f"{error}; make it again with `{RESULTS[name]}`") from None
+
+
+def fields(text: str) -> tuple[str, str | None, dict, str | None]:
+    """(row, score or None, setting, field or None) of "ROW; SCORE; key=value; FIELD"."""
+    row, *parts = (part.strip() for part in text.split("; "))
+    score, setting, field = None, {}, None
+    for part in parts:
+        if re.match(r"\w+=", part):
+            setting = settings(part)
+        elif part in FIELDS:
+            field = part
+        else:
+            score = part
+    return row, score, setting, field
+
+
+def settings(text: str) -> dict:
+    """ "w=1.25 shares='as here'" -> values as JSON has them, else as text."""
+    found = {}
+    for part in shlex.split(text):
+        key, _, value = part.partition("=")
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found
+
+
+def entry(result: dict, row: str, score: str, setting: dict) -> dict | None:
+    """The record, None where its row is planned and was not run yet; Mistake for another name."""
+    try:
+        return results.one(result["records"], row, score, **setting)
+    except UserError as error:
+        if row in result.get("not_run", []):
+            return None
+        raise Mistake(f"{result['name']}.json: {error}") from None
 
 
 # --- writing numbers ------------------------------------------------------------------------
@@ -140,11 +180,6 @@ def missing(name: str) -> list[nodes.Node]:
         nodes.inline("", "not recorded yet: run ", classes=["hw2-missing"]),
         nodes.literal("", RESULTS[name]),
     ]
-
-
-def not_run(result: dict, metric: str) -> bool:
-    """Whether the result file says that this metric's row is planned and was not run yet."""
-    return metric.split(": ")[0] in result.get("data", {}).get("rows not run yet", [])
 
 
 def weights_config(path: Path) -> dict:

@@ -1,17 +1,17 @@
 """Numbers of the book come from result files only, so that no sentence can go stale.
 
-- role       {result}`dann-svhn:dann`        46.5 % [44.1, 48.9]
-             {result}`dann-svhn:dann:mean`   46.5 %      (or low, high, n, unit, values)
+- role       {result}`dann-svhn; dann`              46.5 % [44.1, 48.9]
+             {result}`dann-svhn; dann; mean`        46.5 %  (or low, high, n, unit, values)
+             {result}`digits-guidance; samples; recall; p_drop=0.1 w=1.5`
 - role       {report}`guided`              99.5 %, of the report being reproduced (data/report.json)
 - role       {weights}`digits:images_seen`  300,800      (of data/weights/digits.safetensors)
              {weights}`dann-svhn:settings.steps`  of an entry within an entry
-- directive  {results-table} NAME ...        rows = metrics, columns = files, with this machine's
-             options: rows, labels,          values (build/results) beside the recorded ones;
-             columns, grey, caption          grey: rows that stand there for comparison only
-- directive  {scores-table} NAME        metrics called "row: score" as a table of rows by scores
-             options: rows and names (between them ;), scores, titles, corner, caption
-             groups: metrics called "group, row: score", one column for each group and score
-- directive  {provenance}                    what made each result file and each weights file
+- directive  {results-table} NAME ...      a table; each line of its content is a row of it,
+                                           ROW; SCORE; key=value || LABEL
+             options: scores (columns of one file: SCORE key=value, ...; else the columns are the
+             files, with this machine's values beside the recorded ones), titles, corner, caption,
+             grey (labels of rows that stand there for comparison only)
+- directive  {provenance}                  what made each result file and each weights file
 
 Recorded results lie in data/results, this machine's in HW2_BUILD/results or build/results. A result
 that nobody has recorded yet reads "not recorded yet: run ..."; a broken file, an unknown name or
@@ -29,15 +29,18 @@ from typing import ClassVar
 
 from docutils import nodes
 from hw2numbers import (
+    FIELDS,
     NOTEBOOKS,
     RESULTS,
     Mistake,
+    entry,
+    fields,
     formatted,
     missing,
-    not_run,
     number,
     read,
     root,
+    settings,
     weights_config,
     with_unit,
 )
@@ -63,7 +66,7 @@ def numeral(text: str) -> list[nodes.Node]:
 
 
 class ResultRole(SphinxRole):
-    """{result}`NAME:METRIC` or {result}`NAME:METRIC:FIELD`."""
+    """{result}`NAME; ROW; SCORE; key=value; FIELD`."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         try:
@@ -73,20 +76,13 @@ class ResultRole(SphinxRole):
             return [nodes.literal("", self.text)], []
 
     def number(self) -> list[nodes.Node]:
-        parts = re.split(":(?! )", self.text)  # ": " is part of a metric's name
-        if len(parts) not in (2, 3):
-            raise Mistake("write NAME:METRIC or NAME:METRIC:FIELD")
-        result = read(self.env, parts[0])
-        if result is None:
-            return missing(parts[0])
-        entry = result["metrics"].get(parts[1])
-        if entry is None and not_run(result, parts[1]):
-            return missing(parts[0])
-        if entry is None:
-            known = ", ".join(result["metrics"])
-            raise Mistake(f"no metric {parts[1]!r} in {parts[0]}.json; it has {known}")
-        text = formatted(entry, parts[2] if len(parts) == 3 else None)
-        return numeral(text)
+        name, bar, rest = self.text.partition("; ")
+        if not bar:
+            raise Mistake("write NAME; ROW, and SCORE, key=value and FIELD where they are needed")
+        result = read(self.env, name)
+        row, score, setting, field = fields(rest)
+        found = result and entry(result, row, score or "accuracy", setting)
+        return numeral(formatted(found, field)) if found else missing(name)
 
 
 class ReportRole(SphinxRole):
@@ -177,8 +173,14 @@ def commas(text: str, between: str = ",") -> list[str]:
     return [part.strip() for part in text.split(between) if part.strip()]
 
 
-def _rows(text: str) -> list[str]:
-    return commas(text, ";")
+def rows_of(directive: SphinxDirective) -> list[tuple[str, str | None, dict, str]]:
+    """(row, score or None, setting, label) of each line of a directive's content."""
+    found = []
+    for line in filter(str.strip, directive.content):
+        name, _, label = line.partition(" || ")
+        row, score, setting, _ = fields(name)
+        found.append((row, score, setting, label or row))
+    return found
 
 
 class Reported(SphinxDirective):
@@ -193,105 +195,78 @@ class Reported(SphinxDirective):
 
 
 class ResultsTable(Reported):
-    """{results-table} NAME ... : the metrics of result files, recorded and of this machine."""
+    """{results-table} NAME ... : records, a row for each line, a column for each file or score."""
 
     required_arguments = 1
     final_argument_whitespace = True
-    option_spec: ClassVar = {"rows": commas, "labels": commas, "columns": commas, "grey": commas,
+    has_content = True
+    option_spec: ClassVar = {"scores": commas, "titles": commas, "grey": commas, "corner": str,
                              "caption": str}  # fmt: skip
 
     def content_nodes(self) -> list[nodes.Node]:
-        names = self.arguments[0].split()
-        titles = self.options.get("columns", names)
-        if len(titles) != len(names):
-            raise Mistake(f"{len(titles)} columns named for {len(names)} result files")
-        recorded = [read(self.env, name) for name in names]
-        local = [read(self.env, name, local=True) for name in names]
-        head, columns = [""], []
-        for title, ours, here in zip(titles, recorded, local, strict=True):
-            if here and ours and here["metrics"] == ours["metrics"]:
-                here = None  # the run that was recorded
-            head.append(f"{title}, recorded" if here else title)
-            columns.append(ours)
-            if here:
-                source = here.get("data", {}).get("source", "?")
-                head.append(f"{title}, this machine "
-                            f"({here.get('preset', '?')} preset, {source} data)")  # fmt: skip
-                columns.append(here)
+        names, scores = self.arguments[0].split(), self.options.get("scores", [])
+        titles = self.options.get("titles", scores or names)
+        if len(titles) != len(scores or names):
+            raise Mistake(f"{len(titles)} titles for {len(scores or names)} columns")
+        recorded = {name: read(self.env, name) for name in names}
         answer = [nodes.paragraph("", "", nodes.Text(f"{title}: "), *missing(name))
-                  for name, title, ours in zip(names, titles, recorded, strict=True)
-                  if ours is None]  # fmt: skip
-        found = [column for column in columns if column is not None]
-        if not found:
+                  for name, title in zip(names, titles, strict=False)
+                  if recorded[name] is None]  # fmt: skip
+        columns = self.by_score(recorded[names[0]]) if scores else self.by_file(recorded)
+        if not columns:
             return answer
-        rows = self.options.get("rows") or list(
-            dict.fromkeys(m for c in found for m in c["metrics"])
-        )
-        labels = self.options.get("labels") or [row.replace("_", " ") for row in rows]
-        if len(labels) != len(rows):
-            raise Mistake(f"{len(labels)} labels for {len(rows)} rows")
-        grey = self.options.get("grey", [])
-        if unknown := set(grey) - set(rows):
+        rows, grey = rows_of(self), self.options.get("grey", [])
+        if unknown := set(grey) - {label for *_, label in rows}:
             raise Mistake(f"no row {', '.join(sorted(unknown))} that could be grey")
         body = []
-        for row, label in zip(rows, labels, strict=True):
-            cells = [[nodes.inline("", label)], *[self.cell(column, row) for column in columns]]
-            for node in sum(cells, []) if row in grey else []:
+        for row, score, setting, label in rows:
+            cells = [cell(result, row, score or of or "accuracy", {**setting, **more})
+                     for _, result, of, more in columns]  # fmt: skip
+            if all(one is None for one in cells):
+                raise Mistake(f"no record for the row {label!r}")
+            line = [[nodes.inline("", label)], *[one or numeral("–") for one in cells]]
+            for node in sum(line, []) if label in grey else []:
                 if isinstance(node, nodes.inline):
                     node["classes"].append("hw2-grey")
-            body.append(cells)
+            body.append(line)
+        head = [self.options.get("corner", ""), *[title for title, *_ in columns]]
         return [table(head, body, self.options.get("caption")), *answer]
 
-    @staticmethod
-    def cell(column: dict | None, row: str) -> list[nodes.Node]:
-        entry = column["metrics"].get(row) if column else None
-        text = "–" if entry is None else formatted(entry)
-        return numeral(text)
+    def by_score(self, result: dict | None) -> list[tuple[str, dict, str, dict]]:
+        """(title, file, score, setting) of each column."""
+        columns = [score.partition(" ") for score in self.options["scores"]]
+        titles = self.options.get("titles", self.options["scores"])
+        return [
+            (title, result, score, settings(more))
+            for title, (score, _, more) in zip(titles, columns, strict=True) if result
+        ]  # fmt: skip
+
+    def by_file(self, recorded: dict[str, dict | None]) -> list[tuple[str, dict, None, dict]]:
+        """The same for files, and beside each this machine's, unless it is the recorded run."""
+        columns = []
+        for title, (name, ours) in zip(
+            self.options.get("titles", recorded), recorded.items(), strict=True
+        ):
+            here = read(self.env, name, local=True)
+            if here and ours and here["records"] == ours["records"]:
+                here = None
+            if ours:
+                columns.append((f"{title}, recorded" if here else title, ours, None, {}))
+            if here:
+                what = f"{here['preset']} preset, {here['data']['source']} data"
+                columns.append((f"{title}, this machine ({what})", here, None, {}))
+        return columns
 
 
-class ScoresTable(Reported):
-    """{scores-table} NAME : recorded metrics called "row: score", a row for each row."""
-
-    required_arguments = 1
-    option_spec: ClassVar = {
-        "rows": _rows,
-        "names": _rows,
-        "groups": commas,
-        "scores": commas,
-        "titles": commas,
-        "corner": str,
-        "caption": str,
-    }
-
-    def content_nodes(self) -> list[nodes.Node]:
-        name = self.arguments[0]
-        result = read(self.env, name)
-        if result is None:
-            return [nodes.paragraph("", "", *missing(name))]
-        # (group and comma or nothing, row, score) of each metric
-        groups = [f"{group}, " for group in self.options.get("groups", [])] or [""]
-        known = [(group, *key.removeprefix(group).rsplit(": ", 1)) for key in result["metrics"]
-                 for group in groups if ": " in key and key.startswith(group)]  # fmt: skip
-        rows = self.options.get("rows") or list(dict.fromkeys(row for _, row, _ in known))
-        scores = self.options.get("scores") or list(dict.fromkeys(score for *_, score in known))
-        columns = [(group, score) for group in groups for score in scores]
-        titles = self.options.get("titles") or [group + score for group, score in columns]
-        names = self.options.get("names") or rows
-        for what, asked, given in (("titles", columns, titles), ("names", rows, names)):
-            if len(asked) != len(given):
-                raise Mistake(f"{len(given)} {what} for {len(asked)} {_OF[what]}")
-        for what, part, asked in (("row", 1, rows), ("score", 2, scores)):
-            for one in asked:
-                if one not in {entry[part] for entry in known} and not not_run(result, one):
-                    raise Mistake(f"{name}.json has no {what} {one!r}")
-        body = [[label, *[ResultsTable.cell(result, f"{group}{row}: {score}")
-                          for group, score in columns]]
-                for row, label in zip(rows, names, strict=True)]  # fmt: skip
-        head = [self.options.get("corner", ""), *titles]
-        return [table(head, body, self.options.get("caption"))]
-
-
-_OF = {"titles": "scores", "names": "rows"}
+def cell(result: dict, row: str, score: str, setting: dict) -> list[nodes.Node] | None:
+    """The number in a table, None where there is no such record; "n" in place of a score is that
+    of the accuracy."""
+    field = score if score in FIELDS else None
+    try:
+        found = entry(result, row, "accuracy" if field else score, setting)
+    except Mistake:
+        return None
+    return numeral(formatted(found, field) if found else "–")
 
 
 class Provenance(Reported):
@@ -317,13 +292,13 @@ class Provenance(Reported):
 
     def rows(self, result: dict) -> list[list[object]]:
         files: list[nodes.Node] = []
-        for file, digest in result["data"]["sha256"].items():
+        for file, digest in [*result["data"]["sha256"].items(), *result["weights"].items()]:
             files += [nodes.literal("", f"{file} {digest[:12]}"), nodes.Text(" ")]
         seeds = ", ".join(map(str, result["seeds"]))
         versions = ", ".join(f"{key} {value}" for key, value in result["versions"].items())
         more = [
             [key.replace("_", " "), readable(value)]
-            for key, value in result["data"].items()
+            for key, value in [*result["data"].items(), *result["settings"].items()]
             if key not in ("source", "sha256")
         ]
         return [
@@ -336,8 +311,7 @@ class Provenance(Reported):
             ["versions", versions],
             ["commit", [nodes.literal("", result["commit"])]],
             ["time", f"{float(result['seconds']):,.0f} s"],
-            ["metrics", ", ".join(f"{key} (n = {entry['n']:,})"
-                                  for key, entry in result["metrics"].items())],
+            ["records", measured(result["records"])],
         ]  # fmt: skip
 
     def weights(self) -> list[list[object]]:
@@ -350,6 +324,14 @@ class Provenance(Reported):
             size = f"{len(blob) / 2**20:.1f}"
             rows.append([path.name, size, [nodes.literal("", digest)], readable(shown)])
         return rows
+
+
+def measured(records: Sequence[dict]) -> str:
+    """Which scores each row has, and of how many images."""
+    scores: dict[str, dict[str, None]] = {}
+    for one in records:
+        scores.setdefault(one["row"], {})[f"{one['score']} (n = {one['n']:,})"] = None
+    return "; ".join(f"{row}: {', '.join(found)}" for row, found in scores.items())
 
 
 # --- the check of executed notebooks ----------------------------------------------------------
@@ -371,7 +353,6 @@ def setup(app: Sphinx) -> dict:
     app.add_role("report", ReportRole())
     app.add_role("weights", WeightsRole())
     app.add_directive("results-table", ResultsTable)
-    app.add_directive("scores-table", ScoresTable)
     app.add_directive("provenance", Provenance)
     app.connect("builder-inited", check_notebooks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
