@@ -27,13 +27,21 @@ ACCURACY = {"values": [0.46, 0.47], "mean": 0.465, "low": 0.441, "high": 0.489,
 NORM = {"values": [0.7071], "mean": 0.7071, "low": None, "high": None, "n": 1, "unit": "norm"}
 
 
-def result_file(folder: Path, name: str = "dann-svhn", source: str = "public", **metrics) -> None:
-    """Write a result file; its numbers are made up and never leave the test's folder."""
+def made(row: str, entry: dict = ACCURACY, score: str = "accuracy", **setting) -> dict:
+    """A record whose numbers are made up."""
+    return {"row": row, "score": score, "setting": setting, **entry}
+
+
+def result_file(
+    folder: Path, *records: dict, name: str = "dann-svhn", source: str = "public", **more
+) -> None:
+    """Write a result file, which never leaves the test's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "name": name, "preset": "full", "data": {"source": source, "sha256": {"a.npz": "0" * 64}},
-        "seeds": [0, 1], "device": "a processor", "versions": {"torch": "2.15.0"},
-        "commit": "abc123", "seconds": 1234.5, "metrics": metrics or {"dann": ACCURACY},
+        "weights": {}, "settings": {"steps": 7}, "seeds": [0, 1], "device": "a processor",
+        "versions": {"torch": "2.15.0"}, "commit": "abc123", "seconds": 1234.5, **more,
+        "records": list(records) or [made("dann")],
     }  # fmt: skip
     (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
 
@@ -104,9 +112,30 @@ def test_a_metric_is_mean_and_interval():
 
 def test_the_role_reads_the_recorded_result(project):
     result_file(project.recorded)
-    page = project.build("A {result}`dann-svhn:dann` B {result}`dann-svhn:dann:mean` C")
+    page = project.build("A {result}`dann-svhn; dann` B {result}`dann-svhn; dann; mean` C")
     assert "A 46.5 % [44.1, 48.9] B 46.5 % C" in page.text
     assert not page.warnings
+
+
+def test_the_role_selects_by_score_and_settings(project):
+    strong = {**ACCURACY, "mean": 0.47}
+    result_file(
+        project.recorded, made("samples", NORM, "norm", w=0), made("samples", w=0),
+        made("samples", strong, w=2), made("samples", strong, w=2, shares="as here"),
+    )  # fmt: skip
+    role = "A {result}`dann-svhn; samples; norm` B {result}`dann-svhn; samples; w=2; mean` C"
+    assert "A 0.707 B 47.0 % C" in project.build(role).text and not project.warnings
+    role = "A {result}`dann-svhn; samples; w=2 shares='as here'; n` B"
+    assert "A 1,600 B" in project.build(role).text and not project.warnings
+    several = project.build("{result}`dann-svhn; samples`").warnings
+    assert "not one record but several; there are samples, accuracy, w=0; samples" in several
+
+
+def test_a_row_that_is_planned_says_so(project):
+    result_file(project.recorded, not_run=["dann"])
+    result_file(project.recorded, made("source_only"), not_run=["dann"])
+    assert "not recorded yet" in project.build("{result}`dann-svhn; dann`").text
+    assert not project.warnings
 
 
 def test_the_report_role_reads_what_the_report_gives(project):
@@ -136,26 +165,28 @@ def test_the_weights_role_reads_the_header(project):
 
 
 def test_a_result_not_recorded_yet_says_so_and_how_to_make_it(project):
-    page = project.build("{result}`digits:guided`\n\n```{results-table} digits\n```\n")
+    page = project.build("{result}`digits; guided`\n\n```{results-table} digits\n```\n")
     command = hw2report.RESULTS["digits"]
     assert page.text.count(f"not recorded yet: run {command}") == 2
     assert not page.warnings
 
 
 def test_a_page_follows_its_result_files(project):
-    assert "not recorded yet" in project.build("{result}`dann-svhn:dann`").text
+    assert "not recorded yet" in project.build("{result}`dann-svhn; dann`").text
     result_file(project.recorded)
     assert "46.5 %" in project.again().text
 
 
 @pytest.mark.parametrize(
     ("page", "warning"),
-    [("{result}`dann-svnh:dann`", "unknown result 'dann-svnh'; choose one of digits"),
-     ("{result}`dann-svhn:adan`", "no metric 'adan' in dann-svhn.json; it has dann"),
-     ("{result}`dann-svhn`", "write NAME:METRIC"),
-     ("{result}`dann-svhn:dann:mode`", "unknown field 'mode'"),
-     ("```{results-table} dann-svhn\n:columns: a, b\n```", "2 columns named for 1 result"),
-     ("```{results-table} dann-svhn\n:labels: a, b\n```", "2 labels for 1 rows")],
+    [("{result}`dann-svnh; dann`", "unknown result 'dann-svnh'; choose one of digits"),
+     ("{result}`dann-svhn; adan`", "dann-svhn.json: adan, accuracy is no record; there are dann"),
+     ("{result}`dann-svhn; dann; w=1`", "dann, accuracy, w=1 is no record"),
+     ("{result}`dann-svhn`", "write NAME; ROW"),
+     ("{result}`dann-svhn; dann; mode`", "dann, mode is no record"),
+     ("```{results-table} dann-svhn\n:titles: a, b\n\ndann\n```", "2 titles for 1 columns"),
+     ("```{results-table} dann-svhn\n:scores: a, b\n:titles: a\n```", "1 titles for 2 columns"),
+     ("```{results-table} dann-svhn\n\nadan\n```", "no record for the row 'adan'")],
 )  # fmt: skip
 def test_mistakes_are_warnings(project, page, warning):
     result_file(project.recorded)
@@ -164,90 +195,79 @@ def test_mistakes_are_warnings(project, page, warning):
     assert "index.md:3" in warnings
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{", '{"metrics": {"dann": {"mean": 1}}}'])
+@pytest.mark.parametrize("text", ["", "[1]", "{", '{"records": [{"mean": 1}]}'])
 def test_a_broken_result_file_is_a_warning_that_names_the_command(project, text):
     project.recorded.mkdir(parents=True)
     (project.recorded / "dann-svhn.json").write_text(text)
-    warnings = project.build("{result}`dann-svhn:dann`").warnings
-    assert "dann-svhn.json is broken" in warnings
+    warnings = project.build("{result}`dann-svhn; dann`").warnings
+    assert "dann-svhn.json" in warnings and "make it again with" in warnings
     assert hw2report.RESULTS["dann-svhn"] in warnings
 
 
 def test_the_table_puts_this_machine_beside_the_recorded(project):
-    result_file(project.recorded, source_only=ACCURACY, dann=ACCURACY)
-    result_file(project.local, source="embedded", dann={**ACCURACY, "mean": 0.333})
-    table = "```{results-table} dann-svhn dann-usps\n:columns: to SVHN, to USPS\n```\n"
-    page = project.build(table)
-    head = "to SVHN, recorded to SVHN, this machine (full preset, embedded data) to USPS"
+    result_file(project.recorded, made("source_only"), made("dann"))
+    result_file(project.local, made("dann", {**ACCURACY, "mean": 0.45}), source="embedded")
+    table = "```{results-table} dann-svhn dann-usps\n:titles: to SVHN, to USPS\n\n"
+    page = project.build(table + "source_only || source only\ndann\n```\n")
+    head = "to SVHN, recorded to SVHN, this machine (full preset, embedded data)"
     assert head in page.text
-    assert "source only 46.5 % [44.1, 48.9] – –" in page.text
-    assert "dann 46.5 % [44.1, 48.9] 33.3 % [44.1, 48.9] –" in page.text
+    assert "source only 46.5 % [44.1, 48.9] –" in page.text
+    assert "dann 46.5 % [44.1, 48.9] 45.0 % [44.1, 48.9]" in page.text
     assert "to USPS: not recorded yet" in page.text
     assert not page.warnings
 
 
 def test_the_run_that_was_recorded_does_not_stand_beside_itself(project):
     for folder in (project.recorded, project.local):
-        result_file(folder, dann=ACCURACY)
-    text = project.build("```{results-table} dann-svhn\n:columns: to SVHN\n```\n").text
+        result_file(folder)
+    text = project.build("```{results-table} dann-svhn\n:titles: to SVHN\n\ndann\n```\n").text
     assert "to SVHN" in text and "this machine" not in text
 
 
 def test_a_row_for_comparison_is_grey_and_a_table_has_its_caption(project):
-    result_file(project.recorded, dann=ACCURACY, **{"dann: by oracle": ACCURACY})
-    table = "```{results-table} dann-svhn\n:caption: Read rightly.\n:grey: "
-    page = project.build(table + "dann: by oracle\n```\n")
-    assert page.html.count("hw2-grey") == 3 and "Read rightly." in page.text
+    result_file(project.recorded, made("dann"), made("dann", chosen_by="oracle"))
+    table = "```{results-table} dann-svhn\n:caption: Accuracy.\n:grey: "
+    rows = "\n\ndann\ndann; chosen_by=oracle || by oracle\n```\n"
+    page = project.build(f"{table}by oracle{rows}")
+    assert page.html.count("hw2-grey") == 3 and "Accuracy." in page.text
     assert not page.warnings
-    assert "no row oracle that could be grey" in project.build(table + "oracle\n```\n").warnings
+    assert "no row best that could be grey" in project.build(f"{table}best{rows}").warnings
 
 
 def test_accuracies_are_drawn_as_dots_with_the_reports_beside_them(project):
-    result_file(project.recorded, dann=ACCURACY, norm=NORM)
+    result_file(project.recorded, made("dann"), made("norm", NORM, "norm"))
     (project.top / "data" / "report.json").write_text('{"values": {"svhn dann": 0.25}}')
-    dots = "```{accuracy-dots} dann-svhn dann-usps\n:columns: to S, to U\n:caption: Dots.\n"
-    page = project.build(dots + ":rows: dann\n:labels: ours\n```\n")
+    dots = "```{accuracy-dots} dann-svhn dann-usps\n:titles: to S, to U\n:caption: Dots.\n\n"
+    page = project.build(dots + "dann || ours\n```\n")
     assert 'aria-label="to S, ours 46.5 %"' in page.html
     assert 'class="hw2-interval" style="left:44.10%;width:4.80%"' in page.html
     assert 'class="hw2-dot" style="left:46.50%"' in page.html
     assert 'class="hw2-diamond" style="left:25.00%"' in page.html
     assert "Dots." in page.text and "to U: not recorded yet" in page.text
     assert not page.warnings
-    assert "no accuracy 'norm'" in project.build(dots + ":rows: norm\n```\n").warnings
-    assert "0 rows, 0 labels" in project.build(dots + "```\n").warnings
-
-
-def test_scores_of_groups_stand_side_by_side(project):
-    entries = {"svhn, no a, b: accuracy": ACCURACY, "usps, no a, b: accuracy": NORM}
-    result_file(project.recorded, name="dann-ablation", **entries)
-    table = "```{scores-table} dann-ablation\n:groups: svhn, usps\n:titles: to S, to U\n"
-    page = project.build(table + ":names: without\n:caption: One part left out.\n```\n")
-    assert "One part left out. to S to U without 46.5 % [44.1, 48.9] 0.707" in page.text
-    assert not page.warnings
-    assert "2 names for 1 rows" in project.build(table + ":names: a; b\n```\n").warnings
+    assert "norm, accuracy is no record" in project.build(dots + "norm\n```\n").warnings
+    assert "0 rows, 2 files" in project.build(dots + "```\n").warnings
 
 
 def test_scores_stand_in_a_table_of_rows_by_scores(project):
-    scores = {"w = 0, all: accuracy": ACCURACY, "w = 0, all: norm": NORM, "w = 2: norm": NORM}
-    result_file(project.recorded, **scores, other=NORM)
-    table = "```{scores-table} dann-svhn\n"
-    page = project.build(table + ":titles: read rightly, length\n:corner: strength\n```\n")
-    assert "strength read rightly length" in page.text
-    assert "w = 0, all 46.5 % [44.1, 48.9] 0.707 w = 2 – 0.707" in page.text
+    result_file(
+        project.recorded, made("no a, b", target="svhn"), made("no a, b", NORM, target="usps"),
+        made("all", NORM, "norm", w=0), made("all", w=0), made("all", NORM, "norm", w=2),
+    )  # fmt: skip
+    table = "```{results-table} dann-svhn\n:scores: accuracy target=svhn, accuracy target=usps\n"
+    page = project.build(table + ":titles: to S, to U\n:corner: part\n\nno a, b || without\n```")
+    assert "part to S to U without 46.5 % [44.1, 48.9] 0.707" in page.text and not page.warnings
+    table = "```{results-table} dann-svhn\n:scores: accuracy, norm, n\n\n"
+    page = project.build(table + "all; w=0 || none\nall; w=2\n```\n")
+    assert "accuracy norm n none 46.5 % [44.1, 48.9] 0.707 1,600 all – 0.707 –" in page.text
     assert not page.warnings
-    page = project.build(table + ":rows: w = 2; w = 0, all\n:scores: norm\n```\n")
-    assert "w = 2 0.707 w = 0, all 0.707" in page.text
-    assert "is 0.707 of 1" in project.build("is {result}`dann-svhn:w = 2: norm` of 1").text
-    for option, warning in ((":rows: w = 3", "no row 'w = 3'"), (":scores: n", "no score 'n'"),
-                            (":titles: a", "1 titles for 2 scores")):  # fmt: skip
-        assert warning in project.build(f"{table}{option}\n```").warnings
 
 
 def test_provenance_tells_all(project):
     result_file(project.recorded)
     page = project.build("```{provenance}\n```\n")
     for text in ("public", "a.npz 000000000000", "seeds 0, 1", "a processor", "torch 2.15.0",
-                 "abc123", "1,234 s", "dann (n = 1,600)"):  # fmt: skip
+                 "abc123", "1,234 s", "steps 7", "dann: accuracy (n = 1,600)"):  # fmt: skip
         assert text in page.text
     assert page.text.count("not recorded yet") == len(hw2report.RESULTS) - 1
     assert not page.warnings
