@@ -1,34 +1,41 @@
 """The recorded results, as the tests of the chapters' sentences read them."""
 
-import json
+import re
+from functools import cache
 
 import pytest
 
-from hw2lib.io.paths import RESULTS
+from hw2lib.io.paths import RESULTS, ROOT
+from hw2lib.io.results import load, one, select
 
 
-class Recorded(dict):
-    """metric -> mean; a row that the file calls not run yet skips the test, another is an error."""
-
-    def __init__(self, result):
-        super().__init__({key: entry["mean"] for key, entry in result["metrics"].items()})
-        self.later = result["data"].get("rows not run yet", [])
-
-    def __missing__(self, key):
-        if key.split(": ")[0] in self.later:
-            pytest.skip(f"{key}: not recorded yet, as the book says")
-        raise KeyError(key)
+@cache
+def recorded(name: str) -> dict:
+    """A recorded result file."""
+    return load(name, RESULTS)
 
 
-def recorded(name):
-    """metric -> mean of a recorded result file."""
-    file = RESULTS / f"{name}.json"
-    if name == "dann-ablation" and not file.is_file():
-        pytest.skip("the ablation is not recorded yet, as the book says")
-    return Recorded(json.loads(file.read_text()))
+def record(name: str, row: str, score: str = "accuracy", **setting) -> dict:
+    """One of its records; a row that the file calls not run yet skips the test."""
+    result = recorded(name)
+    if row in result.get("not_run", []):
+        pytest.skip(f"{row}: not recorded yet, as the book says")
+    return one(result["records"], row, score, **setting)
 
 
-def scores(name, score):
-    """row -> mean of the entries "row: score"."""
-    found = [key.rsplit(": ", 1) for key in recorded(name) if key.endswith(f": {score}")]
-    return {row: recorded(name)[f"{row}: {score}"] for row, _ in found}
+def mean(name: str, row: str, score: str = "accuracy", **setting) -> float:
+    """The mean of a record."""
+    return record(name, row, score, **setting)["mean"]
+
+
+def means(name: str, row: str, score: str = "accuracy", **setting) -> list[tuple[dict, float]]:
+    """(setting, mean) of all records that fit."""
+    return [
+        (r["setting"], r["mean"]) for r in select(recorded(name)["records"], row, score, **setting)
+    ]
+
+
+def claims_of(*pages: str) -> list[str]:
+    """The names of the tests that pages' `% CLAIM` lines ask for."""
+    texts = [(ROOT / "book" / f"{page}.md").read_text() for page in pages]
+    return [name for text in texts for name in re.findall(r"^% CLAIM (\w+)$", text, re.M)]
