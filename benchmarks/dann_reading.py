@@ -23,7 +23,8 @@ from torch import Tensor
 from hw2lib.datasets.augment import prepare
 from hw2lib.experiments import dann
 from hw2lib.experiments.dann import Trained
-from hw2lib.io.paths import atomic_write, sha256
+from hw2lib.io.cache import kept
+from hw2lib.io.paths import sha256
 from hw2lib.io.results import record, select, table
 from hw2lib.metrics import accuracy_metric
 from hw2lib.models.dann_net import (
@@ -88,18 +89,16 @@ def by_reading(trained: Trained) -> dict[tuple[int, bool], tuple[np.ndarray, np.
 
 def kept_reading(trained: Trained, folder: Path) -> dict[str, np.ndarray]:
     """ "WAY: SCORE" -> which images are read rightly, by `by_reading`; kept in the folder of the
-    training, with the weights in its name."""
-    file = folder / f"reading-{sha256(folder / 'dann.safetensors')[:12]}.npz"
-    if not file.exists():
-        read = {
+    training."""
+
+    def make() -> dict[str, np.ndarray]:
+        return {
             f"{way}: {score}": right
             for way, both in by_reading(trained).items()
             for score, right in zip(SCORES, both, strict=True)
         }
-        with atomic_write(file) as part, open(part, "wb") as stream:
-            np.savez(stream, **read)
-    with np.load(file) as kept:
-        return dict(kept)
+
+    return kept("reading", sha256(folder / "dann.safetensors"), make, folder)[0]
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ Finished parts are taken up again; --record writes data/results/digits-recipe.js
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +26,8 @@ from hw2lib.experiments import cfdg, recipe
 from hw2lib.experiments.cfdg import DIGIT_PRESETS
 from hw2lib.experiments.recipe import Preset
 from hw2lib.io import results
-from hw2lib.io.paths import RESULTS, WEIGHTS, atomic_write, runs_dir
+from hw2lib.io.cache import kept
+from hw2lib.io.paths import RESULTS, WEIGHTS, runs_dir
 from hw2lib.metrics import metric
 from hw2lib.studies import cfdg as study
 
@@ -51,16 +51,15 @@ def seconds_a_step(preset: Preset, steps: int = 20, train: Callable = cfdg.train
     return (taken[1] - taken[0]) / steps
 
 
-def equal_steps(ours: Preset, theirs: Preset, out: Path) -> dict[str, float]:
-    """Steps of theirs in the processor's seconds of ours; measured once, kept in `out`."""
-    file = out / "steps.json"
-    if not file.is_file():
+def equal_steps(ours: Preset, theirs: Preset, out: Path) -> tuple[float, int]:
+    """Seconds of the processor for ours, and steps of theirs in them; kept in `out`."""
+
+    def measure() -> dict[str, list[float]]:
         pairs = [[seconds_a_step(p) for p in (ours, theirs)] for _ in range(2)]
-        a, b = (min(pair[i] for pair in pairs) for i in (0, 1))
-        found = {"seconds": ours.train.steps * a, "steps": round(ours.train.steps * a / b)}
-        with atomic_write(file) as part:
-            part.write_text(json.dumps(found))
-    return json.loads(file.read_text())
+        return {"seconds a step": [min(taken) for taken in zip(*pairs, strict=True)]}
+
+    a, b = kept("steps", [str(ours), str(theirs)], measure, out)[0]["seconds a step"].tolist()
+    return ours.train.steps * a, round(ours.train.steps * a / b)
 
 
 def main() -> None:
@@ -72,9 +71,9 @@ def main() -> None:
     ours, theirs = DIGIT_PRESETS["study"], DIGIT_PRESETS["report"]
     flow = replace(ours, prediction="flow")
     their_folder = recipe.run_folder("recipe", theirs, domain)
-    equal = equal_steps(ours, theirs, their_folder)
-    print(f"{equal['seconds']:.0f} seconds of one thread: {equal['steps']} steps", flush=True)
-    theirs = replace(theirs, train=replace(theirs.train, steps=equal["steps"]))
+    seconds, steps = equal_steps(ours, theirs, their_folder)
+    print(f"{seconds:.0f} seconds of one thread: {steps} steps", flush=True)
+    theirs = replace(theirs, train=replace(theirs.train, steps=steps))
     trainings = (
         ("ours", ours, recipe.run_folder("guidance", ours, domain) / "p10-s0"),
         ("ours", flow, recipe.run_folder("recipe", flow, domain)),
@@ -90,10 +89,10 @@ def main() -> None:
             records += study.scored(row, [scores], N, prediction=preset.prediction, w=w)
             print(results.table(records).to_string(), flush=True)
     if args.record:
-        seconds = metric([equal["seconds"]], 1, "s")
+        training = results.record("training", "seconds", metric([seconds], 1, "s"))
         results.write(
-            "digits-recipe", preset="full", seeds=[SEED], seconds=len(trainings) * equal["seconds"],
-            records=[*records, results.record("training", "seconds", seconds)], directory=RESULTS,
+            "digits-recipe", preset="full", seeds=[SEED], seconds=len(trainings) * seconds,
+            records=[*records, training], directory=RESULTS,
             weights=[WEIGHTS / f"{k}.safetensors" for k in ("judge", "digit-features")],
             data={"source": domain.data, "sha256": domain.sha256}, settings=SAMPLERS,
         )  # fmt: skip

@@ -12,12 +12,11 @@ Run all on the same machine, or the times are not equal.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
+import numpy as np
 import torch
 from digit_recipe import seconds_a_step
 
@@ -26,7 +25,8 @@ from hw2lib.experiments import cfdg, recipe
 from hw2lib.experiments.cfdg import DIGIT_PRESETS
 from hw2lib.experiments.recipe import Preset
 from hw2lib.io import results
-from hw2lib.io.paths import RESULTS, WEIGHTS, atomic_write
+from hw2lib.io.cache import kept
+from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.metrics import metric
 from hw2lib.studies import cfdg as study
 
@@ -89,17 +89,19 @@ def steps_within(
     The base's are measured once; those of another network follow from the ratio to the base's,
     measured in turn, since the speed of a machine drifts.
     """
-    file = folder / "seconds-a-step.json"
-    known = json.loads(file.read_text()) if file.is_file() else {}
-    ours, network = str(base.model), str(preset.model)
-    if ours not in known:
-        known[ours] = median(seconds_a_step(base, steps, train) for _ in range(3))
-    if network not in known:
-        pairs = [[seconds_a_step(p, steps, train) for p in (base, preset)] for _ in range(3)]
-        known[network] = known[ours] * median(other / own for own, other in pairs)
-    with atomic_write(file) as part:
-        part.write_text(json.dumps(known, indent=1))
-    return max(1, round(seconds / known[network]))
+
+    def measure(presets: tuple[Preset, ...]) -> np.ndarray:
+        """Seconds a step (3, presets), taken in turn."""
+        key = [str(p.model) for p in presets]
+        return kept("seconds", key, lambda: {"a step": [
+            [seconds_a_step(p, steps, train) for p in presets] for _ in range(3)
+        ]}, folder)[0]["a step"]  # fmt: skip
+
+    a_step = np.median(measure((base,)))
+    if preset.model != base.model:
+        own, other = measure((base, preset)).T
+        a_step *= np.median(other / own)
+    return max(1, round(seconds / a_step))
 
 
 def main() -> None:

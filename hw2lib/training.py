@@ -175,9 +175,8 @@ def fit(
             optimizer.step()
             update_ema(ema, model, step, cfg.ema)
 
-            run.step, now = step + 1, time.perf_counter()
-            run.seconds, last = now - began, step + 1 == cfg.steps
-            save = last or stop.asked or now - saved > cfg.save_every_s
+            run.step, last = step + 1, step + 1 == cfg.steps
+            save = last or stop.asked or time.perf_counter() - saved > cfg.save_every_s
             unread.append(value.detach())
             if save or step % READ_EVERY.get(where.type, 1) == 0:
                 run.losses += finite(unread, label, len(run.losses))
@@ -187,9 +186,11 @@ def fit(
                 model.train()
             if step % 50 == 0:
                 bar.set_postfix(loss=f"{sum(run.losses[-200:]) / len(run.losses[-200:]):.4f}")
-            if save and rank == 0:
-                checkpoint.save(run)
+            if save:
                 saved = time.perf_counter()
+                run.seconds = saved - began  # with the losses read, a GPU has nothing left to do
+                if rank == 0:
+                    checkpoint.save(run)
             if stop.asked:
                 raise UserError(
                     f"{label}: interrupted after step {run.step} of {cfg.steps}; "

@@ -359,3 +359,23 @@ def test_labels_are_dropped_one_by_one_at_the_rate_asked_for(p):
         assert abs(share - p) <= 5 * math.sqrt(p * (1 - p) / 2_000)
     pairs = (gone[1:] & gone[:-1]).double().mean()  # neighbours are dropped independently
     assert abs(pairs - p * p) <= 5 * math.sqrt(p * p * (1 - p * p) / 20_000) + 1e-12
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "cpu",
+        pytest.param(
+            "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+        ),
+    ],
+)
+def test_the_generator_alone_fixes_the_noise_wherever_it_is_drawn(where):
+    x = torch.zeros(64, 3, 8, 8, device=where)
+    generator = torch.Generator().manual_seed(3)
+    state = generator.get_state()
+    first, second = (d.draw_noise(x, generator) for _ in range(2))
+    generator.set_state(state)
+    assert torch.equal(d.draw_noise(x, generator), first) and first.device == x.device
+    assert not torch.equal(first, second)
+    assert abs(first.mean()) < 0.05 and abs(first.std() - 1) < 0.05

@@ -1,18 +1,24 @@
-"""training: precision, exact resume, errors of one line."""
+"""training: the arithmetic of its parts, exact resume, errors of one line, several processes."""
 
 import math
+import os
 import signal
+import socket
+import subprocess
+import sys
 
 import pytest
 import torch
 from helpers.lines import one_line
 from helpers.networks import network
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
-from hw2lib import device, training
-from hw2lib.diffusion import draw_noise
+from hw2lib import training
 from hw2lib.errors import UserError
-from hw2lib.training import TrainConfig, fit
+from hw2lib.io.paths import ROOT
+from hw2lib.training import TrainConfig, fit, learning_rate
 
 CFG = TrainConfig(steps=9, lr=0.01, warmup=3, ema=0.9, save_every_s=1e9)
 
@@ -38,20 +44,84 @@ def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(*(s.values() for s in states), strict=True))
 
 
-# --- precision -----------------------------------------------------------------------------------
+# --- the arithmetic ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("units", [False, True])
-def test_bfloat16_only_where_the_processor_has_units_for_it(monkeypatch, units):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units}, raising=False)
-    cpu, net = torch.device("cpu"), network()
-    with device.mixed_precision(cpu):
-        y = net[0](torch.zeros(1, 1, 8, 8))
-    assert y.dtype == (torch.bfloat16 if units else torch.float32)
-    weight = device.training_layout(net)[0].weight
-    assert weight.dtype == torch.float32
-    monkeypatch.delattr(torch.cpu, "get_capabilities")  # torch 2.11
-    assert not device.fast_bfloat16(cpu) and device.fast_bfloat16(torch.device("cuda"))
+@given(st.integers(0, 500), st.integers(0, 60), st.integers(1, 500))
+@settings(deadline=None)
+def test_learning_rate_warms_up_and_never_exceeds_lr(step, warmup, steps):
+    cfg = TrainConfig(steps=steps, lr=0.5, warmup=warmup)
+    rate = learning_rate(step, cfg)
+    assert 0 < rate <= 0.5 and (rate == 0.5) == (step + 1 >= warmup)
+    if step < warmup:
+        assert rate == pytest.approx(0.5 * (step + 1) / warmup)
+
+
+def test_cosine_falls_to_almost_nothing_and_never_rises_after_the_warm_up():
+    cfg = TrainConfig(steps=100, lr=1.0, warmup=10, schedule="cosine")
+    rates = [learning_rate(k, cfg) for k in range(101)]
+    assert rates[0] == pytest.approx(0.1) and rates[50] == pytest.approx(0.5)
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[99] < 1e-3 and rates[100] == 0
+
+
+def test_a_trapezoid_is_level_for_half_the_way_and_ends_at_zero():
+    cfg = TrainConfig(steps=100, lr=1.0, warmup=10, schedule="trapezoid")
+    rates = [learning_rate(k, cfg) for k in range(101)]
+    assert rates[9:51] == [1.0] * 42
+    assert rates[50:] == pytest.approx([1 - k / 50 for k in range(51)])
+
+
+def test_the_learning_rate_reaches_the_optimiser(tmp_path):
+    """AdamW's first step has the length of the learning rate: here lr / warmup."""
+    model = nn.Linear(1, 1, bias=False)
+    before = model.weight.item()
+    cfg = TrainConfig(steps=1, lr=0.1, warmup=10, weight_decay=0.0)
+    fit(model, lambda m, step, g: m.weight.sum(), cfg, tmp_path)
+    assert before - model.weight.item() == pytest.approx(0.01, rel=1e-3)
+
+
+@given(st.lists(st.floats(-3, 3, width=32), min_size=1, max_size=40), st.floats(0, 0.999))
+@settings(deadline=None, max_examples=60)
+def test_ema_is_its_closed_form(values, decay):
+    """sum over k of (1 - d_k) value_k times the product of the later d, plus what is left."""
+    ema, model = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    nn.init.constant_(ema.weight, 2.0)
+    rates = [min(decay, (1 + k) / (10 + k)) for k in range(len(values))]
+    for k, value in enumerate(values):
+        nn.init.constant_(model.weight, value)
+        training.update_ema(ema, model, k, decay)
+    expected = 2.0 * math.prod(rates) + sum(
+        (1 - rates[k]) * value * math.prod(rates[k + 1 :]) for k, value in enumerate(values)
+    )
+    assert ema.weight.item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_ema_averages_batch_statistics_and_copies_counts():
+    ema, model = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    model.running_mean.fill_(1.0)
+    model.num_batches_tracked.fill_(7)
+    training.update_ema(ema, model, 0, 0.999)
+    assert torch.allclose(ema.running_mean, torch.tensor(0.9))  # d = 1 / 10 at the first step
+    assert ema.num_batches_tracked == 7
+
+
+def test_gradients_are_clipped(tmp_path):
+    """The clip bounds the gradient that the optimiser sees, however steep the loss."""
+    seen = []
+    model = nn.Linear(3, 1)
+    step = torch.optim.AdamW.step
+
+    def spy(self, *args, **kwargs):
+        gradients = [p.grad.flatten() for p in model.parameters()]
+        seen.append(torch.cat(gradients).norm().item())
+        return step(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", spy)
+        steep = TrainConfig(steps=3, clip=0.5, warmup=0)
+        fit(model, lambda m, k, g: 1e4 * m(torch.ones(2, 3)).sum(), steep, tmp_path)
+    assert seen == pytest.approx([0.5] * 3, rel=1e-4)
 
 
 # --- resuming ------------------------------------------------------------------------------------
@@ -314,21 +384,44 @@ def test_a_setting_out_of_range_is_one_line(key, value):
     one_line(caught)
 
 
-@pytest.mark.parametrize(
-    "where",
-    [
-        "cpu",
-        pytest.param(
-            "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-        ),
-    ],
-)
-def test_the_generator_alone_fixes_the_noise_wherever_it_is_drawn(where):
-    x = torch.zeros(64, 3, 8, 8, device=where)
-    generator = torch.Generator().manual_seed(3)
-    state = generator.get_state()
-    first, second = (draw_noise(x, generator) for _ in range(2))
-    generator.set_state(state)
-    assert torch.equal(draw_noise(x, generator), first) and first.device == x.device
-    assert not torch.equal(first, second)
-    assert abs(first.mean()) < 0.05 and abs(first.std() - 1) < 0.05
+# --- several processes ---------------------------------------------------------------------------
+
+WORKER = """
+import os, sys, torch
+from hw2lib.training import TrainConfig, fit
+def loss(model, step, generator):
+    return (model(torch.randn(4, 2, generator=generator)) - 1).square().mean()
+torch.manual_seed(0)
+cfg = TrainConfig(steps=5, lr=0.1, warmup=0)
+fitted = fit(torch.nn.Linear(2, 1), loss, cfg, sys.argv[1])
+torch.save((fitted.model.state_dict(), fitted.losses), sys.argv[1] + os.environ["RANK"])
+"""
+
+
+@pytest.mark.skipif(not os.environ.get("HW2_SLOW"), reason="two new processes: set HW2_SLOW=1")
+def test_two_processes_train_one_model_on_batches_of_their_own(tmp_path):
+    """As torchrun and `accelerate launch` start them, one a GPU; here on the CPU."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(tmp_path / "run")],
+            env={**os.environ, **common, "RANK": r, "LOCAL_RANK": r, "PYTHONPATH": str(ROOT),
+                 "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+        )
+        for r in "01"
+    ]  # fmt: skip
+    try:
+        for worker in workers:
+            _, complaint = worker.communicate(timeout=120)
+            assert worker.returncode == 0, complaint.decode()[-2000:]
+    finally:
+        for worker in workers:
+            worker.kill()
+    (first, losses), (second, other_losses) = (torch.load(tmp_path / f"run{r}") for r in "01")
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert losses[0] != other_losses[0]
+    assert (tmp_path / "run" / "checkpoint.pt").is_file()

@@ -25,7 +25,8 @@ from tqdm import tqdm
 from hw2lib.datasets import embedded
 from hw2lib.datasets.files import existing, label, read_image, reading
 from hw2lib.errors import UserError
-from hw2lib.io.paths import atomic_write, build_dir, data_dir, sha256
+from hw2lib.io.cache import kept
+from hw2lib.io.paths import data_dir, sha256
 
 SIDE = 64
 KINDS = ("auto", "public", "embedded")
@@ -68,7 +69,8 @@ def load(data: str = "auto") -> FaceSet:
         return FaceSet(torch.from_numpy(images), "embedded", {"embedded/faces": digest})
     path = existing(tar_path(), "face images")
     digest = sha256(path)
-    return FaceSet(_from_tar(path, digest), "public", {label(path): digest})
+    found, _ = kept("faces", digest, lambda: {"images": _from_tar(path)})
+    return FaceSet(torch.from_numpy(found["images"]), "public", {label(path): digest})
 
 
 def split(data: FaceSet) -> tuple[Tensor, Tensor]:
@@ -78,14 +80,8 @@ def split(data: FaceSet) -> tuple[Tensor, Tensor]:
     return data.images[:n], data.images[n:]
 
 
-def _from_tar(path: Path, digest: str) -> Tensor:
-    """All images of the tar in the order of their names, kept as build/cache/faces-KEY.npy."""
-    cache = build_dir() / "cache" / f"faces-{digest[:16]}.npy"
-    if cache.is_file():
-        try:
-            return torch.from_numpy(np.load(cache, allow_pickle=False))
-        except (OSError, EOFError, ValueError):
-            pass  # a damaged cache is no one's fault: make it again
+def _from_tar(path: Path) -> np.ndarray:
+    """All images of the tar, uint8 (N, 3, 64, 64), in the order of their names."""
     with reading(path, f"a whole tar of {SIDE}x{SIDE} JPEG files"), tarfile.open(path) as tar:
         members = [m for m in tar if m.isfile() and Path(m.name).suffix.lower() in
                    (".jpg", ".jpeg", ".png")]  # fmt: skip
@@ -97,10 +93,7 @@ def _from_tar(path: Path, digest: str) -> Tensor:
     with ThreadPoolExecutor(4) as pool:  # Pillow decodes without the interpreter's lock
         decoded = pool.map(lambda file: read_image(f"{path}: {file[0]}", file[1], SIDE), files)
         images = np.stack(list(tqdm(decoded, "reading faces", len(files), delay=2)))
-    images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    with atomic_write(cache) as temporary, open(temporary, "wb") as stream:
-        np.save(stream, images)
-    return torch.from_numpy(images)
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
 # --- noise ----------------------------------------------------------------------------------

@@ -14,9 +14,7 @@ training images; what is recorded is scored against test images, which no choice
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,8 +37,8 @@ from hw2lib.experiments.cfdg import (
     train_digits,
 )
 from hw2lib.experiments.recipe import Preset, run_folder
+from hw2lib.io.cache import kept
 from hw2lib.io.parameters import choose
-from hw2lib.io.paths import atomic_write
 from hw2lib.io.results import one, record, select
 from hw2lib.metrics import accuracy_metric, background_spread, metric, nearest_distances
 from hw2lib.samplers import time_steps
@@ -131,18 +129,8 @@ def sampled_scores(
         return scorer(images, labels)
 
     trained = {"trained": header["train"], "images_seen": header["images_seen"]}
-    return kept(folder, {"n": n, **trained, "steps": steps, **options}, make)
-
-
-def kept(folder: Path, asked: dict, make: Callable[[], Scores]) -> Scores:
-    """The scores in `folder` if an earlier run asked for the same, else those of `make`, kept."""
-    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-    file = Path(folder) / f"scores-{key[:16]}.json"
-    if not file.is_file():
-        scores = make()
-        with atomic_write(file) as part:
-            part.write_text(json.dumps({"asked": asked, "scores": scores}, indent=1))
-    return json.loads(file.read_text())["scores"]
+    found, _ = kept("scores", {"n": n, **trained, "steps": steps, **options}, make, folder)
+    return {score: value.item() for score, value in found.items()}
 
 
 # --- studies -------------------------------------------------------------------------------------

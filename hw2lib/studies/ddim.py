@@ -12,10 +12,8 @@ was interrupted goes on where it stopped. Walks between faces are in `walks`.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -27,7 +25,7 @@ from hw2lib.datasets import faces
 from hw2lib.diffusion import Schedule, make_schedule
 from hw2lib.evaluators.face_features import FaceFeatures
 from hw2lib.experiments import ddim
-from hw2lib.io.paths import atomic_write, build_dir
+from hw2lib.io.cache import kept
 from hw2lib.io.results import record
 from hw2lib.metrics import frechet_distance, kernel_distance, metric, nearest_distances
 from hw2lib.models.face_unet import FaceUNet, in_mixed_precision
@@ -116,20 +114,10 @@ class Sampler:
 
     def kept(self, what: tuple, x: Tensor, make: Callable[[], Tensor]) -> Tensor:
         """`make()`, or what it gave before for the same model, `what` and input `x`."""
-        key = hashlib.sha256(repr((self.model_digest, what, tuple(x.shape))).encode())
-        key.update(x.contiguous().numpy().tobytes())
-        file = build_dir() / "cache" / f"drawn-{key.hexdigest()[:24]}.npz"
-        try:
-            with np.load(file, allow_pickle=False) as kept:
-                images = kept["images"]
-                self.spared += float(kept["seconds"])
-        except (OSError, EOFError, ValueError, KeyError, BadZipFile):  # not there, or damaged
-            began = time.perf_counter()
-            images = make().half().numpy()
-            seconds = time.perf_counter() - began
-            with atomic_write(file) as part, open(part, "wb") as stream:
-                np.savez(stream, images=images, seconds=seconds)
-        return torch.from_numpy(images).float()
+        key = [self.model_digest, what, x.numpy()]
+        found, spared = kept("drawn", key, lambda: {"images": make().half().numpy()})
+        self.spared += spared
+        return torch.from_numpy(found["images"]).float()
 
 
 def blurred(images: Tensor, sigma: float = 1.0) -> Tensor:

@@ -64,7 +64,7 @@ def test_auto_takes_the_tar_when_it_is_there(folder):
 def test_damaged_cache_is_made_again(folder, tmp_path):
     make_tar(folder, {"0.png": png(5)})
     first = faces.load()
-    (cache,) = (tmp_path / "build/cache").glob("faces-*.npy")
+    (cache,) = (tmp_path / "build/cache").glob("faces-*.npz")
     cache.write_bytes(cache.read_bytes()[:200])
     assert torch.equal(faces.load().images, first.images)
 

@@ -16,7 +16,7 @@ from hw2lib.errors import UserError
 from hw2lib.experiments import cfdg, ddim, recipe
 from hw2lib.experiments.cfdg import DIGIT_PRESETS, load_digit_unet, train_digits
 from hw2lib.experiments.ddim import FACE_PRESETS, load_face_unet, train_faces
-from hw2lib.experiments.recipe import Preset, epochs, with_settings
+from hw2lib.experiments.recipe import Preset, epochs, preset_name, with_settings
 from hw2lib.io.parameters import choose
 from hw2lib.io.weights import save_weights
 from hw2lib.models.digit_unet import NULL_LABEL, DigitConfig, DigitUNet, ReportConfig, ReportUNet
@@ -103,6 +103,14 @@ def test_presets_are_quick_and_full_and_what_else_the_report_trained(known):
     assert choose(known, "full") is known["full"]
     with pytest.raises(UserError, match="'fast' is unknown; choose one of quick, full"):
         choose(known, "fast")
+
+
+@pytest.mark.parametrize("name", FACE_PRESETS)
+def test_another_seed_keeps_the_presets_name(name):
+    other = with_settings(FACE_PRESETS[name], {"seed": "2"})
+    assert preset_name(FACE_PRESETS, other) == name
+    changed = with_settings(other, {"lr": "0.5"})
+    assert preset_name(FACE_PRESETS, changed) == "custom"
 
 
 # --- the order of the images ---------------------------------------------------------------------

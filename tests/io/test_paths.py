@@ -96,7 +96,3 @@ def test_atomic_write_leaves_the_old_file_when_the_block_raises(tmp_path, old, e
 def test_a_block_that_writes_nothing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "file"):
         pass
-
-
-def test_a_notebook_shows_the_line_alone():
-    assert UserError("file x is wrong")._render_traceback_() == ["UserError: file x is wrong"]

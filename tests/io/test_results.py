@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from hw2lib import device
 from hw2lib.errors import UserError
 from hw2lib.io import paths, results
 from hw2lib.io.results import frame, load, one, record, select, table, write
@@ -271,8 +270,3 @@ def test_commit_says_dirty_but_not_for_results(tmp_path, monkeypatch):
     assert results.commit() == head
     (tmp_path / "code.py").write_text("2")
     assert results.commit() == head + "-dirty"
-
-
-def test_device_name_is_one_line():
-    assert device.device_name()
-    assert "\n" not in device.device_name()
