@@ -34,10 +34,10 @@ from hw2lib.studies import cfdg as study
 N, SEED = 500, 0
 THEIR_W = 2.0  # (1 + w) conditional - w unconditional, as the course's code has it
 SAMPLERS = {
-    "ours": {"steps": cfdg.STEPS, "solver": cfdg.SOLVER, "seed": SEED},
+    "ours": {"steps": cfdg.DEFAULT.steps, "solver": cfdg.SOLVER, "seed": SEED},
     "report": {"steps": 50, "solver": "ddim", "eta": 1.0, "seed": SEED},
 }
-OWN_W = {"ours": cfdg.GUIDANCE, "report": THEIR_W}
+OWN_W = {"ours": cfdg.DEFAULT.w, "report": THEIR_W}
 
 
 def seconds_a_step(preset: Preset, steps: int = 20, train: Callable = cfdg.train_digits) -> float:

@@ -64,8 +64,8 @@ def main() -> None:
         0.5: (base / "p10-s0", models[base / "p10-s0"]),
         1: (runs_dir() / "setting", cfdg.load_digit_unet()),
     }
-    for w in (0.0, cfdg.GUIDANCE):
-        setting = {"solver": cfdg.SOLVER, "steps": cfdg.STEPS, "w": w}
+    for w in (0.0, cfdg.DEFAULT.w):
+        setting = {"solver": cfdg.SOLVER, "steps": cfdg.DEFAULT.steps, "w": w}
         for share, (folder, model) in halves.items():
             found = scored(folder, *model, setting)
             records += study.scored("samples", [found], N, training=share, w=w)

@@ -118,7 +118,7 @@ def main() -> None:
         "report": ("eps", diffusion.linear_schedule(THEIR_T), 3),
     }
     passes = {
-        "ours": study.evaluations(header["n_train_steps"], cfdg.STEPS, cfdg.GUIDANCE),
+        "ours": study.evaluations(header["n_train_steps"], cfdg.DEFAULT.steps, cfdg.DEFAULT.w),
         "report": 2 * THEIR_T,
     }
     labels = torch.arange(args.samples) % 10

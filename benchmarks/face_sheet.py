@@ -39,7 +39,7 @@ def draw(
     *,
     alphas: Sequence[float] = ALPHAS,
     etas: Sequence[float] = ETAS,
-    n_steps: int = 50,
+    steps: int = 50,
 ) -> Tensor:
     """uint8 (ways, etas, alphas, 3, H, W) of the faces between noises a and b (1, 3, H, W)."""
     sheet = []
@@ -47,7 +47,7 @@ def draw(
         noise = path(a[0], b[0], list(alphas), how)
         for eta in etas:
             drawn = ddim.sample_faces(
-                model, header, noise, n_steps=n_steps, eta=eta, batch=len(alphas),
+                model, header, noise, steps=steps, eta=eta, batch=len(alphas),
                 numbers=[0] * len(alphas),
             )  # fmt: skip
             sheet.append(to_uint8(drawn))  # one scale of colours for all

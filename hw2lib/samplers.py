@@ -17,18 +17,18 @@ from hw2lib.errors import UserError
 OnStep = Callable[[int, Tensor, Tensor], None]  # (t, x_t, estimate of x_0)
 
 
-def time_steps(n_train: int, n_steps: int, spacing: str = "trailing") -> list[int]:
-    """`n_steps` time steps, falling.
+def time_steps(n_train: int, steps: int, spacing: str = "trailing") -> list[int]:
+    """`steps` time steps, falling.
 
     "trailing" starts at T - 1, pure noise; "leading" is the reference's, one above a multiple of
-    T / n_steps: 981, 961, .., 1 for 50 of 1000 (diffusers' names, steps_offset=1).
+    T / steps: 981, 961, .., 1 for 50 of 1000 (diffusers' names, steps_offset=1).
     """
-    if not 1 <= n_steps <= n_train:
-        raise UserError(f"steps={n_steps} is out of range; choose 1 to {n_train}")
+    if not 1 <= steps <= n_train:
+        raise UserError(f"steps={steps} is out of range; choose 1 to {n_train}")
     if spacing == "leading":
-        stride = n_train // n_steps
-        return [min(i * stride + 1, n_train - 1) for i in reversed(range(n_steps))]
-    return [round(n_train * (n_steps - i) / n_steps) - 1 for i in range(n_steps)]
+        stride = n_train // steps
+        return [min(i * stride + 1, n_train - 1) for i in reversed(range(steps))]
+    return [round(n_train * (steps - i) / steps) - 1 for i in range(steps)]
 
 
 def individual_noise(
@@ -74,7 +74,7 @@ def sample_ddim(
     predict: Predict,
     x: Tensor,
     schedule: Schedule,
-    n_steps: int = 20,
+    steps: int = 20,
     *,
     eta: float = 0.0,
     prediction: str = "v",
@@ -99,7 +99,7 @@ def sample_ddim(
         raise ValueError("eta > 0 needs one generator for each sample")
     ab = schedule.alpha_bar.tolist()  # Python's floats are float64, and quicker than tensors
     end = ab[0] if last_alpha_bar is None else last_alpha_bar
-    times = time_steps(schedule.n_steps, n_steps, spacing)
+    times = time_steps(schedule.n_steps, steps, spacing)
     for i, t in enumerate(times):
         batch_t = torch.full((len(x),), t, device=x.device)
         x_0, eps = to_x0_and_eps(ab[t], prediction, x, predict(x, batch_t), clip)
@@ -144,7 +144,7 @@ def sample_dpmpp(
     predict: Predict,
     x: Tensor,
     schedule: Schedule,
-    n_steps: int = 20,
+    steps: int = 20,
     *,
     prediction: str = "v",
     clip: bool = True,
@@ -154,13 +154,13 @@ def sample_dpmpp(
     evaluation of the network a step; time steps "trailing", the last step is DDIM's."""
     check_prediction(prediction)
     ab, one = schedule.alpha_bar, torch.ones((), dtype=schedule.alpha_bar.dtype)
-    times, before = time_steps(schedule.n_steps, n_steps), None
+    times, before = time_steps(schedule.n_steps, steps), None
     for i, t in enumerate(times):
         batch_t = torch.full((len(x),), t, device=x.device)
         x_0, _ = to_x0_and_eps(ab[t], prediction, x, predict(x, batch_t), clip)
         if on_step is not None:
             on_step(t, x, x_0)
-        ab_next = ab[times[i + 1]] if i + 1 < n_steps else one
+        ab_next = ab[times[i + 1]] if i + 1 < steps else one
         x = dpmpp_step(x, x_0, before, ab[t], ab_next)
         before = (ab[t], x_0)
     return x
@@ -212,7 +212,7 @@ def sample_ddpm(
 
 @torch.no_grad()
 def encode(
-    predict: Predict, x: Tensor, schedule: Schedule, n_steps: int = 50, *, prediction: str = "v"
+    predict: Predict, x: Tensor, schedule: Schedule, steps: int = 50, *, prediction: str = "v"
 ) -> Tensor:
     """Noises x_T (B, C, H, W) of images x in [-1, 1], of which DDIM with eta = 0 makes them again.
 
@@ -227,7 +227,7 @@ def encode(
     an error that falls with the number of steps. x_0 is not clipped.
     """
     ab = schedule.alpha_bar
-    times = [0, *reversed(time_steps(schedule.n_steps, n_steps, "leading"))]
+    times = [0, *reversed(time_steps(schedule.n_steps, steps, "leading"))]
     for n, t in zip(times, times[1:], strict=False):
         output = predict(x, torch.full((len(x),), n, device=x.device))
         x_0, eps = to_x0_and_eps(ab[n], prediction, x, output, clip=False)

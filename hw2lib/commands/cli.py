@@ -57,11 +57,10 @@ def build_parser() -> argparse.ArgumentParser:
     digits = commands.add_parser("sample-digits", help="write {digit}_{001..}.png, 28x28 RGB")
     digits.add_argument("out", type=Path)
     digits.add_argument("--per-digit", type=argument(Count), default=100)
-    digits.add_argument("--seed", type=argument(Seed), default=0)
-    digits.add_argument(
-        "--w", type=argument(Finite), default=1.25, help="w of (1+w) cond - w uncond"
-    )
-    digits.add_argument("--steps", type=argument(Count), default=10)
+    digits.add_argument("--seed", type=argument(Seed))
+    digits.add_argument("--w", type=argument(Finite), help="w of (1+w) cond - w uncond; what is not"
+                        " given here is as in the report")  # fmt: skip
+    digits.add_argument("--steps", type=argument(Count))
     digits.add_argument("--weights", type=Path)
     digits.set_defaults(run=sample_digits_command)
 
@@ -193,9 +192,11 @@ def train_dann(args: argparse.Namespace, settings: dict[str, str]) -> None:
 
 def sample_digits_command(args: argparse.Namespace) -> None:
     from hw2lib.commands.folders import digits_into
+    from hw2lib.experiments.cfdg import DEFAULT
 
-    n = digits_into(args.out, args.per_digit, w=args.w, steps=args.steps, seed=args.seed,
-                    weights=args.weights)  # fmt: skip
+    given = {key: getattr(args, key) for key in ("w", "steps", "seed")}
+    how = changed(DEFAULT, {key: value for key, value in given.items() if value is not None})
+    n = digits_into(args.out, args.per_digit, how, args.weights)
     print(f"{n} images in {args.out}")
 
 

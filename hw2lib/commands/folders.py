@@ -18,6 +18,7 @@ from tqdm import tqdm
 from hw2lib.datasets import faces
 from hw2lib.errors import UserError
 from hw2lib.experiments import cfdg, ddim
+from hw2lib.experiments.cfdg import DEFAULT, Sampling
 from hw2lib.io.paths import writable_dir
 from hw2lib.models.face_unet import in_mixed_precision
 
@@ -42,10 +43,7 @@ def new_folder(out: Path) -> Iterator[Path]:
 def digits_into(
     out: str | Path,
     per_digit: int = 100,
-    *,
-    w: float = cfdg.GUIDANCE,
-    steps: int = cfdg.STEPS,
-    seed: int = 0,
+    how: Sampling = DEFAULT,
     weights: str | Path | None = None,
 ) -> int:
     """Draw {digit}_{001..}.png, 28x28 RGB, into the new folder `out`; returns how many.
@@ -57,9 +55,7 @@ def digits_into(
     labels = torch.tensor([digit for digit, _ in files])
     noises = [10 * k + digit for digit, k in files]
     with new_folder(Path(out)) as folder:
-        images = cfdg.sample_digits(
-            model, header, labels, noises, w=w, n_steps=steps, seed=seed, progress=True
-        )
+        images = cfdg.sample_digits(model, header, labels, noises, how, progress=True)
         for (digit, k), image in zip(files, images, strict=True):
             _save(image, folder / f"{digit}_{k + 1:03d}.png")
     return len(files)
@@ -103,7 +99,7 @@ def faces_into(
             some = files[start : start + batch]
             sampled = ddim.sample_faces(
                 predict, header, torch.cat([faces.load_noise(file) for file in some]),
-                n_steps=steps, eta=eta, seed=seed, batch=batch,
+                steps=steps, eta=eta, seed=seed, batch=batch,
                 numbers=range(start, start + len(some)), on_step=lambda *_: bar.update(),
             )  # fmt: skip
             for file, face in zip(some, sampled, strict=True):

@@ -7,6 +7,7 @@ images = sample_digits(model, header, torch.arange(10), [0] * 10)      # ten dig
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ from hw2lib.experiments.recipe import (
     epochs,
     preset_name,
 )
-from hw2lib.io.parameters import choose
+from hw2lib.io.parameters import Count, Finite, Seed, Share, choose, settings
 from hw2lib.io.paths import WEIGHTS, runs_dir
 from hw2lib.io.weights import load_state, load_weights
 from hw2lib.models.digit_unet import (
@@ -69,12 +70,27 @@ DIGIT_PRESETS = {
     ),
 }  # fmt: skip
 
-SOLVERS = ("ddim", "dpmpp", "ddpm")
-GUIDANCE, SOLVER, STEPS = 1.25, "dpmpp", 10  # of the report's digits; the chapter tells why
+SOLVER = "dpmpp"  # but DDIM where eta > 0 or images are in [0, 1], whose range it does not leave
+
+
+@settings
+class Sampling:
+    """How digits are drawn; the defaults are the report's, and the chapter tells why."""
+
+    w: Finite = 1.25  # guidance: (1 + w) conditional - w unconditional
+    steps: Count = 10
+    solver: Literal["dpmpp", "ddim", "ddpm"] | None = None  # None: SOLVER; DDPM takes all T steps
+    interval: tuple[int, int] | None = None  # first and last time step with guidance; None: all
+    eta: Share = 0.0  # DDIM's
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        if self.eta and self.solver not in (None, "ddim"):
+            raise UserError(f"eta={self.eta} is DDIM's; with solver {self.solver!r} leave it at 0")
+
+
+DEFAULT = Sampling()
 DigitNet = DigitUNet | ReportUNet
-
-
-# --- digits --------------------------------------------------------------------------------------
 
 
 def train_digits(
@@ -130,31 +146,20 @@ def sample_digits(
     header: dict,
     labels: Tensor,
     noises: Tensor | list[int],
+    how: Sampling = DEFAULT,
     *,
-    w: float = GUIDANCE,
-    interval: tuple[int, int] | None = None,
-    n_steps: int = STEPS,
-    solver: str | None = None,
-    seed: int = 0,
-    eta: float = 0.0,
     on_step: OnStep | None = None,
     progress: bool = False,
 ) -> Tensor:
     """Images (N, 3, 28, 28) uint8 for labels (N,); image k starts from noise number noises[k].
 
     Equal numbers share one x_T. A sample depends on (seed, its noise number, its label) alone.
-    Guidance of strength `w` acts at the time steps of `interval`, by default at all.
-    `solver` is one of SOLVERS; `eta` is DDIM's, and DDPM takes all T steps whatever `n_steps` is.
     The estimate of x_0 is clipped to [-1, 1], but not for a model of images in [0, 1]: the report's
-    sampler does not clip, and DDIM is the default for it, which does not extrapolate.
+    sampler does not clip.
     """
-    solver = solver or ("ddim" if eta or header.get("zero_one") else SOLVER)
-    if solver not in SOLVERS:
-        raise UserError(f"solver {solver!r} is unknown; choose one of {', '.join(SOLVERS)}")
-    if eta and solver != "ddim":
-        raise UserError(f"eta={eta} is DDIM's; with solver {solver!r} leave it at 0")
     schedule = make_schedule(header["schedule"], header["n_train_steps"])
     where, zero_one = device(), header.get("zero_one", False)
+    solver = how.solver or ("ddim" if how.eta or zero_one else SOLVER)
     model = model.to(where).to(memory_format=torch.channels_last).eval()
     noises = [int(k) for k in noises]
     if not 0 < len(labels) == len(noises):
@@ -168,15 +173,15 @@ def sample_digits(
 
     def chunk(indices: range) -> Tensor:
         kept = [min(k, len(labels) - 1) for k in indices]
-        generators = sample_generators(seed, [noises[k] for k in kept])
+        generators = sample_generators(how.seed, [noises[k] for k in kept])
         x = individual_noise((3, digits.SIDE, digits.SIDE), generators).to(where)
-        predict = guided(network, labels[kept].to(where), w, NULL_LABEL, interval)
+        predict = guided(network, labels[kept].to(where), how.w, NULL_LABEL, how.interval)
         common = {"prediction": header["prediction"], "clip": not zero_one, "on_step": on_step}
         if solver == "ddim":
-            common |= {"eta": eta, "generators": generators}
-            x = sample_ddim(predict, x, schedule, n_steps, **common)
+            common |= {"eta": how.eta, "generators": generators}
+            x = sample_ddim(predict, x, schedule, how.steps, **common)
         elif solver == "dpmpp":
-            x = sample_dpmpp(predict, x, schedule, n_steps, **common)
+            x = sample_dpmpp(predict, x, schedule, how.steps, **common)
         else:
             x = sample_ddpm(predict, x, schedule, generators, **common)
         return digits.to_uint8(2 * x - 1 if zero_one else x).cpu()

@@ -27,11 +27,11 @@ from hw2lib.evaluators import digit_features, judge
 from hw2lib.evaluators.digit_features import DigitFeatures, Reference, compare
 from hw2lib.evaluators.judge import Judge
 from hw2lib.experiments.cfdg import (
+    DEFAULT,
     DIGIT_PRESETS,
-    GUIDANCE,
     SOLVER,
-    STEPS,
     DigitNet,
+    Sampling,
     load_digit_unet,
     sample_digits,
     train_digits,
@@ -47,7 +47,7 @@ PLAIN = {"steps": 20, "solver": "ddim"}
 STRENGTHS: tuple[dict, ...] = (
     *({"w": w, **PLAIN} for w in (0.0, 0.5, 1.0, 1.5, 2.0, 4.0)),
     {"w": 1.0, **PLAIN, "interval": (300, 900)},
-    {"w": GUIDANCE, "steps": STEPS, "solver": SOLVER},
+    {"w": DEFAULT.w, "steps": DEFAULT.steps, "solver": SOLVER},
 )
 TRAININGS = {"full": "study"}  # where the preset of the models has another name
 SAMPLES = {"quick": 100, "full": 1000}  # a cell and seed
@@ -116,20 +116,20 @@ def real_images(
 
 
 def sampled_scores(
-    model: DigitNet, header: dict, scorer: Scorer, n: int, folder: Path, *, steps: int, **options
+    model: DigitNet, header: dict, scorer: Scorer, n: int, folder: Path, **how
 ) -> Scores:
-    """Scores of n samples, as many of each digit, drawn with sample_digits' `options`; kept in the
+    """Scores of n samples, as many of each digit, drawn as Sampling(**how) says; kept in the
     folder, and taken from there."""
 
     def make() -> Scores:
         labels = torch.arange(10).repeat_interleave(n // 10)
         images = sample_digits(
-            model, header, labels, range(len(labels)), n_steps=steps, progress=True, **options
+            model, header, labels, range(len(labels)), Sampling(**how), progress=True
         )
         return scorer(images, labels)
 
     trained = {"trained": header["train"], "images_seen": header["images_seen"]}
-    found, _ = kept("scores", {"n": n, **trained, "steps": steps, **options}, make, folder)
+    found, _ = kept("scores", {"n": n, **trained, **how}, make, folder)
     return {score: value.item() for score, value in found.items()}
 
 
@@ -197,12 +197,10 @@ def recall_of_real(records: Sequence[dict], **setting) -> dict:
     return record("samples", "recall_of_real", metric(shares, ours["n"], "share"), **setting)
 
 
-def evaluations(
-    n_train: int, n_steps: int, w: float, interval: tuple[int, int] | None = None
-) -> int:
+def evaluations(n_train: int, steps: int, w: float, interval: tuple[int, int] | None = None) -> int:
     """Passes of the network for one sample: two at each guided time step, one at the others."""
     first, last = interval or (0, n_train)
-    times = time_steps(n_train, n_steps)
+    times = time_steps(n_train, steps)
     return len(times) + sum(first <= t <= last for t in times) * (w != 0)
 
 

@@ -1,7 +1,7 @@
 """What the report only looked at, measured on many faces: quality, eta, copies.
 
     draw, eye = Sampler(*ddim.load_face_unet()), face_features.load()
-    samples = draw(draw.starts(range(256)), n_steps=50, eta=0.5)
+    samples = draw(draw.starts(range(256)), steps=50, eta=0.5)
     real = eye.embed(faces.split(faces.load())[1])
     quality("drawn", eye.embed(samples), real, steps=50, eta=0.5)      # records
 
@@ -42,13 +42,13 @@ class Plan:
     """How much is measured; "quick" shows that everything works and says nothing about faces."""
 
     samples: int  # of each cell of the eta table; of eta = 0 also for the search for copies
-    steps: tuple[int, ...]  # rows of the eta table
+    eta_steps: tuple[int, ...]  # rows of the eta table
     noises: int  # whose faces are watched while eta grows
     draws: int  # of each of them
     pairs: int  # of noises that are walked between
     encoded: int  # faces whose noise is searched
     code_steps: tuple[int, ...]
-    n_steps: int  # of all that has no other number of steps
+    steps: int  # of all that has no other number of steps
 
 
 PLANS = {
@@ -67,9 +67,9 @@ class Sampler:
     than can be seen, and all that is compared is drawn alike. Values are kept as float16.
     """
 
-    def __init__(self, model: FaceUNet, header: dict, batch: int = 64, n_steps: int = 50):
+    def __init__(self, model: FaceUNet, header: dict, batch: int = 64, steps: int = 50):
         self.predict = in_mixed_precision(model)
-        self.header, self.batch, self.n_steps, self.spared = header, batch, n_steps, 0.0
+        self.header, self.batch, self.steps, self.spared = header, batch, steps, 0.0
         self.side = header.get("size", faces.SIDE)  # 256 for the course's network
         digest = hashlib.sha256()
         for value in model.state_dict().values():
@@ -84,23 +84,23 @@ class Sampler:
         self,
         noise: Tensor,
         *,
-        n_steps: int | None = None,
+        steps: int | None = None,
         eta: float = 0.0,
         seed: int = 0,
         first: int = 0,
     ) -> Tensor:
         """Faces float (N, 3, H, W) of noises (N, 3, H, W), see `ddim.sample_faces`; their
         numbers there are first, first + 1, .."""
-        n_steps = n_steps or self.n_steps
+        steps = steps or self.steps
 
         def sample() -> Tensor:
             batch = min(self.batch, len(noise))
             return ddim.sample_faces(
-                self.predict, self.header, noise, n_steps=n_steps, eta=eta, seed=seed, batch=batch,
+                self.predict, self.header, noise, steps=steps, eta=eta, seed=seed, batch=batch,
                 numbers=range(first, first + len(noise)),
             )  # fmt: skip
 
-        return self.kept(("sample", n_steps, eta, seed, first), noise, sample)
+        return self.kept(("sample", steps, eta, seed, first), noise, sample)
 
     def many(self, n: int, **options: float) -> Tensor:
         """Faces (n, 3, side, side) of the starting noises 0 to n - 1, drawn and kept in blocks."""
@@ -185,8 +185,8 @@ def eta_study(draw: Sampler, eye: FaceFeatures, plan: Plan, real: Tensor) -> lis
     Face by face the two belong together, so the interval is that of the difference.
     """
     records = []
-    for n in plan.steps:
-        cells = {eta: eye.embed(draw.many(plan.samples, n_steps=n, eta=eta)) for eta in ETAS}
+    for n in plan.eta_steps:
+        cells = {eta: eye.embed(draw.many(plan.samples, steps=n, eta=eta)) for eta in ETAS}
         for eta, x in cells.items():
             records += quality("drawn", x, real, steps=n, eta=eta)
             if eta:
@@ -200,34 +200,34 @@ def eta_study(draw: Sampler, eye: FaceFeatures, plan: Plan, real: Tensor) -> lis
     return records
 
 
-def noise_share(schedule: Schedule, n_steps: int, eta: float) -> np.ndarray:
-    """Share (n_steps,) of the noise in x_n that a step has drawn anew, in the order of sampling.
+def noise_share(schedule: Schedule, steps: int, eta: float) -> np.ndarray:
+    """Share (steps,) of the noise in x_n that a step has drawn anew, in the order of sampling.
 
         sigma^2 / (1 - ab_n) = eta^2 (1 - ab_t / ab_n) / (1 - ab_t)
 
     Both noises of a step, that of the estimate and the fresh one, add up to 1 - ab_n.
     """
     ab = schedule.alpha_bar.numpy()
-    times = time_steps(schedule.n_steps, n_steps, "leading")
+    times = time_steps(schedule.n_steps, steps, "leading")
     t, n = np.array(times), np.array([*times[1:], 0])
     return eta**2 * (1 - ab[t] / ab[n]) / (1 - ab[t])
 
 
-def left_of_the_start(schedule: Schedule, n_steps: int, eta: float) -> np.ndarray:
-    """Share (n_steps,) of the noise that is still the first one after each step: prod (1 - share).
+def left_of_the_start(schedule: Schedule, steps: int, eta: float) -> np.ndarray:
+    """Share (steps,) of the noise that is still the first one after each step: prod (1 - share).
 
     As if the network told the noise apart without a fault: what it takes into the face stays too.
     """
-    return np.cumprod(1 - noise_share(schedule, n_steps, eta))
+    return np.cumprod(1 - noise_share(schedule, steps, eta))
 
 
-def share_records(schedule: Schedule, n_steps: int, etas: Sequence[float] = ETAS) -> list[dict]:
+def share_records(schedule: Schedule, steps: int, etas: Sequence[float] = ETAS) -> list[dict]:
     """Of the noise: fresh_first and fresh_last, drawn anew in the first and the last step but one;
     left, still from the start after all steps but the last."""
     records = []
     for eta in filter(None, etas):
-        share = noise_share(schedule, n_steps, eta)
-        left = left_of_the_start(schedule, n_steps, eta)
+        share = noise_share(schedule, steps, eta)
+        left = left_of_the_start(schedule, steps, eta)
         for score, value in (
             ("fresh_first", share[0]), ("fresh_last", share[-2]), ("left", left[-2]),
         ):  # fmt: skip

@@ -115,15 +115,15 @@ def first_estimates(draw: Sampler, noise: Tensor, scales: Sequence[float]) -> Te
     return torch.stack(columns, 1)
 
 
-def code(draw: Sampler, images: Tensor, n_steps: int = 50) -> Tensor:
+def code(draw: Sampler, images: Tensor, steps: int = 50) -> Tensor:
     """Noises (N, 3, H, W) that the ODE leads to from images float (N, 3, H, W)."""
 
     def make() -> Tensor:
         return encode(
-            draw.predict, images, draw.schedule, n_steps, prediction=draw.header["prediction"]
+            draw.predict, images, draw.schedule, steps, prediction=draw.header["prediction"]
         )
 
-    return draw.kept(("encode", n_steps), images, make)
+    return draw.kept(("encode", steps), images, make)
 
 
 def inversion(draw: Sampler, n: int, steps: Sequence[int]) -> dict[int, tuple[Tensor, Tensor]]:
@@ -136,7 +136,7 @@ def inversion(draw: Sampler, n: int, steps: Sequence[int]) -> dict[int, tuple[Te
     found = {}
     for n_steps in steps:
         noise = code(draw, images, n_steps)
-        again = draw(noise, n_steps=n_steps)
+        again = draw(noise, steps=n_steps)
         missed = (noise - start).flatten(1).norm(dim=1) / start.flatten(1).norm(dim=1)
         found[n_steps] = distance(again, images), missed
     return found

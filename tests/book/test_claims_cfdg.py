@@ -8,11 +8,11 @@ import re
 import pytest
 from helpers.recorded import mean, means, record
 
-from hw2lib.experiments.cfdg import GUIDANCE, SOLVER, STEPS
+from hw2lib.experiments.cfdg import DEFAULT, SOLVER
 from hw2lib.io.paths import ROOT
 
 WEIGHTS = (0, 0.5, 1, 1.5, 2, 4)
-DEFAULT = {"w": GUIDANCE, "steps": STEPS, "solver": SOLVER}
+SHIPPED = {"w": DEFAULT.w, "steps": DEFAULT.steps, "solver": SOLVER}
 MIDDLE = {"w": 1, "interval": [300, 900]}
 
 
@@ -88,17 +88,17 @@ def test_the_default_is_the_least_work_that_is_right_and_varied():
         if mean("digits-setting", "samples", **setting) >= 0.99
         and mean("digits-setting", "samples", "recall", **setting) >= enough
     ]  # fmt: skip
-    assert DEFAULT in good
-    assert min(setting["steps"] for setting in good) == STEPS
+    assert SHIPPED in good
+    assert min(setting["steps"] for setting in good) == DEFAULT.steps
 
 
 def test_digits_are_right_and_varied_together():
     """The targets of the report: .99 read as asked, .8 of the recall of real digits."""
     enough = 0.8 * real("recall")
     assert dropped("accuracy", 1.5) >= 0.99 and dropped("recall", 1.5) >= enough
-    default = record("digits-guidance", "samples", p_drop=0.1, **DEFAULT)
+    default = record("digits-guidance", "samples", p_drop=0.1, **SHIPPED)
     assert default["mean"] < 0.99 <= default["high"] and mean("digits", "guided") > 0.99
-    assert min(dropped("recall", **DEFAULT), mean("digits", "guided", "recall")) >= enough
+    assert min(dropped("recall", **SHIPPED), mean("digits", "guided", "recall")) >= enough
 
 
 # --- steps ---------------------------------------------------------------------------------------
@@ -135,11 +135,11 @@ def recipe(row, score, w, **more):
 def test_our_recipe_comes_at_least_twice_as_close_as_the_reports():
     images = recipe("report", "images_seen", 0), recipe("ours", "images_seen", 0, prediction="v")
     assert 0.15 < images[0] / images[1] < 0.35
-    ours = max(recipe("ours", "frechet", w, prediction="v") for w in (0, GUIDANCE))
+    ours = max(recipe("ours", "frechet", w, prediction="v") for w in (0, DEFAULT.w))
     assert ours <= 0.5 * min(recipe("report", "frechet", w) for w in (0, 2))
 
 
-@pytest.mark.parametrize("w", [0, GUIDANCE])
+@pytest.mark.parametrize("w", [0, DEFAULT.w])
 def test_rectified_flow_is_level_with_v_in_a_longer_training(w):
     v, flow = ({s: recipe("ours", s, w, prediction=p) for s in ("accuracy", "recall", "frechet")}
                for p in ("v", "flow"))  # fmt: skip
@@ -153,7 +153,7 @@ def test_the_shipped_model_gained_from_its_second_half():
 
     assert of("accuracy", 1, 0) > of("accuracy", 0.5, 0)
     assert of("frechet", 1, 0) < 0.8 * of("frechet", 0.5, 0)
-    assert all(of("recall", 1, w) > of("recall", 0.5, w) for w in (0, GUIDANCE))
+    assert all(of("recall", 1, w) > of("recall", 0.5, w) for w in (0, DEFAULT.w))
 
 
 def test_what_five_minutes_trials_tell():

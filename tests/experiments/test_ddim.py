@@ -1,4 +1,4 @@
-"""`hw2 sample-faces` on the course's layout, against the recipe written out slowly in numpy.
+"""Faces: sampled by a tiny network, and `hw2 sample-faces` against the recipe written out slowly.
 
 The recipe is that of the reference faces: float64 schedule, t = 981, 961, .., 1, each step's
 network output used as it is, x_0 clipped, the last step to alpha_bar[0], the picture scaled by its
@@ -10,13 +10,18 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
+from torchvision.utils import save_image
 
 from hw2lib import diffusion, samplers
 from hw2lib.commands import cli
-from hw2lib.datasets import course
+from hw2lib.datasets import course, faces
 from hw2lib.errors import UserError
 from hw2lib.experiments import ddim
-from hw2lib.models.face_unet import FaceConfig, FaceUNet
+from hw2lib.experiments.ddim import sample_faces, to_picture
+from hw2lib.io.paths import NOISE
+from hw2lib.models.face_unet import TINY, FaceConfig, FaceUNet
+from hw2lib.samplers import sample_generators
 
 # the course's six resolutions, with few channels
 COURSE = FaceConfig(widths=(8, 8, 16, 16, 16, 16), blocks=1, attention=(4,), groups=4)
@@ -138,3 +143,78 @@ def test_a_height_that_does_not_fit_is_one_line(face):
     header = {"schedule": "linear", "n_train_steps": 1000, "prediction": "eps"}
     with pytest.raises(UserError, match="multiples of 32"):
         ddim.sample_faces(network, header, torch.zeros(1, 3, 48, 64))
+
+
+DIFFUSION = {"schedule": "cosine", "n_train_steps": 1000, "prediction": "v"}
+
+
+@pytest.fixture(scope="module")
+def face_model():
+    torch.manual_seed(0)
+    return FaceUNet(TINY).eval()
+
+
+# --- faces sampled -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+def test_faces_are_the_references_arithmetic(face_model, eta, prediction):
+    """The loop written out from its description: betas, t = 981 .. 1, clip, last step to ab[0]."""
+    noise = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    config = {"schedule": "linear", "n_train_steps": 1000, "prediction": prediction}
+    states = []
+    end = sample_faces(
+        face_model, config, noise, eta=eta, seed=3, on_step=lambda t, x, _: states.append(x.clone())
+    )
+    ab = torch.cumprod(1 - torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64), 0)
+    (g,), times = sample_generators(3, [0]), list(range(981, 0, -20))
+    assert torch.equal(states[0], noise)
+    for t, following, x, after in zip(
+        times, [*times[1:], 0], states, [*states[1:], end], strict=True
+    ):
+        with torch.no_grad():
+            output = face_model(x, torch.tensor([t])).double()
+        a, n = ab[t], ab[following]
+        if prediction == "v":
+            output = torch.sqrt(a) * output + torch.sqrt(1 - a) * x
+        x_0 = ((x - torch.sqrt(1 - a) * output) / torch.sqrt(a)).clamp(-1, 1)
+        sigma = eta * torch.sqrt((1 - n) / (1 - a) * (1 - a / n))
+        expected = torch.sqrt(n) * x_0 + torch.sqrt(1 - n - sigma**2) * output
+        if eta:
+            expected += sigma * torch.randn(3, 16, 16, generator=g)
+        torch.testing.assert_close(after, expected.float(), rtol=0, atol=1e-4)
+
+
+def test_a_face_does_not_depend_on_its_neighbours(face_model):
+    config = {**DIFFUSION, "schedule": "linear"}
+    noise = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    for eta in (0.0, 1.0):
+        three = sample_faces(face_model, config, noise, steps=3, eta=eta)
+        first = sample_faces(face_model, config, noise[:1], steps=3, eta=eta)
+        assert torch.equal(three[:1], first)
+    swapped = sample_faces(face_model, config, noise.flip(0), steps=3)
+    straight = sample_faces(face_model, config, noise, steps=3)
+    assert torch.equal(swapped.flip(0), straight)
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_the_noise_of_eta_is_none_of_the_shipped_files(number):
+    """They are what seeds 0 .. 9 draw first, which the sampler must not draw again."""
+    file = faces.load_noise(NOISE / f"{number:02d}.pt")[0].flatten()
+    for seed in range(4):
+        z = torch.randn(3, 64, 64, generator=sample_generators(seed, [0])[0]).flatten()
+        assert abs(torch.cosine_similarity(file, z, dim=0)) < 0.05
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_picture_is_what_torchvision_saves(tmp_path, seed):
+    face = 2 * torch.randn(3, 9, 7, generator=torch.Generator().manual_seed(seed))
+    save_image(face, tmp_path / "face.png", normalize=True)
+    expected = pil_to_tensor(Image.open(tmp_path / "face.png"))
+    assert torch.equal(to_picture(face), expected)
+    assert to_picture(face).min() == 0 and to_picture(face).max() == 255
+
+
+def test_a_flat_face_is_a_picture_too():
+    assert not to_picture(torch.full((3, 4, 4), 0.7)).any()

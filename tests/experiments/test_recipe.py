@@ -179,7 +179,7 @@ def test_the_reports_recipe_trains_loads_and_samples(tmp_path, monkeypatch):
     model, found = load_digit_unet(tmp_path / "weights.safetensors")
     assert isinstance(model, ReportUNet) and model.config == ReportConfig(8)
     assert found == header and found["zero_one"]
-    images = cfdg.sample_digits(model, found, torch.tensor([1]), [0], n_steps=2)
+    images = cfdg.sample_digits(model, found, torch.tensor([1]), [0], cfdg.Sampling(steps=2))
     assert images.shape == (1, 3, 28, 28) and images.dtype == torch.uint8
 
 
@@ -195,7 +195,11 @@ def test_samples_are_put_back_to_the_range_of_images(monkeypatch, zero_one, grey
     monkeypatch.setattr(cfdg, "sample_ddim", zeros)
     config = {**DIFFUSION, "zero_one": zero_one}
     images = cfdg.sample_digits(
-        DigitUNet(DIGITS.model), config, torch.tensor([1]), [0], n_steps=2, solver="ddim"
+        DigitUNet(DIGITS.model),
+        config,
+        torch.tensor([1]),
+        [0],
+        cfdg.Sampling(steps=2, solver="ddim"),
     )
     assert (images == grey).all() and clips == [not zero_one]
 

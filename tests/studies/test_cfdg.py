@@ -2,13 +2,11 @@
 as they are made, copies are found, and the records are those of the recorded files."""
 
 import dataclasses
-import inspect
 
 import pytest
 import torch
 from helpers.names import names
 
-from hw2lib.commands import cli
 from hw2lib.datasets import digits
 from hw2lib.errors import UserError
 from hw2lib.evaluators.digit_features import DigitFeatures, Reference
@@ -71,7 +69,7 @@ def free(monkeypatch):
     monkeypatch.setattr(study, "train_digits", lambda *_, **__: None)
     monkeypatch.setattr(study, "load_digit_unet", lambda *_: (None, HEADER))
     asked = []
-    monkeypatch.setattr(study, "sample_digits", lambda *_, **options: asked.append(options))
+    monkeypatch.setattr(study, "sample_digits", lambda *given, **_: asked.append(given[4]))
     return asked
 
 
@@ -116,16 +114,14 @@ def test_what_is_finished_is_taken_up_and_other_settings_are_not_mixed_in(tmp_pa
 def test_a_strength_names_its_own_solver(tmp_path, free):
     strengths = [{"w": 1.0, **SHORT}, {"w": 1.0, "steps": 3, "solver": "dpmpp"}]
     study.study(TINY, {0.1: [4]}, data="embedded", n=20, strengths=strengths, out=tmp_path)
-    plain = {"w": 1.0, "n_steps": 2, "solver": "ddim", "seed": 4, "progress": True}
-    assert free == [plain, {**plain, "n_steps": 3, "solver": "dpmpp"}]
+    plain = cfdg.Sampling(1.0, 2, "ddim", seed=4)
+    assert free == [plain, dataclasses.replace(plain, steps=3, solver="dpmpp")]
 
 
 def test_the_default_of_the_samples_is_a_row_of_the_study():
     last = study.STRENGTHS[-1]
-    defaults = inspect.signature(cfdg.sample_digits).parameters
-    assert last["w"] == defaults["w"].default and last["steps"] == defaults["n_steps"].default
-    parser = cli.build_parser().parse_args(["sample-digits", "out"])
-    assert (parser.w, parser.steps) == (last["w"], last["steps"])
+    assert last == {"w": cfdg.DEFAULT.w, "steps": cfdg.DEFAULT.steps, "solver": cfdg.SOLVER}
+    assert cfdg.Sampling() == cfdg.DEFAULT
 
 
 def test_unknown_names_are_one_line(tmp_path):
@@ -138,7 +134,7 @@ def test_the_records_of_guidance_are_those_of_the_recorded_file(domain, tmp_path
     records = study.study("full", {0.0: seeds, 0.1: seeds}, data="embedded", n=20, out=tmp_path)
     records += study.real_images(domain, study.Scorer.load(domain.test.images, 20), 20, seeds)
     assert names(records) == names("digits-guidance")
-    share = study.recall_of_real(records, p_drop=0.1, w=cfdg.GUIDANCE, steps=cfdg.STEPS)
+    share = study.recall_of_real(records, p_drop=0.1, w=cfdg.DEFAULT.w, steps=cfdg.DEFAULT.steps)
     assert names([share]) <= names("digits") and share["values"] == [1, 1, 1]
 
 
@@ -150,7 +146,7 @@ def test_curves_are_the_ways_to_guide():
     assert {name: list(points) for name, points in panel.items()} == {
         "all the way": ["0", "0.5", "1", "1.5", "2", "4"],
         "only t = 300 to 900": ["1"],
-        f"default, w = {cfdg.GUIDANCE:g}": [""],
+        f"default, w = {cfdg.DEFAULT.w:g}": [""],
     }
     x, y = panel["only t = 300 to 900"]["1"]
     assert (x["score"], y["score"]) == ("recall", "accuracy")
@@ -203,9 +199,8 @@ def test_scores_become_records():
 @pytest.mark.parametrize("solver", ["ddim", "dpmpp"])
 def test_evaluations_are_those_that_sampling_makes(guidance, solver):
     model = Counted(DigitConfig((8, 16), c_condition=8))
-    cfdg.sample_digits(
-        model, HEADER, torch.arange(10), range(10), n_steps=7, solver=solver, **guidance
-    )
+    how = cfdg.Sampling(steps=7, solver=solver, **guidance)
+    cfdg.sample_digits(model, HEADER, torch.arange(10), range(10), how)
     # 50 images a chunk, whatever the number asked for
     assert model.passed == 50 * evaluations(1000, 7, **guidance)
 

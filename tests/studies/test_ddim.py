@@ -41,14 +41,14 @@ def normal(*shape, seed=0):
 
 def test_a_sampler_draws_what_sample_faces_draws(draw, network):
     x = normal(3, 3, 16, 16)
-    expected = ddim.sample_faces(network, HEADER, x, n_steps=3, eta=0.5, seed=2)
-    found = draw(x, n_steps=3, eta=0.5, seed=2)
+    expected = ddim.sample_faces(network, HEADER, x, steps=3, eta=0.5, seed=2)
+    found = draw(x, steps=3, eta=0.5, seed=2)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.05)  # bfloat16 where it is fast
 
 
 def test_a_sampler_keeps_its_faces_and_the_time_they_took(draw, network, monkeypatch):
     x = normal(3, 3, 16, 16)
-    first = draw(x, n_steps=2)
+    first = draw(x, steps=2)
     assert draw.spared == 0
 
     def never(*args, **options):
@@ -57,23 +57,23 @@ def test_a_sampler_keeps_its_faces_and_the_time_they_took(draw, network, monkeyp
     original = ddim.sample_faces
     monkeypatch.setattr(ddim, "sample_faces", never)
     again = Sampler(network, HEADER)
-    assert torch.equal(again(x, n_steps=2), first) and again.spared > 0
-    for other in ({"n_steps": 3}, {"n_steps": 2, "eta": 0.5}, {"n_steps": 2, "seed": 1}):
+    assert torch.equal(again(x, steps=2), first) and again.spared > 0
+    for other in ({"steps": 3}, {"steps": 2, "eta": 0.5}, {"steps": 2, "seed": 1}):
         with pytest.raises(AssertionError, match="drawn again"):
             again(x, **other)
     with pytest.raises(AssertionError, match="drawn again"):
-        again(x + 1, n_steps=2)
+        again(x + 1, steps=2)
     monkeypatch.setattr(ddim, "sample_faces", original)
     other_model = Sampler(FaceUNet(TINY).eval(), HEADER)
-    assert not torch.equal(other_model(x, n_steps=2), first)
+    assert not torch.equal(other_model(x, steps=2), first)
 
 
 def test_a_damaged_file_is_drawn_again(draw, tmp_path):
     x = normal(1, 3, 16, 16)
-    first = draw(x, n_steps=1)
+    first = draw(x, steps=1)
     (file,) = (tmp_path / "build" / "cache").glob("drawn-*.npz")
     file.write_bytes(file.read_bytes()[:50])
-    assert torch.equal(draw(x, n_steps=1), first)
+    assert torch.equal(draw(x, steps=1), first)
 
 
 def test_starts_are_their_numbers_own_and_never_the_noise_of_eta(draw):
@@ -190,8 +190,8 @@ class Made:
     def __call__(self, x, **options):
         return normal(*x.shape, seed=len(options))
 
-    def many(self, n, *, n_steps=50, eta=0.0):
-        return normal(n, 4, seed=n_steps + int(100 * eta))
+    def many(self, n, *, steps=50, eta=0.0):
+        return normal(n, 4, seed=steps + int(100 * eta))
 
     def starts(self, numbers):
         return normal(len(numbers), 3, 8, 8)
@@ -204,7 +204,7 @@ class Made:
 
 
 def test_each_eta_is_compared_with_none():
-    plan = replace(study.PLANS["quick"], samples=40, steps=(50,))
+    plan = replace(study.PLANS["quick"], samples=40, eta_steps=(50,))
     real = normal(100, 4)
     records = study.eta_study(Made(), Made(), plan, real)
     assert len(records) == 5 * 2 + 4

@@ -1,0 +1,112 @@
+"""Digits: sampled by a tiny network."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hw2lib.datasets import digits
+from hw2lib.errors import UserError
+from hw2lib.experiments.cfdg import DEFAULT, Sampling, sample_digits
+from hw2lib.io.paths import ROOT
+from hw2lib.models.digit_unet import DigitConfig, DigitUNet
+
+DIFFUSION = {"schedule": "cosine", "n_train_steps": 1000, "prediction": "v"}
+
+
+def shaken(model):
+    g = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.05 * torch.randn(p.shape, generator=g))
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def digit_model():
+    torch.manual_seed(0)
+    return shaken(DigitUNet(DigitConfig(widths=(8, 16), c_condition=16)))
+
+
+def test_digits_are_images_of_the_labels_asked_for(digit_model):
+    labels = torch.tensor([3, 1, 3])
+    images = sample_digits(digit_model, DIFFUSION, labels, range(3), Sampling(steps=2))
+    assert images.shape == (3, 3, digits.SIDE, digits.SIDE) and images.dtype == torch.uint8
+
+
+@pytest.mark.parametrize(
+    ("w", "eta", "solver"),
+    [(0.0, 0.0, "ddim"), (2.0, 0.0, "ddim"), (2.0, 1.0, "ddim"), (2.0, 0.0, "dpmpp")],
+)
+def test_a_digit_depends_on_its_seed_number_and_label_alone(digit_model, w, eta, solver):
+    """Not on how many are drawn, nor on its neighbours or its place among them."""
+    how = Sampling(w, 3, solver, eta=eta)
+    labels, noises = torch.arange(60) % 10, list(range(60))
+    many = sample_digits(digit_model, DIFFUSION, labels, noises, how)
+    assert torch.equal(many, sample_digits(digit_model, DIFFUSION, labels, noises, how))
+    for pick in ([0], [57], [4, 33], list(range(59, -1, -7))):
+        few = sample_digits(digit_model, DIFFUSION, labels[pick], [noises[k] for k in pick], how)
+        assert torch.equal(few, many[pick])
+    other = sample_digits(digit_model, DIFFUSION, labels[:1], [0], replace(how, seed=1))
+    assert not torch.equal(other[0], many[0])
+
+
+@pytest.mark.parametrize(("solver", "evaluations"), [("ddim", 4), ("dpmpp", 4), ("ddpm", 12)])
+def test_a_solver_takes_the_steps_it_says(digit_model, solver, evaluations):
+    config, seen = {**DIFFUSION, "n_train_steps": 12}, []
+    sample_digits(
+        digit_model, config, torch.tensor([1]), [0], Sampling(steps=4, solver=solver),
+        on_step=lambda t, *_: seen.append(t),
+    )  # fmt: skip
+    assert len(seen) == evaluations and seen[0] == 11 and seen == sorted(seen, reverse=True)
+
+
+def test_an_unknown_solver_is_one_line():
+    with pytest.raises(UserError, match="solver=euler is not allowed; dpmpp or ddim or ddpm"):
+        Sampling(solver="euler")
+
+
+def test_noise_on_the_way_is_ddims(digit_model):
+    """Asked for alone it gets DDIM; a solver that would ignore it is an error."""
+    one = (digit_model, DIFFUSION, torch.tensor([1]), [0])
+    noisy = sample_digits(*one, Sampling(steps=3, eta=1.0))
+    assert torch.equal(noisy, sample_digits(*one, Sampling(steps=3, eta=1.0, solver="ddim")))
+    with pytest.raises(UserError, match=r"eta=1.0 is DDIM's; with solver 'dpmpp' leave it at 0"):
+        Sampling(steps=3, eta=1.0, solver="dpmpp")
+
+
+def test_the_notebooks_parameters_are_the_defaults():
+    """papermill wants numbers there: the same as `Sampling` declares."""
+    cells = json.loads((ROOT / "notebooks" / "cfdg.ipynb").read_text())["cells"]
+    scope: dict = {}
+    exec("".join(next(c for c in cells if c["cell_type"] == "code")["source"]), scope)
+    assert Sampling(scope["w"], scope["steps"], seed=scope["seed"]) == DEFAULT
+
+
+def test_equal_numbers_share_their_noise(digit_model):
+    """Down a column of the grid: one noise, ten labels."""
+    seen = []
+
+    def first(t, x, _):
+        if t == 999:
+            seen.append(x.clone())
+
+    sample_digits(
+        digit_model, DIFFUSION, torch.arange(3), [7, 7, 8], Sampling(steps=2), on_step=first
+    )
+    assert torch.equal(seen[0][0], seen[0][1]) and not torch.equal(seen[0][0], seen[0][2])
+
+
+def test_label_and_guidance_change_the_digit(digit_model):
+    def draw(label, w):
+        return sample_digits(digit_model, DIFFUSION, torch.tensor([label]), [0], Sampling(w, 4))
+
+    images = [draw(1, 0.0), draw(2, 0.0), draw(1, 4.0)]
+    assert not any(torch.equal(a, b) for i, a in enumerate(images) for b in images[:i])
+
+
+@pytest.mark.parametrize(("n", "m"), [(0, 0), (2, 1), (1, 2)])
+def test_each_label_needs_a_noise_number(digit_model, n, m):
+    with pytest.raises(ValueError, match="one for each label"):
+        sample_digits(digit_model, DIFFUSION, torch.zeros(n, dtype=torch.long), range(m))
