@@ -88,7 +88,7 @@ def by_reading(trained: Trained) -> dict[tuple[int, bool], tuple[np.ndarray, np.
 
 
 def kept_reading(trained: Trained, folder: Path) -> dict[str, np.ndarray]:
-    """ "WAY: SCORE" -> which images are read rightly, by `by_reading`; kept in the folder of the
+    """ "WAY: SCORE" -> which images are classified correctly, by `by_reading`; kept in the folder of
     training."""
 
     def make() -> dict[str, np.ndarray]:

@@ -44,7 +44,7 @@ VARIANTS: list[Variant] = [
         ("self-training", {"label_end": end}, replace(ROWS["self_training"], label_end=end))
         for end in (0.05, 0.0)
     ),
-    # How much the network trusts its own guesses
+    # How much the pseudo-labels of the teacher weigh
     *(
         ("everything", more, replace(ALL_LOSSES, losses={**ALL_LOSSES.losses, **more}))
         for more in ({"teacher": 0.3}, {"teacher": 3.0})

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from hw2lib.commands.folders import faces_into as faces_into
     from hw2lib.diffusion import guided as guided
     from hw2lib.diffusion import make_schedule as make_schedule
+    from hw2lib.experiments.cfdg import Sampling as Sampling
     from hw2lib.experiments.cfdg import load_digit_unet as load_digit_unet
     from hw2lib.experiments.cfdg import sample_digits as sample_digits
     from hw2lib.experiments.dann import adapt as adapt
     from hw2lib.experiments.ddim import load_face_unet as load_face_unet
     from hw2lib.experiments.ddim import sample_faces as sample_faces
+    from hw2lib.interpolation import lerp as lerp
     from hw2lib.interpolation import slerp as slerp
     from hw2lib.models.dann_net import Network as Network
     from hw2lib.models.dann_net import classify_tensor as classify_tensor
@@ -33,10 +35,10 @@ _HOMES = {
     "commands.classify": ("classify",),
     "commands.folders": ("digits_into", "faces_into"),
     "diffusion": ("guided", "make_schedule"),
-    "experiments.cfdg": ("load_digit_unet", "sample_digits"),
+    "experiments.cfdg": ("Sampling", "load_digit_unet", "sample_digits"),
     "experiments.dann": ("adapt",),
     "experiments.ddim": ("load_face_unet", "sample_faces"),
-    "interpolation": ("slerp",),
+    "interpolation": ("lerp", "slerp"),
     "models.dann_net": ("Network", "classify_tensor"),
     "samplers": ("sample_ddim", "sample_ddpm", "sample_dpmpp"),
 }

@@ -255,7 +255,7 @@ def judge_command(args: argparse.Namespace) -> None:
         print(f"{digit:>5}" + "".join(f"{count:>5}" for count in row))
     real = net.header["test_accuracy"]
     print(
-        f"\nthe judge reads {real['mean']:.4f} of {real['n']} real test images rightly"
+        f"\naccuracy of the judge on {real['n']} real test images: {real['mean']:.4f}"
         f" ({real['low']:.4f} to {real['high']:.4f})"
     )
 
