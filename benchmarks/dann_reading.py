@@ -88,8 +88,8 @@ def by_reading(trained: Trained) -> dict[tuple[int, bool], tuple[np.ndarray, np.
 
 
 def kept_reading(trained: Trained, folder: Path) -> dict[str, np.ndarray]:
-    """ "WAY: SCORE" -> which images are classified correctly, by `by_reading`; kept in the folder of
-    training."""
+    """ "WAY: SCORE" -> which images are classified correctly, by `by_reading`; kept in the folder
+    of the training."""
 
     def make() -> dict[str, np.ndarray]:
         return {

@@ -78,7 +78,7 @@ def row_records(name: str, trained: Sequence[Trained]) -> list[dict]:
 
 
 def read_right(trained: Trained, data: DigitSet, domain: int, views: int = 0) -> np.ndarray:
-    """Which images (n,) are classified correctly, in so many `dann_net.views` or the network's own."""
+    """Which images (n,) are classified correctly, in `views` or in the network's own number."""
     network = copy.copy(trained.network)  # the same weights
     network.readings = views or network.readings
     return (classify_tensor(network, data.images, domain) == data.labels).numpy()
