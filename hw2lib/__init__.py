@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hw2lib.interpolation import slerp as slerp
     from hw2lib.models.dann_net import Network as Network
     from hw2lib.models.dann_net import classify_tensor as classify_tensor
+    from hw2lib.samplers import Denoiser as Denoiser
     from hw2lib.samplers import sample_ddim as sample_ddim
     from hw2lib.samplers import sample_ddpm as sample_ddpm
     from hw2lib.samplers import sample_dpmpp as sample_dpmpp
@@ -40,7 +41,7 @@ _HOMES = {
     "experiments.ddim": ("load_face_unet", "sample_faces"),
     "interpolation": ("lerp", "slerp"),
     "models.dann_net": ("Network", "classify_tensor"),
-    "samplers": ("sample_ddim", "sample_ddpm", "sample_dpmpp"),
+    "samplers": ("Denoiser", "sample_ddim", "sample_ddpm", "sample_dpmpp"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted(_MODULE_OF)

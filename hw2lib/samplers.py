@@ -1,5 +1,9 @@
 """The samplers: DDIM, DPM-Solver++(2M) and DDPM, by step and whole; and the way back to the noise.
 
+    model = Denoiser(network, linear_schedule(), "eps")
+    images = sample_ddim(model, torch.randn(4, 3, 64, 64), steps=50)
+
+A network becomes a denoiser by what its output means; the samplers are plain functions of it.
 Conventions are those of `diffusion`. No sample depends on the batch that it is drawn in.
 """
 
@@ -7,6 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -15,6 +21,29 @@ from hw2lib.diffusion import Predict, Schedule, check_prediction, to_x0_and_eps
 from hw2lib.errors import UserError
 
 OnStep = Callable[[int, Tensor, Tensor], None]  # (t, x_t, estimate of x_0)
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """A network with what its output means: what all samplers call."""
+
+    predict: Predict
+    schedule: Schedule
+    prediction: str = "v"  # of PREDICTIONS
+    clip: bool = True  # the estimate of x_0, to [-1, 1]
+    on_step: OnStep | None = None  # sees every step before it is taken
+
+    def __post_init__(self) -> None:
+        check_prediction(self.prediction)
+
+    def __call__(self, x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        """Estimates of (x_0, eps) of x_t (B, C, H, W) at time step t."""
+        output = self.predict(x_t, torch.full((len(x_t),), t, device=x_t.device))
+        ab = self.schedule.alpha_bar[t]
+        x_0, eps = to_x0_and_eps(ab, self.prediction, x_t, output, self.clip)
+        if self.on_step is not None:
+            self.on_step(t, x_t, x_0)
+        return x_0, eps
 
 
 def time_steps(n_train: int, steps: int, spacing: str = "trailing") -> list[int]:
@@ -71,41 +100,30 @@ def ddim_step(
 
 @torch.no_grad()
 def sample_ddim(
-    predict: Predict,
+    model: Denoiser,
     x: Tensor,
-    schedule: Schedule,
     steps: int = 20,
     *,
     eta: float = 0.0,
-    prediction: str = "v",
-    clip: bool = True,
     spacing: str = "trailing",
-    last_alpha_bar: float | None = 1.0,
     generators: Sequence[torch.Generator] | None = None,
-    on_step: OnStep | None = None,
 ) -> Tensor:
     """DDIM from x = x_T (B, C, H, W) to images; eta = 0 deterministic, eta = 1 as noisy as DDPM.
 
-    `last_alpha_bar` is where the last step lands: 1, the image itself, or None for alpha_bar[0],
-    as the reference does. `generators`, one a sample, are needed where eta > 0. `on_step(t, x_t,
-    x_0)` sees every step before it is taken.
+    The last step lands at alpha_bar = 1, the image itself; with "leading" `spacing` at
+    alpha_bar[0], as the reference does. `generators`, one a sample, are needed where eta > 0.
 
     Each step is that of diffusers' DDIMScheduler (tests/test_samplers.py).
     """
-    check_prediction(prediction)
     if not 0 <= eta <= 1:
         raise UserError(f"eta={eta} is out of range; choose 0 (deterministic) to 1 (as DDPM)")
     if eta > 0 and (generators is None or len(generators) != len(x)):
         raise ValueError("eta > 0 needs one generator for each sample")
-    ab = schedule.alpha_bar.tolist()  # Python's floats are float64, and quicker than tensors
-    end = ab[0] if last_alpha_bar is None else last_alpha_bar
-    times = time_steps(schedule.n_steps, steps, spacing)
-    for i, t in enumerate(times):
-        batch_t = torch.full((len(x),), t, device=x.device)
-        x_0, eps = to_x0_and_eps(ab[t], prediction, x, predict(x, batch_t), clip)
-        if on_step is not None:
-            on_step(t, x, x_0)
-        ab_next = ab[times[i + 1]] if i + 1 < len(times) else end
+    ab = model.schedule.alpha_bar.tolist()  # Python's floats are float64, quicker than tensors
+    times = time_steps(model.schedule.n_steps, steps, spacing)
+    levels = [*(ab[t] for t in times[1:]), ab[0] if spacing == "leading" else 1.0]
+    for t, ab_next in zip(times, levels, strict=True):
+        x_0, eps = model(x, t)
         z = individual_noise(x.shape[1:], generators, x) if eta > 0 else None
         x = ddim_step(x, x_0, eps, ab[t], ab_next, eta, z)
     return x
@@ -140,27 +158,15 @@ def dpmpp_step(
 
 
 @torch.no_grad()
-def sample_dpmpp(
-    predict: Predict,
-    x: Tensor,
-    schedule: Schedule,
-    steps: int = 20,
-    *,
-    prediction: str = "v",
-    clip: bool = True,
-    on_step: OnStep | None = None,
-) -> Tensor:
+def sample_dpmpp(model: Denoiser, x: Tensor, steps: int = 20) -> Tensor:
     """DPM-Solver++(2M) from x = x_T (B, C, H, W) to images: deterministic, second order, one
     evaluation of the network a step; time steps "trailing", the last step is DDIM's."""
-    check_prediction(prediction)
-    ab, one = schedule.alpha_bar, torch.ones((), dtype=schedule.alpha_bar.dtype)
-    times, before = time_steps(schedule.n_steps, steps), None
-    for i, t in enumerate(times):
-        batch_t = torch.full((len(x),), t, device=x.device)
-        x_0, _ = to_x0_and_eps(ab[t], prediction, x, predict(x, batch_t), clip)
-        if on_step is not None:
-            on_step(t, x, x_0)
-        ab_next = ab[times[i + 1]] if i + 1 < steps else one
+    ab = model.schedule.alpha_bar
+    times, before = time_steps(model.schedule.n_steps, steps), None
+    for t, ab_next in zip(
+        times, [*(ab[t] for t in times[1:]), torch.ones_like(ab[0])], strict=True
+    ):
+        x_0, _ = model(x, t)
         x = dpmpp_step(x, x_0, before, ab[t], ab_next)
         before = (ab[t], x_0)
     return x
@@ -184,36 +190,20 @@ def ddpm_step(
 
 
 @torch.no_grad()
-def sample_ddpm(
-    predict: Predict,
-    x: Tensor,
-    schedule: Schedule,
-    generators: Sequence[torch.Generator],
-    *,
-    prediction: str = "v",
-    clip: bool = True,
-    on_step: OnStep | None = None,
-) -> Tensor:
+def sample_ddpm(model: Denoiser, x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     """Ancestral sampling with all T steps and the posterior variance (`fixed_small`)."""
-    check_prediction(prediction)
     if len(generators) != len(x):
         raise ValueError("sample_ddpm needs one generator for each sample")
-    ab = schedule.alpha_bar
-    one = torch.ones((), dtype=ab.dtype)
-    for t in reversed(range(schedule.n_steps)):
-        batch_t = torch.full((len(x),), t, device=x.device)
-        x_0, _ = to_x0_and_eps(ab[t], prediction, x, predict(x, batch_t), clip)
-        if on_step is not None:
-            on_step(t, x, x_0)
+    ab = model.schedule.alpha_bar
+    for t in reversed(range(model.schedule.n_steps)):
+        x_0, _ = model(x, t)
         z = individual_noise(x.shape[1:], generators, x) if t > 0 else None
-        x = ddpm_step(x, x_0, ab[t], ab[t - 1] if t > 0 else one, z)
+        x = ddpm_step(x, x_0, ab[t], ab[t - 1] if t > 0 else torch.ones_like(ab[0]), z)
     return x
 
 
 @torch.no_grad()
-def encode(
-    predict: Predict, x: Tensor, schedule: Schedule, steps: int = 50, *, prediction: str = "v"
-) -> Tensor:
+def encode(model: Denoiser, x: Tensor, steps: int = 50) -> Tensor:
     """Noises x_T (B, C, H, W) of images x in [-1, 1], of which DDIM with eta = 0 makes them again.
 
     With eta = 0 a step of DDIM is an Euler step of an ODE (Song et al. 2021, eq. 13 and 14), which
@@ -224,13 +214,12 @@ def encode(
 
     The levels are those of `sample_faces`: alpha_bar[0] for the image, then t = 1, 21, .., 981 for
     50 steps. Decoding takes eps at the other end of each step, so the way back misses the image by
-    an error that falls with the number of steps. x_0 is not clipped.
+    an error that falls with the number of steps. `model` should not clip.
     """
-    ab = schedule.alpha_bar
-    times = [0, *reversed(time_steps(schedule.n_steps, steps, "leading"))]
-    for n, t in zip(times, times[1:], strict=False):
-        output = predict(x, torch.full((len(x),), n, device=x.device))
-        x_0, eps = to_x0_and_eps(ab[n], prediction, x, output, clip=False)
+    ab = model.schedule.alpha_bar
+    times = [0, *reversed(time_steps(model.schedule.n_steps, steps, "leading"))]
+    for n, t in pairwise(times):
+        x_0, eps = model(x, n)
         x = ab[t].sqrt().item() * x_0 + (1 - ab[t]).sqrt().item() * eps
     return x
 

@@ -303,9 +303,7 @@ def test_an_unknown_prediction_is_one_line():
     with pytest.raises(UserError, match=line):
         d.diffusion_loss(lambda x, t: x, x, schedule, g, "x0")
     with pytest.raises(UserError, match=line):
-        samplers.sample_ddim(lambda x, t: x, x, schedule, 2, prediction="x0")
-    with pytest.raises(UserError, match=line):
-        samplers.sample_ddpm(lambda x, t: x, x, schedule, [g], prediction="x0")
+        samplers.Denoiser(lambda x, t: x, schedule, "x0")
 
 
 # --- guidance ------------------------------------------------------------------------------------

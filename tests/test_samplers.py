@@ -12,6 +12,7 @@ from torch import nn
 from hw2lib import diffusion as d
 from hw2lib import samplers
 from hw2lib.errors import UserError
+from hw2lib.samplers import Denoiser
 
 REFERENCE = {"timestep_spacing": "leading", "steps_offset": 1, "set_alpha_to_one": False}
 TRAILING = {"timestep_spacing": "trailing", "set_alpha_to_one": True}
@@ -36,21 +37,17 @@ def record(steps):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("n", [5, 50])
 def test_every_ddim_step_is_that_of_diffusers(options, eta, prediction, clip, schedule, n):
-    reference, steps = options is REFERENCE, []
+    steps = []
     scheduler = theirs(DDIMScheduler, schedule, prediction, clip, **options)
     scheduler.set_timesteps(n)
+    model = Denoiser(network, d.make_schedule(schedule), prediction, clip, record(steps))
     end = samplers.sample_ddim(
-        network,
+        model,
         normal(*SHAPE, dtype=torch.float64),
-        d.make_schedule(schedule),
         n,
         eta=eta,
-        prediction=prediction,
-        clip=clip,
         spacing=options["timestep_spacing"],
-        last_alpha_bar=None if reference else 1.0,
         generators=samplers.sample_generators(3, [0, 1]),
-        on_step=record(steps),
     )
     assert [t for t, _, _ in steps] == scheduler.timesteps.tolist()
     states = [x for _, x, _ in steps] + [end]
@@ -74,15 +71,9 @@ def test_every_ddim_step_is_that_of_diffusers(options, eta, prediction, clip, sc
 def test_every_ddpm_step_is_that_of_diffusers(monkeypatch, prediction, clip, schedule, n):
     options = {"variance_type": "fixed_small", "n": n}
     scheduler, steps = theirs(DDPMScheduler, schedule, prediction, clip, **options), []
-    end = samplers.sample_ddpm(
-        network,
-        normal(*SHAPE, dtype=torch.float64),
-        d.make_schedule(schedule, n),
-        samplers.sample_generators(3, [0, 1]),
-        prediction=prediction,
-        clip=clip,
-        on_step=record(steps),
-    )
+    model = Denoiser(network, d.make_schedule(schedule, n), prediction, clip, record(steps))
+    x = normal(*SHAPE, dtype=torch.float64)
+    end = samplers.sample_ddpm(model, x, samplers.sample_generators(3, [0, 1]))
     again = samplers.sample_generators(3, [0, 1])
     assert [t for t, _, _ in steps] == list(range(n - 1, -1, -1))
     states = [x for _, x, _ in steps] + [end]
@@ -114,15 +105,8 @@ def test_dpm_solver_is_that_of_diffusers(prediction, schedule, n):
     ab, times = d.make_schedule(schedule).alpha_bar, samplers.time_steps(1000, n)
     scheduler.sigmas = torch.cat([((1 - ab[times]) / ab[times]).sqrt(), torch.zeros(1).double()])
     steps, x = [], normal(*SHAPE, dtype=torch.float64)
-    end = samplers.sample_dpmpp(
-        network,
-        x,
-        d.make_schedule(schedule),
-        n,
-        prediction=prediction,
-        clip=False,
-        on_step=record(steps),
-    )
+    model = Denoiser(network, d.make_schedule(schedule), prediction, False, record(steps))
+    end = samplers.sample_dpmpp(model, x, n)
     assert [t for t, _, _ in steps] == scheduler.timesteps.tolist()
     for (t, state, _), after in zip(steps, [x for _, x, _ in steps[1:]] + [end], strict=True):
         found = scheduler.step(network(state, torch.full((2,), t)), t, state).prev_sample
@@ -131,8 +115,8 @@ def test_dpm_solver_is_that_of_diffusers(prediction, schedule, n):
 
 
 def test_dpm_solver_of_one_step_is_ddim():
-    x, schedule = normal(*SHAPE), d.cosine_schedule()
-    both = [f(network, x, schedule, 1) for f in (samplers.sample_ddim, samplers.sample_dpmpp)]
+    x, model = normal(*SHAPE), Denoiser(network, d.cosine_schedule())
+    both = [f(model, x, 1) for f in (samplers.sample_ddim, samplers.sample_dpmpp)]
     torch.testing.assert_close(*both)
 
 
@@ -145,8 +129,9 @@ def test_dpm_solver_comes_closer_to_the_ode_than_ddim():
         x_0 = 0.3 + 0.25 * ab.sqrt() / (0.25 * ab + 1 - ab) * (x_t - 0.3 * ab.sqrt())
         return (x_t - ab.sqrt() * x_0) / (1 - ab).sqrt()
 
+    model = Denoiser(exact, schedule, "eps", clip=False)
     error = {
-        f: (f(exact, x, schedule, 20, prediction="eps", clip=False) - 0.3 - 0.5 * x).abs().max()
+        f: (f(model, x, 20) - 0.3 - 0.5 * x).abs().max()
         for f in (samplers.sample_ddim, samplers.sample_dpmpp)
     }
     assert error[samplers.sample_dpmpp] < error[samplers.sample_ddim] / 3
@@ -160,21 +145,12 @@ def test_ddim_at_eta_one_with_all_steps_is_ddpm(prediction, schedule, n):
 
     Without the clip, after which the reference does not compute eps anew.
     """
-    common = {"prediction": prediction, "clip": False}
     schedule, x = d.make_schedule(schedule, n), normal(*SHAPE, dtype=torch.float64)
     steps = {"ddim": [], "ddpm": []}
-    ddim = samplers.sample_ddim(
-        network, x, schedule, n, eta=1.0, generators=samplers.sample_generators(0, [0, 1]),
-        on_step=record(steps["ddim"]), **common,
-    )  # fmt: skip
-    ddpm = samplers.sample_ddpm(
-        network,
-        x,
-        schedule,
-        samplers.sample_generators(0, [0, 1]),
-        on_step=record(steps["ddpm"]),
-        **common,
-    )
+    one, other = (Denoiser(network, schedule, prediction, False, record(s)) for s in steps.values())
+    g = samplers.sample_generators(0, [0, 1])
+    ddim = samplers.sample_ddim(one, x, n, eta=1.0, generators=g)
+    ddpm = samplers.sample_ddpm(other, x, samplers.sample_generators(0, [0, 1]))
     for (t, a, _), (same_t, b, _) in zip(*steps.values(), strict=True):
         assert t == same_t
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
@@ -216,11 +192,11 @@ def test_the_optimal_denoiser_samples_its_distribution(schedule, prediction, eta
     """The sampler adds no bias of its own: data N(.3, .5^2) come out as N(.3, .5^2)."""
     s = d.make_schedule(schedule, 1000) if eta != "ddpm" else d.cosine_schedule(n)
     x, g = normal(4, 3, 32, 32), samplers.sample_generators(0, range(4))
-    common = {"prediction": prediction, "clip": False}
+    model = Denoiser(optimal(s, prediction), s, prediction, clip=False)
     if eta == "ddpm":
-        y = samplers.sample_ddpm(optimal(s, prediction), x, s, g, **common)
+        y = samplers.sample_ddpm(model, x, g)
     else:
-        y = samplers.sample_ddim(optimal(s, prediction), x, s, n, eta=eta, generators=g, **common)
+        y = samplers.sample_ddim(model, x, n, eta=eta, generators=g)
     assert abs(y.mean() - MEAN) < 0.02
     assert abs(y.std() - DEVIATION) < 0.02
     kurtosis = ((y - y.mean()) ** 4).mean() / y.var() ** 2
@@ -230,7 +206,7 @@ def test_the_optimal_denoiser_samples_its_distribution(schedule, prediction, eta
 def test_without_noise_ddim_is_one_affine_map_of_the_noise():
     """At eta = 0 equal noise gives equal images, and here x = .3 + .5 x_T."""
     s, x = d.linear_schedule(), normal(1, 3, 8, 8, dtype=torch.float64)
-    y = samplers.sample_ddim(optimal(s, "v"), x, s, 1000, clip=False)
+    y = samplers.sample_ddim(Denoiser(optimal(s, "v"), s, clip=False), x, 1000)
     torch.testing.assert_close(y, MEAN + DEVIATION * x, rtol=0, atol=0.02)
 
 
@@ -252,7 +228,7 @@ class Small(nn.Module):
 def draw(indices, eta=1.0, seed=5):
     g = samplers.sample_generators(seed, indices)
     x = samplers.individual_noise((3, 8, 8), g)
-    return samplers.sample_ddim(Small(), x, d.linear_schedule(), 5, eta=eta, generators=g)
+    return samplers.sample_ddim(Denoiser(Small(), d.linear_schedule()), x, 5, eta=eta, generators=g)
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
@@ -300,7 +276,7 @@ def test_individual_noise_takes_type_and_place_of_like():
 def test_sampling_leaves_its_input_and_gradients_alone():
     x = normal(*SHAPE)
     before = x.clone()
-    y = samplers.sample_ddim(Small(), x, d.linear_schedule(), 3)
+    y = samplers.sample_ddim(Denoiser(Small(), d.linear_schedule()), x, 3)
     assert torch.equal(x, before) and not y.requires_grad
 
 
@@ -310,21 +286,20 @@ def test_sampling_leaves_its_input_and_gradients_alone():
 @pytest.mark.parametrize("eta", [-0.1, 1.5, float("nan")])
 def test_an_eta_out_of_range_is_one_line(eta):
     with pytest.raises(UserError, match=f"eta={eta} is out of range; choose 0 .* to 1"):
-        samplers.sample_ddim(network, normal(*SHAPE), d.linear_schedule(), eta=eta)
+        samplers.sample_ddim(Denoiser(network, d.linear_schedule()), normal(*SHAPE), eta=eta)
 
 
 @pytest.mark.parametrize("n", [0, 1001])
 def test_steps_out_of_range_are_one_line(n):
     with pytest.raises(UserError, match=f"steps={n} is out of range; choose 1 to 1000"):
-        samplers.sample_ddim(network, normal(*SHAPE), d.linear_schedule(), n)
+        samplers.sample_ddim(Denoiser(network, d.linear_schedule()), normal(*SHAPE), n)
 
 
 @pytest.mark.parametrize("generators", [None, [torch.Generator()]])
 def test_noise_needs_a_generator_for_each_sample(generators):
     """One generator for two samples would give both the same noise, silently."""
+    model = Denoiser(network, d.linear_schedule(10))
     with pytest.raises(ValueError, match="one generator for each sample"):
-        samplers.sample_ddim(
-            network, normal(*SHAPE), d.linear_schedule(), eta=1, generators=generators
-        )
+        samplers.sample_ddim(model, normal(*SHAPE), 5, eta=1, generators=generators)
     with pytest.raises(ValueError, match="one generator for each sample"):
-        samplers.sample_ddpm(network, normal(*SHAPE), d.linear_schedule(10), generators or [])
+        samplers.sample_ddpm(model, normal(*SHAPE), generators or [])

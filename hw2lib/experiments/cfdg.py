@@ -40,6 +40,7 @@ from hw2lib.models.digit_unet import (
     make_digit_unet,
 )
 from hw2lib.samplers import (
+    Denoiser,
     OnStep,
     in_chunks,
     individual_noise,
@@ -176,14 +177,13 @@ def sample_digits(
         generators = sample_generators(how.seed, [noises[k] for k in kept])
         x = individual_noise((3, digits.SIDE, digits.SIDE), generators).to(where)
         predict = guided(network, labels[kept].to(where), how.w, NULL_LABEL, how.interval)
-        common = {"prediction": header["prediction"], "clip": not zero_one, "on_step": on_step}
+        denoiser = Denoiser(predict, schedule, header["prediction"], not zero_one, on_step)
         if solver == "ddim":
-            common |= {"eta": how.eta, "generators": generators}
-            x = sample_ddim(predict, x, schedule, how.steps, **common)
+            x = sample_ddim(denoiser, x, how.steps, eta=how.eta, generators=generators)
         elif solver == "dpmpp":
-            x = sample_dpmpp(predict, x, schedule, how.steps, **common)
+            x = sample_dpmpp(denoiser, x, how.steps)
         else:
-            x = sample_ddpm(predict, x, schedule, generators, **common)
+            x = sample_ddpm(denoiser, x, generators)
         return digits.to_uint8(2 * x - 1 if zero_one else x).cpu()
 
     return in_chunks(chunk, len(labels), progress=progress)

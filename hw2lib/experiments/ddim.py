@@ -29,6 +29,7 @@ from hw2lib.io.paths import WEIGHTS, runs_dir
 from hw2lib.io.weights import load_state, load_weights, warm_start
 from hw2lib.models.face_unet import COARSE, SMALL, TINY, FaceConfig, FaceUNet
 from hw2lib.samplers import (
+    Denoiser,
     OnStep,
     in_chunks,
     sample_ddim,
@@ -144,22 +145,14 @@ def sample_faces(
     """
     where = device()
     schedule = make_schedule(header["schedule"], header["n_train_steps"])
+    model = Denoiser(predict, schedule, header["prediction"], on_step=on_step)
     numbers = range(len(noise)) if numbers is None else numbers
 
     def chunk(indices: Sequence[int]) -> Tensor:
         kept = [min(k, len(noise) - 1) for k in indices]
-        return sample_ddim(
-            predict,
-            noise[kept].to(where),
-            schedule,
-            steps,
-            eta=eta,
-            prediction=header["prediction"],
-            spacing="leading",
-            last_alpha_bar=None,
-            generators=sample_generators(seed, [numbers[k] for k in kept]),
-            on_step=on_step,
-        ).cpu()
+        generators = sample_generators(seed, [numbers[k] for k in kept])
+        x = noise[kept].to(where)
+        return sample_ddim(model, x, steps, eta=eta, spacing="leading", generators=generators).cpu()
 
     return in_chunks(chunk, len(noise), batch)
 

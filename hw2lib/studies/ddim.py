@@ -29,7 +29,7 @@ from hw2lib.io.cache import kept
 from hw2lib.io.results import record
 from hw2lib.metrics import frechet_distance, kernel_distance, metric, nearest_distances
 from hw2lib.models.face_unet import FaceUNet, in_mixed_precision
-from hw2lib.samplers import individual_noise, sample_generators, time_steps
+from hw2lib.samplers import Denoiser, individual_noise, sample_generators, time_steps
 
 START_SEED = 1000  # of x_T; far from the seeds of the noise that eta > 0 adds
 ETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -79,6 +79,11 @@ class Sampler:
     @property
     def schedule(self) -> Schedule:
         return make_schedule(self.header["schedule"], self.header["n_train_steps"])
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The model without the clip, for what lies outside [-1, 1] as well."""
+        return Denoiser(self.predict, self.schedule, self.header["prediction"], clip=False)
 
     def __call__(
         self,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hw2lib.diffusion import to_x0_and_eps
 from hw2lib.interpolation import WAYS, path
 from hw2lib.io.results import record
 from hw2lib.metrics import detail, metric
@@ -106,22 +105,14 @@ def pair_noises(draw: Sampler, pairs: int) -> Tensor:
 def first_estimates(draw: Sampler, noise: Tensor, scales: Sequence[float]) -> Tensor:
     """(N, scales, 3, H, W): the estimate of x_0, not clipped, at t = 981 for noise (N, 3, H, W)
     times each scale: what the network sees in an input that is too weak or too strong."""
-    t, ab = 981, draw.schedule.alpha_bar
-    columns = []
-    for scale in scales:
-        x = scale * noise
-        output = draw.predict(x, torch.full((len(x),), t))
-        columns.append(to_x0_and_eps(ab[t], draw.header["prediction"], x, output, clip=False)[0])
-    return torch.stack(columns, 1)
+    return torch.stack([draw.denoiser(scale * noise, 981)[0] for scale in scales], 1)
 
 
 def code(draw: Sampler, images: Tensor, steps: int = 50) -> Tensor:
     """Noises (N, 3, H, W) that the ODE leads to from images float (N, 3, H, W)."""
 
     def make() -> Tensor:
-        return encode(
-            draw.predict, images, draw.schedule, steps, prediction=draw.header["prediction"]
-        )
+        return encode(draw.denoiser, images, steps)
 
     return draw.kept(("encode", steps), images, make)
 

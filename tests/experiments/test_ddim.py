@@ -101,7 +101,7 @@ def test_the_limit_tells_another_sampler(face):
     noise = torch.load(path / "noise" / "00.pt", weights_only=True)
     right = slow_face(as_numpy(network), noise[0].double().numpy())
     linear = diffusion.linear_schedule()
-    other = samplers.sample_ddim(network, noise, linear, 50, prediction="eps")
+    other = samplers.sample_ddim(samplers.Denoiser(network, linear, "eps"), noise, 50)
     picture = ddim.to_picture(other[0]).permute(1, 2, 0).numpy()
     assert ((picture.astype(float) - right) ** 2).mean() > 1
 

@@ -188,8 +188,8 @@ def test_samples_are_put_back_to_the_range_of_images(monkeypatch, zero_one, grey
     """A sampler that ends at 0 everywhere: black in [0, 1], the middle grey in [-1, 1]."""
     clips = []
 
-    def zeros(predict, x, *_, clip, **__):
-        clips.append(clip)
+    def zeros(model, x, *_, **__):
+        clips.append(model.clip)
         return 0 * x
 
     monkeypatch.setattr(cfdg, "sample_ddim", zeros)

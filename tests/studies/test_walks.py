@@ -7,7 +7,7 @@ from hw2lib.diffusion import linear_schedule
 from hw2lib.interpolation import WAYS
 from hw2lib.io.results import one, select
 from hw2lib.models.face_unet import TINY, FaceUNet
-from hw2lib.samplers import encode, sample_ddim
+from hw2lib.samplers import Denoiser, encode, sample_ddim
 from hw2lib.studies import walks as walking
 from hw2lib.studies.ddim import Sampler, distance
 from hw2lib.studies.walks import Walk, walks
@@ -72,8 +72,10 @@ def test_pairs_are_of_noises_that_differ_from_the_other_studies(draw):
 def test_first_estimates_are_those_of_the_sampler(draw):
     noise, seen = normal(2, 3, 16, 16), []
     found = walking.first_estimates(draw, noise, (1.0, 0.5))
-    sample_ddim(draw.predict, noise, linear_schedule(), 50, spacing="leading", clip=False,
-                on_step=lambda t, x, x_0: seen.append(x_0))  # fmt: skip
+    model = Denoiser(
+        draw.predict, linear_schedule(), "v", False, lambda t, x, x_0: seen.append(x_0)
+    )
+    sample_ddim(model, noise, 50, spacing="leading")
     assert found.shape == (2, 2, 3, 16, 16)
     torch.testing.assert_close(found[:, 0], seen[0])
     assert not torch.equal(found[:, 1], found[:, 0])
@@ -85,12 +87,16 @@ def optimal(x, t):
     return (1 - ab) ** 0.5 * (x - ab**0.5 * 0.3) / (0.25 * ab + 1 - ab)
 
 
+def exact(predict):
+    return Denoiser(predict, linear_schedule(), "eps", clip=False)
+
+
 def test_encoding_finds_the_noise_of_a_gaussian():
     """Images .3 + .5 e come from the noise e, but for the steps' errors, which fall."""
     noise = normal(2, 3, 8, 8).double()
     errors = []
     for n in (20, 100, 500):
-        found = encode(optimal, 0.3 + 0.5 * noise, linear_schedule(), n, prediction="eps")
+        found = encode(exact(optimal), 0.3 + 0.5 * noise, n)
         errors.append((found - noise).norm() / noise.norm())
     assert errors[2] < 0.02 and errors[0] > 2 * errors[1] > 4 * errors[2]
 
@@ -98,9 +104,8 @@ def test_encoding_finds_the_noise_of_a_gaussian():
 @pytest.mark.parametrize("n", [50, 200])
 def test_decoding_what_was_encoded_gives_the_image(n):
     image = 0.3 + 0.5 * normal(1, 3, 8, 8).double()
-    noise = encode(optimal, image, linear_schedule(), n, prediction="eps")
-    again = sample_ddim(optimal, noise, linear_schedule(), n, prediction="eps", clip=False,
-                        spacing="leading", last_alpha_bar=None)  # fmt: skip
+    noise = encode(exact(optimal), image, n)
+    again = sample_ddim(exact(optimal), noise, n, spacing="leading")
     assert distance(again, image).max() < 5 / n
 
 
@@ -108,9 +113,8 @@ def test_a_step_back_and_forth_is_exact_where_the_noise_is_constant():
     """An estimate that is the same everywhere makes Euler's steps exact both ways."""
     eps = normal(1, 3, 4, 4).double()
     image = 0.2 * normal(1, 3, 4, 4, seed=1).double()
-    noise = encode(lambda x, t: eps, image, linear_schedule(), 10, prediction="eps")
-    again = sample_ddim(lambda x, t: eps, noise, linear_schedule(), 10, prediction="eps",
-                        clip=False, spacing="leading", last_alpha_bar=None)  # fmt: skip
+    model = exact(lambda x, t: eps)
+    again = sample_ddim(model, encode(model, image, 10), 10, spacing="leading")
     torch.testing.assert_close(again, image)
 
 
