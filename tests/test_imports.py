@@ -85,6 +85,12 @@ def test_no_import_leads_back():
         follow(module)
 
 
+@pytest.mark.parametrize("module", [name for name in IMPORTS if len(MODULES[name].read_text()) > 2])
+def test_every_module_has_its_own_tests(module):
+    *rooms, name = module.split(".")
+    assert ROOT.joinpath("tests", *rooms, f"test_{name}.py").is_file()
+
+
 @pytest.mark.parametrize("module", MATHEMATICS)
 def test_mathematics_knows_no_folder(module):
     assert not any(other.startswith("io") for other in IMPORTS[module])

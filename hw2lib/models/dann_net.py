@@ -181,9 +181,10 @@ def load(path: str | Path) -> tuple[Network, dict]:
     """(network in eval mode on `device()`, header) of a weights file made by `save`."""
     state, header = load_weights(path, KIND)
     network = Network(
-        int(header.get("channels", 1)),
-        standardise=header.get("standardise", True),
-        separate=header.get("separate", True),
+        header["channels"],
+        standardise=header["standardise"],
+        separate=header["separate"],
+        # The shipped files say "inverted": they are read as they are and inverted.
         readings=header.get("readings", 2 if header.get("inverted") else 1),
     )
     return load_state(network, state, path).to(device()), header

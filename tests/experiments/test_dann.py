@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.domains import made_up
+from helpers.lines import one_line
 from helpers.names import names
 
 from hw2lib import adaptation
@@ -225,3 +226,34 @@ def test_bad_parameters(call, words):
     with pytest.raises(UserError) as error:
         call()
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+# --- tensors of one's own ------------------------------------------------------------------------
+
+
+def test_adapt_learns_the_targets_bars_without_their_labels():
+    source, target = made_up("mnistm").train, made_up("usps").train
+    network = dann.adapt(source.images, source.labels, target.images, steps=60)
+    read = dann_net.classify_tensor(network, target.images)
+    assert (read == target.labels).float().mean() > 0.5
+    again = dann.adapt(source.images, source.labels, target.images, steps=60)
+    pairs = zip(network.state_dict().values(), again.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"images": torch.zeros(4, 3, 28, 28)}, "images is torch.float32 (4, 3, 28, 28); uint8"),
+        ({"target": torch.zeros(4, 1, 28, 28).byte()}, "target is torch.uint8 (4, 1, 28, 28)"),
+        ({"target": torch.zeros(0, 3, 28, 28).byte()}, "target is torch.uint8 (0, 3, 28, 28)"),
+        ({"labels": torch.arange(3)}, "labels are not 4 digits from 0 to 9, one for each image"),
+        ({"labels": torch.tensor([1, 2, 3, 10])}, "labels are not 4 digits from 0 to 9"),
+    ],
+)
+def test_adapt_says_what_is_wrong_with_tensors(change, words):
+    images = torch.zeros(4, 3, 28, 28, dtype=torch.uint8)
+    given = {"images": images, "labels": torch.arange(4), "target": images} | change
+    with pytest.raises(UserError) as error:
+        dann.adapt(**given, steps=2)
+    assert words in one_line(error)

@@ -1,0 +1,71 @@
+"""Folders of samples: whole or not there, and the files that a notebook gets by the same call."""
+
+import pytest
+import torch
+from helpers.lines import one_line
+from PIL import Image
+
+from hw2lib.commands.folders import digits_into, faces_into, new_folder
+from hw2lib.errors import UserError
+from hw2lib.experiments import cfdg, ddim
+from hw2lib.experiments.cfdg import Sampling
+from hw2lib.io.paths import NOISE
+
+
+def test_a_new_folder_appears_when_all_is_in_it(tmp_path):
+    out = tmp_path / "below" / "new"
+    with new_folder(out) as folder:
+        (folder / "a").write_text("a")
+        assert not out.exists()
+    assert [file.name for file in out.iterdir()] == ["a"]
+    assert [file.name for file in tmp_path.iterdir()] == ["below"]  # nothing temporary is left
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "new") as folder:
+        (folder / "a").write_text("a")
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["full", "file"])
+def test_what_is_there_is_not_overwritten(tmp_path, kind):
+    out = tmp_path / "out"
+    if kind == "full":
+        out.mkdir()
+        (out / "mine").touch()
+    else:
+        out.touch()
+    with (
+        pytest.raises(UserError, match="is not empty; name a new folder") as error,
+        new_folder(out),
+    ):
+        pytest.fail("the block ran")
+    assert str(out) in one_line(error)
+
+
+def test_digits_are_named_by_digit_and_number(tmp_path, monkeypatch):
+    asked = {}
+
+    def sample(model, header, labels, noises, how, progress):
+        asked.update(labels=labels.tolist(), noises=noises, how=how)
+        return torch.zeros(len(labels), 3, 28, 28, dtype=torch.uint8)
+
+    monkeypatch.setattr(cfdg, "load_digit_unet", lambda weights: (None, {}))
+    monkeypatch.setattr(cfdg, "sample_digits", sample)
+    assert digits_into(tmp_path / "out", 2, Sampling(w=3, steps=4)) == 20
+    names = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert names == sorted(f"{digit}_{k:03d}.png" for digit in range(10) for k in (1, 2))
+    assert asked["noises"][:4] == [0, 10, 1, 11]  # a digit's k-th, whatever the number asked for
+    assert asked["how"] == Sampling(w=3, steps=4)
+
+
+def test_faces_are_named_after_their_noises(tmp_path, monkeypatch):
+    def sample(predict, header, noise, **_):
+        return torch.rand(len(noise), 3, 64, 64)
+
+    monkeypatch.setattr(ddim, "load_face_unet", lambda weights: (None, {"prediction": "eps"}))
+    monkeypatch.setattr(ddim, "sample_faces", sample)
+    assert faces_into(tmp_path / "out", NOISE) == 10
+    assert sorted(f.stem for f in (tmp_path / "out").iterdir()) == [f"{k:02d}" for k in range(10)]
+    assert Image.open(tmp_path / "out" / "03.png").size == (64, 64)
