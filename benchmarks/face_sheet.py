@@ -47,7 +47,7 @@ def draw(
         noise = path(a[0], b[0], list(alphas), how)
         for eta in etas:
             drawn = ddim.sample_faces(
-                model, header, noise, steps=steps, eta=eta, batch=len(alphas),
+                model, header, noise, ddim.Sampling(steps, eta), batch=len(alphas),
                 numbers=[0] * len(alphas),
             )  # fmt: skip
             sheet.append(to_uint8(drawn))  # one scale of colours for all

@@ -7,10 +7,22 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hw2lib import __version__
 from hw2lib.errors import UserError
-from hw2lib.io.parameters import Count, Data, Finite, Seed, Target, argument, changed, choose, valid
+from hw2lib.io.parameters import (
+    Count,
+    Data,
+    Finite,
+    Seed,
+    Share,
+    Target,
+    argument,
+    changed,
+    choose,
+    valid,
+)
 from hw2lib.io.paths import runs_dir
 
 
@@ -69,11 +81,9 @@ def build_parser() -> argparse.ArgumentParser:
     faces.add_argument("out", type=Path)
     faces.add_argument("--weights", type=Path, help="the course's UNet.pt or a .safetensors;"
                        " default: UNet.pt beside the noise folder, else the shipped")  # fmt: skip
-    faces.add_argument("--eta", type=float, default=0.0)
-    faces.add_argument("--steps", type=argument(Count), default=50)
-    faces.add_argument(
-        "--seed", type=argument(Seed), default=0, help="of the noise added where eta > 0"
-    )
+    faces.add_argument("--eta", type=argument(Share), help="0, the default, is deterministic")
+    faces.add_argument("--steps", type=argument(Count), help="as the reference faces by default")
+    faces.add_argument("--seed", type=argument(Seed), help="of the noise added where eta > 0")
     faces.add_argument("--batch", type=argument(Count), help="faces at a time: more memory;"
                        " default: 1 with UNet.pt, else 32 of 64x64 pixels")  # fmt: skip
     faces.set_defaults(run=sample_faces_command)
@@ -194,8 +204,7 @@ def sample_digits_command(args: argparse.Namespace) -> None:
     from hw2lib.commands.folders import digits_into
     from hw2lib.experiments.cfdg import DEFAULT
 
-    given = {key: getattr(args, key) for key in ("w", "steps", "seed")}
-    how = changed(DEFAULT, {key: value for key, value in given.items() if value is not None})
+    how = _given(args, DEFAULT, "w", "steps", "seed")
     n = digits_into(args.out, args.per_digit, how, args.weights)
     print(f"{n} images in {args.out}")
 
@@ -203,12 +212,19 @@ def sample_digits_command(args: argparse.Namespace) -> None:
 def sample_faces_command(args: argparse.Namespace) -> None:
     from hw2lib.commands.folders import faces_into
     from hw2lib.datasets import course
+    from hw2lib.experiments.ddim import DEFAULT
 
     folder = _course_folder(args.noise_dir, "noise")
     weights = args.weights or course.unet_beside(folder)
-    n = faces_into(args.out, folder, eta=args.eta, steps=args.steps, seed=args.seed,
-                   batch=args.batch, weights=weights)  # fmt: skip
+    how = _given(args, DEFAULT, "eta", "steps", "seed")
+    n = faces_into(args.out, folder, how, batch=args.batch, weights=weights)
     print(f"{n} faces in {args.out}, by {weights or 'the shipped weights'}")
+
+
+def _given(args: argparse.Namespace, default: Any, *names: str) -> Any:
+    """`default` settings, changed by the options that were given."""
+    given = {name: getattr(args, name) for name in names}
+    return changed(default, {name: value for name, value in given.items() if value is not None})
 
 
 def _course_folder(path: Path, name: str) -> Path:

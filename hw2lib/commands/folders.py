@@ -18,7 +18,6 @@ from tqdm import tqdm
 from hw2lib.datasets import faces
 from hw2lib.errors import UserError
 from hw2lib.experiments import cfdg, ddim
-from hw2lib.experiments.cfdg import DEFAULT, Sampling
 from hw2lib.io.paths import writable_dir
 from hw2lib.models.face_unet import in_mixed_precision
 
@@ -43,7 +42,7 @@ def new_folder(out: Path) -> Iterator[Path]:
 def digits_into(
     out: str | Path,
     per_digit: int = 100,
-    how: Sampling = DEFAULT,
+    how: cfdg.Sampling = cfdg.DEFAULT,
     weights: str | Path | None = None,
 ) -> int:
     """Draw {digit}_{001..}.png, 28x28 RGB, into the new folder `out`; returns how many.
@@ -64,10 +63,8 @@ def digits_into(
 def faces_into(
     out: str | Path,
     noise_dir: str | Path,
+    how: ddim.Sampling = ddim.DEFAULT,
     *,
-    eta: float = 0.0,
-    steps: int = 50,
-    seed: int = 0,
     batch: int | None = None,
     weights: str | Path | None = None,
 ) -> int:
@@ -93,14 +90,14 @@ def faces_into(
     starts = range(0, len(files), batch)
     with (
         new_folder(Path(out)) as folder,
-        tqdm(total=len(starts) * steps, desc="faces", unit="step", delay=2) as bar,
+        tqdm(total=len(starts) * how.steps, desc="faces", unit="step", delay=2) as bar,
     ):
         for start in starts:
             some = files[start : start + batch]
             sampled = ddim.sample_faces(
-                predict, header, torch.cat([faces.load_noise(file) for file in some]),
-                steps=steps, eta=eta, seed=seed, batch=batch,
-                numbers=range(start, start + len(some)), on_step=lambda *_: bar.update(),
+                predict, header, torch.cat([faces.load_noise(file) for file in some]), how,
+                batch=batch, numbers=range(start, start + len(some)),
+                on_step=lambda *_: bar.update(),
             )  # fmt: skip
             for file, face in zip(some, sampled, strict=True):
                 _save(ddim.to_picture(face), folder / f"{file.stem}.png")

@@ -24,7 +24,7 @@ from hw2lib.experiments.recipe import (
     epochs,
     preset_name,
 )
-from hw2lib.io.parameters import choose
+from hw2lib.io.parameters import Count, Seed, Share, choose, settings
 from hw2lib.io.paths import WEIGHTS, runs_dir
 from hw2lib.io.weights import load_state, load_weights, warm_start
 from hw2lib.models.face_unet import COARSE, SMALL, TINY, FaceConfig, FaceUNet
@@ -124,14 +124,24 @@ def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:
     return model, {**header, "n_train_steps": N_TRAIN_STEPS}
 
 
+@settings
+class Sampling:
+    """How faces are drawn; the defaults are those of the course's reference faces."""
+
+    steps: Count = 50
+    eta: Share = 0.0
+    seed: Seed = 0  # of the noise that eta > 0 adds
+
+
+DEFAULT = Sampling()
+
+
 def sample_faces(
     predict: Predict,
     header: dict,
     noise: Tensor,
+    how: Sampling = DEFAULT,
     *,
-    steps: int = 50,
-    eta: float = 0.0,
-    seed: int = 0,
     numbers: Sequence[int] | None = None,
     batch: int = 1,
     on_step: OnStep | None = None,
@@ -150,9 +160,11 @@ def sample_faces(
 
     def chunk(indices: Sequence[int]) -> Tensor:
         kept = [min(k, len(noise) - 1) for k in indices]
-        generators = sample_generators(seed, [numbers[k] for k in kept])
+        generators = sample_generators(how.seed, [numbers[k] for k in kept])
         x = noise[kept].to(where)
-        return sample_ddim(model, x, steps, eta=eta, spacing="leading", generators=generators).cpu()
+        return sample_ddim(
+            model, x, how.steps, eta=how.eta, spacing="leading", generators=generators
+        ).cpu()
 
     return in_chunks(chunk, len(noise), batch)
 

@@ -101,7 +101,7 @@ class Sampler:
         def sample() -> Tensor:
             batch = min(self.batch, len(noise))
             return ddim.sample_faces(
-                self.predict, self.header, noise, steps=steps, eta=eta, seed=seed, batch=batch,
+                self.predict, self.header, noise, ddim.Sampling(steps, eta, seed), batch=batch,
                 numbers=range(first, first + len(noise)),
             )  # fmt: skip
 

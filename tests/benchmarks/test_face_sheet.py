@@ -24,7 +24,7 @@ def test_tiles_are_the_samplers_faces():
     sheet = face_sheet.draw(model, HEADER, a, b, **some)
     assert sheet.shape == (3, 2, 2, 3, 16, 16) and sheet.dtype == torch.uint8
     noise = path(a[0], b[0], [0.4], "lerp")
-    face = ddim.sample_faces(model, HEADER, noise, steps=2, eta=1.0)
+    face = ddim.sample_faces(model, HEADER, noise, ddim.Sampling(2, 1.0))
     difference = sheet[1, 1, 1].int() - to_uint8(face[0]).int()
     assert difference.abs().max() <= 1  # another batch: rounding
 

@@ -61,7 +61,7 @@ def test_digits_are_named_by_digit_and_number(tmp_path, monkeypatch):
 
 
 def test_faces_are_named_after_their_noises(tmp_path, monkeypatch):
-    def sample(predict, header, noise, **_):
+    def sample(predict, header, noise, how, **_):
         return torch.rand(len(noise), 3, 64, 64)
 
     monkeypatch.setattr(ddim, "load_face_unet", lambda weights: (None, {"prediction": "eps"}))

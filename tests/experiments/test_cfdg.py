@@ -8,6 +8,7 @@ import torch
 
 from hw2lib.datasets import digits
 from hw2lib.errors import UserError
+from hw2lib.experiments import ddim
 from hw2lib.experiments.cfdg import DEFAULT, Sampling, sample_digits
 from hw2lib.io.paths import ROOT
 from hw2lib.models.digit_unet import DigitConfig, DigitUNet
@@ -76,12 +77,19 @@ def test_noise_on_the_way_is_ddims(digit_model):
         Sampling(steps=3, eta=1.0, solver="dpmpp")
 
 
-def test_the_notebooks_parameters_are_the_defaults():
-    """papermill wants numbers there: the same as `Sampling` declares."""
-    cells = json.loads((ROOT / "notebooks" / "cfdg.ipynb").read_text())["cells"]
+def parameters(notebook):
+    """What the parameters cell of a notebook sets."""
+    cells = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text())["cells"]
     scope: dict = {}
     exec("".join(next(c for c in cells if c["cell_type"] == "code")["source"]), scope)
-    assert Sampling(scope["w"], scope["steps"], seed=scope["seed"]) == DEFAULT
+    return scope
+
+
+def test_the_notebooks_parameters_are_the_defaults():
+    """papermill wants numbers there: the same as `Sampling` declares."""
+    of_digits, of_faces = parameters("cfdg"), parameters("ddim")
+    assert Sampling(of_digits["w"], of_digits["steps"], seed=of_digits["seed"]) == DEFAULT
+    assert ddim.Sampling(of_faces["steps"], seed=of_faces["seed"]) == ddim.DEFAULT
 
 
 def test_equal_numbers_share_their_noise(digit_model):

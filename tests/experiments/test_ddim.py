@@ -18,7 +18,7 @@ from hw2lib.commands import cli
 from hw2lib.datasets import course, faces
 from hw2lib.errors import UserError
 from hw2lib.experiments import ddim
-from hw2lib.experiments.ddim import sample_faces, to_picture
+from hw2lib.experiments.ddim import Sampling, sample_faces, to_picture
 from hw2lib.io.paths import NOISE
 from hw2lib.models.face_unet import TINY, FaceConfig, FaceUNet
 from hw2lib.samplers import sample_generators
@@ -165,7 +165,11 @@ def test_faces_are_the_references_arithmetic(face_model, eta, prediction):
     config = {"schedule": "linear", "n_train_steps": 1000, "prediction": prediction}
     states = []
     end = sample_faces(
-        face_model, config, noise, eta=eta, seed=3, on_step=lambda t, x, _: states.append(x.clone())
+        face_model,
+        config,
+        noise,
+        Sampling(eta=eta, seed=3),
+        on_step=lambda t, x, _: states.append(x.clone()),
     )
     ab = torch.cumprod(1 - torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64), 0)
     (g,), times = sample_generators(3, [0]), list(range(981, 0, -20))
@@ -190,11 +194,11 @@ def test_a_face_does_not_depend_on_its_neighbours(face_model):
     config = {**DIFFUSION, "schedule": "linear"}
     noise = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     for eta in (0.0, 1.0):
-        three = sample_faces(face_model, config, noise, steps=3, eta=eta)
-        first = sample_faces(face_model, config, noise[:1], steps=3, eta=eta)
+        three = sample_faces(face_model, config, noise, Sampling(3, eta))
+        first = sample_faces(face_model, config, noise[:1], Sampling(3, eta))
         assert torch.equal(three[:1], first)
-    swapped = sample_faces(face_model, config, noise.flip(0), steps=3)
-    straight = sample_faces(face_model, config, noise, steps=3)
+    swapped = sample_faces(face_model, config, noise.flip(0), Sampling(3))
+    straight = sample_faces(face_model, config, noise, Sampling(3))
     assert torch.equal(swapped.flip(0), straight)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from hw2lib.errors import UserError
-from hw2lib.experiments.ddim import load_face_unet, sample_faces
+from hw2lib.experiments.ddim import Sampling, load_face_unet, sample_faces
 from hw2lib.io.paths import ROOT
 from hw2lib.models.face_unet import (
     SMALL,
@@ -216,7 +216,7 @@ def test_shipped_faces_have_no_dots():
     """Mean of one diagonal of 2x2 patches less the other: power 1 in noise, 0 in photographs."""
     model, header = load_face_unet()
     noise = normal(8, 3, 64, 64)
-    drawn = sample_faces(in_mixed_precision(model), header, noise, steps=5, batch=8)
+    drawn = sample_faces(in_mixed_precision(model), header, noise, Sampling(5), batch=8)
     for images, low, high in ((noise, 0.5, 2), (drawn, 0, 0.05)):
         a, b, c, d = (images[..., i::2, j::2] for i in (0, 1) for j in (0, 1))
         power = 32 * 32 * ((a - b - c + d) / 2).mean((2, 3)).square().mean()

@@ -42,7 +42,7 @@ def normal(*shape, seed=0):
 
 def test_a_sampler_draws_what_sample_faces_draws(draw, network):
     x = normal(3, 3, 16, 16)
-    expected = ddim.sample_faces(network, HEADER, x, steps=3, eta=0.5, seed=2)
+    expected = ddim.sample_faces(network, HEADER, x, ddim.Sampling(3, 0.5, 2))
     found = draw(x, steps=3, eta=0.5, seed=2)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.05)  # bfloat16 where it is fast
 
