@@ -110,7 +110,11 @@ def fields(text: str) -> tuple[str, str | None, dict, str | None]:
 def settings(text: str) -> dict:
     """ "w=1.25 shares='as here'" -> values as JSON has them, else as text."""
     found = {}
-    for part in shlex.split(text):
+    try:
+        parts = shlex.split(text)
+    except ValueError as error:
+        raise Mistake(f"{text!r}: {error}; key=value or key='some words' is right") from None
+    for part in parts:
         key, _, value = part.partition("=")
         try:
             found[key] = json.loads(value)

@@ -48,6 +48,8 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
+from hw2lib.io import results
+
 logger = logging.getLogger(__name__)
 
 # Of a weights file's configuration; the rest is in the file's header.
@@ -216,19 +218,24 @@ class ResultsTable(Reported):
         if not columns:
             return answer
         rows, grey = rows_of(self), self.options.get("grey", [])
+        if not rows:
+            raise Mistake("no rows; each line of the content is one, ROW || LABEL")
         if unknown := set(grey) - {label for *_, label in rows}:
             raise Mistake(f"no row {', '.join(sorted(unknown))} that could be grey")
-        body = []
+        body, empty = [], {title for title, *_ in columns} if scores else set()
         for row, score, setting, label in rows:
             cells = [cell(result, row, score or of or "accuracy", {**setting, **more})
                      for _, result, of, more in columns]  # fmt: skip
-            if all(one is None for one in cells):
+            if not any(cells):
                 raise Mistake(f"no record for the row {label!r}")
+            empty -= {title for (title, *_), one in zip(columns, cells, strict=True) if one}
             line = [[nodes.inline("", label)], *[one or numeral("–") for one in cells]]
             for node in sum(line, []) if label in grey else []:
                 if isinstance(node, nodes.inline):
                     node["classes"].append("hw2-grey")
             body.append(line)
+        if empty:
+            raise Mistake(f"no record for the column {', '.join(sorted(empty))}")
         head = [self.options.get("corner", ""), *[title for title, *_ in columns]]
         return [table(head, body, self.options.get("caption")), *answer]
 
@@ -262,11 +269,10 @@ def cell(result: dict, row: str, score: str, setting: dict) -> list[nodes.Node] 
     """The number in a table, None where there is no such record; "n" in place of a score is that
     of the accuracy."""
     field = score if score in FIELDS else None
-    try:
-        found = entry(result, row, "accuracy" if field else score, setting)
-    except Mistake:
-        return None
-    return numeral(formatted(found, field) if found else "–")
+    score = "accuracy" if field else score
+    if not results.select(result["records"], row, score, **setting):
+        return numeral("–") if row in result.get("not_run", []) else None
+    return numeral(formatted(entry(result, row, score, setting), field))
 
 
 class Provenance(Reported):

@@ -186,7 +186,10 @@ def test_a_page_follows_its_result_files(project):
      ("{result}`dann-svhn; dann; mode`", "dann, mode is no record"),
      ("```{results-table} dann-svhn\n:titles: a, b\n\ndann\n```", "2 titles for 1 columns"),
      ("```{results-table} dann-svhn\n:scores: a, b\n:titles: a\n```", "1 titles for 2 columns"),
-     ("```{results-table} dann-svhn\n\nadan\n```", "no record for the row 'adan'")],
+     ("```{results-table} dann-svhn\n\nadan\n```", "no record for the row 'adan'"),
+     ("```{results-table} dann-svhn\n:scores: accuracy, recal\n\ndann\n```", "the column recal"),
+     ("```{results-table} dann-svhn\n```", "no rows"),
+     ("{result}`dann-svhn; dann; shares='as here`", "No closing quotation")],
 )  # fmt: skip
 def test_mistakes_are_warnings(project, page, warning):
     result_file(project.recorded)
@@ -247,6 +250,12 @@ def test_accuracies_are_drawn_as_dots_with_the_reports_beside_them(project):
     assert not page.warnings
     assert "norm, accuracy is no record" in project.build(dots + "norm\n```\n").warnings
     assert "0 rows, 2 files" in project.build(dots + "```\n").warnings
+
+
+def test_a_cell_that_fits_several_records_is_a_warning(project):
+    result_file(project.recorded, made("dann", target="svhn"), made("dann", target="usps"))
+    page = project.build("```{results-table} dann-svhn\n\ndann\n```\n")
+    assert "dann, accuracy is not one record but several" in page.warnings
 
 
 def test_scores_stand_in_a_table_of_rows_by_scores(project):
