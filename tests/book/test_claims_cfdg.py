@@ -67,7 +67,7 @@ def test_guidance_without_dropped_labels_works_in_part():
     assert kept("accuracy", 1) > kept("accuracy", 0) + 0.05
     assert max(kept("accuracy", w) for w in WEIGHTS) < max(dropped("accuracy", w) for w in WEIGHTS)
     for w in (0.5, 1):
-        assert 1.5 < kept("frechet", w) / dropped("frechet", w) < 3
+        assert 1.5 < kept("frechet", w) / dropped("frechet", w) < 2.5  # twice
 
 
 def test_an_interval_lies_on_the_curve():
@@ -132,11 +132,11 @@ def recipe(row, score, w, **more):
     return mean("digits-recipe", row, score, w=w, **more)
 
 
-def test_our_recipe_comes_at_least_twice_as_close_as_the_reports():
+def test_our_recipe_comes_several_times_as_close_as_the_reports():
     images = recipe("report", "images_seen", 0), recipe("ours", "images_seen", 0, prediction="v")
-    assert 0.15 < images[0] / images[1] < 0.35
+    assert 0.2 < images[0] / images[1] < 0.3  # a quarter
     ours = max(recipe("ours", "frechet", w, prediction="v") for w in (0, DEFAULT.w))
-    assert ours <= 0.5 * min(recipe("report", "frechet", w) for w in (0, 2))
+    assert 3 * ours < min(recipe("report", "frechet", w) for w in (0, 2))  # several times
 
 
 @pytest.mark.parametrize("w", [0, DEFAULT.w])
@@ -151,22 +151,22 @@ def test_the_shipped_model_gained_from_its_second_half():
     def of(score, training, w):
         return mean("digits-setting", "samples", score, training=training, w=w)
 
-    assert of("accuracy", 1, 0) > of("accuracy", 0.5, 0)
-    assert of("frechet", 1, 0) < 0.8 * of("frechet", 0.5, 0)
+    assert of("accuracy", 1, 0) > of("accuracy", 0.5, 0) + 0.02  # far more
+    assert of("frechet", 1, 0) < 0.75 * of("frechet", 0.5, 0)  # falls by a third
     assert all(of("recall", 1, w) > of("recall", 0.5, w) for w in (0, DEFAULT.w))
 
 
 def test_what_five_minutes_trials_tell():
     assert mean("digits-trials", "training", "seconds") == 300
     seeds = [trial("ours"), trial("ours", seed=1), trial("ours", seed=2)]
-    assert 1.7 < max(seeds) / min(seeds) < 3
+    assert 1.5 < max(seeds) / min(seeds) < 2.5  # a factor of two
     eps, times = "objective: eps, linear schedule, all times alike", "times: all alike"
     full, wide = "pixels not unfolded", "widths (96, 192)"
     assert trial(eps) > trial(full) > trial(wide) > 2 * max(seeds)
     assert 2 * max(seeds) > trial(times) > max(seeds)
     for row, share in ((full, 1 / 3), (wide, 1 / 2)):
         seen = trial(row, "images_seen") / trial("ours", "images_seen")
-        assert seen == pytest.approx(share, abs=0.1)
+        assert seen == pytest.approx(share, abs=0.08)
     for row in ("objective: v, min-SNR 5, all times alike", "objective: rectified flow", "no EMA",
                 "condition only added", "backgrounds exchanged"):  # fmt: skip
         assert 0.9 * min(seeds) < trial(row) < 1.3 * max(seeds), row
@@ -182,7 +182,7 @@ def test_the_stairs_from_the_reports_recipe_to_ours():
     network, range_ = "+ our network", "+ images in [-1, 1], x_0 clipped, no noise on the way"
     rate, theirs = "+ our learning rate, EMA", "the report's recipe"
     assert trial(network, "images_seen") > 3 * trial(theirs, "images_seen")
-    assert 0.45 < trial(network) / trial(rate) < 0.7
+    assert 0.5 < trial(network) / trial(rate) < 0.65  # little over half
     assert trial(network) / trial("ours") > trial(rate) / trial(network)
     stairs = [trial(row) for row in (network, "+ cosine schedule", "+ v in place of eps", "ours")]
     assert stairs == sorted(stairs, reverse=True)

@@ -1,4 +1,7 @@
-"""What the adaptation's pages say in words about the recorded numbers; see `test_claims_cfdg`."""
+"""What the adaptation's pages say in words about the recorded numbers; see `test_claims_cfdg`.
+
+An amount that a sentence names ("three points") is held to the rounding of that word.
+"""
 
 import json
 import re
@@ -58,7 +61,7 @@ def test_the_last_step_is_as_good_as_a_label_free_choice(target):
             assert of(target, row) > of(target, row, chosen_by=choice) - 0.01
     if target == "svhn":
         early = of(target, "best_adaptation", chosen_by="source_validation")
-        assert of(target, "best_adaptation") - early > 0.01
+        assert 0.025 < of(target, "best_adaptation") - early < 0.035  # three points
 
 
 @ADAPTED
@@ -104,15 +107,15 @@ def test_ten_views_help_and_promises_of_settled_statistics_do_not_carry_over(tar
         for score in ("validation", "accuracy")
     )  # fmt: skip
     assert held["ten"] > held["twice"]
-    assert 0 <= test["ten"] - test["twice"] < 0.01
+    assert 0 <= test["ten"] - test["twice"] < 0.007  # up to two thirds of a point
     promise, gain = held["settled"] - held["ten"], test["settled"] - test["ten"]
     if target == "svhn":
-        assert promise > 0.005 and gain < promise / 3
-        assert gain < 0 or row == "best_adaptation"
+        assert promise > 0.01
+        assert -0.0075 < gain < -0.0025 if row == "dann" else 0.0005 < gain < 0.0015
     elif target == "usps":
         assert promise < 0 and gain < 0
     else:
-        assert promise < gain < 0.005
+        assert promise < 0.0005 and 0.0015 < gain < 0.0025
 
 
 # --- rows ----------------------------------------------------------------------------------------
@@ -129,10 +132,10 @@ def test_what_dann_adds_and_where_it_costs(target):
     dann, augmented, best = (of(target, r) for r in ("dann", "source_augmented", "best_adaptation"))
     assert of(target, "self_training") > max(dann, augmented)
     if target == "usps":
-        assert 0 < augmented - dann < 0.01
-        assert 0 < best - of(target, "target_only") < 0.015
+        assert 0.0025 < augmented - dann < 0.0075  # half a point
+        assert 0 < best - of(target, "target_only") < 0.01
     else:
-        assert 0 < dann - augmented < 0.02
+        assert 0 < dann - augmented < 0.015  # about a point or less
         assert best < of(target, "target_only")
 
 
@@ -149,14 +152,14 @@ def test_the_test_digits_of_usps_are_harder_than_its_training_digits(target):
 
 @ADAPTED
 def test_the_adversarial_loss_adds_nothing_to_self_training(target):
-    assert -0.005 < of(target, "self_training") - of(target, "dann_self_training") < 0.01
+    assert -0.0025 < of(target, "self_training") - of(target, "dann_self_training") < 0.01
 
 
 def test_letting_the_source_go():
     gain = {t: of(t, "best_adaptation") - of(t, "self_training") for t in TARGETS}
-    assert gain["svhn"] > 0.005
-    assert 0 <= gain["usps"] < 0.005
-    assert -0.005 < gain["mnistm"] < 0
+    assert 0.005 < gain["svhn"] < 0.015  # another point
+    assert 0 <= gain["usps"] < 0.0025
+    assert -0.004 < gain["mnistm"] < -0.001  # a quarter of a point
     assert of("mnistm", "self_training", "source_accuracy") > 0.99
 
 
@@ -187,12 +190,12 @@ def test_what_masks_are_worth():
 def test_the_frozen_statistics_are_not_what_held_the_report_back():
     form = {t: record("dann-report-form", "report_form", target=t) for t in CROPS}
     frozen = {t: record("dann-report-form", "report_form_frozen", target=t) for t in CROPS}
-    for target in CROPS:
+    for target, least, most in (("svhn", 0.055, 0.065), ("usps", 0.005, 0.015)):
         cost = form[target]["mean"] - frozen[target]["mean"]
         values = frozen[target]["values"]
-        assert 0 < cost < max(values) - min(values)
+        assert least < cost < min(most, max(values) - min(values))  # six points, and one
         assert of(target, "dann") > form[target]["high"]
-    assert of("svhn", "dann") - form["svhn"]["mean"] > 0.3
+    assert of("svhn", "dann") - form["svhn"]["mean"] == pytest.approx(0.36, abs=0.005)
     reported = json.loads((ROOT / "data" / "report.json").read_text())["values"]["svhn dann"]
     assert form["svhn"]["low"] < reported < form["svhn"]["high"]
 
@@ -214,7 +217,8 @@ def test_features_mix_as_adaptation_grows():
 @OF_MNISTM
 def test_the_teacher_is_worth_more_than_the_adversarial_loss(target):
     teacher = cause(target, "everything") - cause(target, "no teacher")
-    assert teacher > 0.003
+    least, most = (0.045, 0.055) if target == "svhn" else (0.005, 0.01)  # five; almost one
+    assert least < teacher < most
     for row in ("no adversarial loss", "no entropy and balance"):
         assert abs(cause(target, "everything") - cause(target, row)) < max(0.01, teacher / 2)
 
@@ -227,14 +231,15 @@ def test_geometry_is_worth_most_of_the_input_handling(target):
     assert order[0] == "no geometry"
     if target == "svhn":
         assert order[1] == "not standardised"
-        assert cause(target, "everything") - cause(target, "no geometry") > 0.02
+        assert cause(target, "everything") - cause(target, "no geometry") > 0.03
     else:
         assert abs(cause(target, "everything") - cause(target, "not standardised")) < 0.005
 
 
 def test_a_short_training_has_no_use_for_blur_thickness_and_distractors():
     for row in ("no blur", "no thickness", "no distractors"):
-        assert cause("svhn", row) > cause("svhn", "everything")
+        cost = cause("svhn", row) - cause("svhn", "everything")
+        assert 0.005 < cost < 0.025  # one or two points
     for row in ("dann", "dann_self_training"):
         assert of("svhn", row) > of("svhn", f"{row}_no_masks")
 
@@ -251,7 +256,7 @@ def test_the_score_rises_beyond_the_teachers_best_weight(target):
         low, middle, _ = sorted(
             record("dann-ablation", "everything", target=target, teacher=3)["values"]
         )
-        assert middle - low > 0.02
+        assert 0.03 < middle - low < 0.045  # four points
 
 
 @OF_MNISTM
@@ -259,8 +264,9 @@ def test_no_lambda_beats_the_batch_statistics_alone(target):
     for score in ("accuracy", "information"):
         found = [alone(target, lam, score) for lam in LAMBDAS]
         assert found == sorted(found, reverse=True)
-    assert 0 < alone(target, 0) - alone(target, 1) < 0.03
-    assert 0 < alone(target, 0) - cause(target, "source only, augmented") < 0.03
+    assert 0.005 < alone(target, 0) - alone(target, 1) < 0.015  # about a point
+    least, most = (0.005, 0.025) if target == "svhn" else (0, 0.01)  # one or two; a fraction
+    assert least < alone(target, 0) - cause(target, "source only, augmented") < most
 
 
 def test_plain_dann_gains_from_batch_statistics():
@@ -273,8 +279,10 @@ def test_plain_dann_gains_from_batch_statistics():
             assert cause(target, "source only, plain, standardised") > own
         else:
             assert own - source > 3 * gains[target]
-    assert gains["usps"] > 0 > gains["svhn"] > gains["mnistm"]
-    assert own / source > 2  # three times as many digits of MNIST-M, as a round number
+    assert 0.015 < gains["usps"] < 0.025  # two points
+    assert -0.035 < gains["svhn"] < -0.025
+    assert -0.25 < gains["mnistm"] < -0.15  # twenty, a round number
+    assert 2.5 < own / source < 3.5  # three times as many digits of MNIST-M
 
 
 @OF_MNISTM
@@ -302,8 +310,9 @@ def test_natural_label_shift_is_harmless(target):
 
 @OF_MNISTM
 def test_equal_shares_change_little(target):
+    least, most = (0.005, 0.015) if target == "svhn" else (-0.0075, -0.0025)  # a point; half
     for lam in (0.3, 1):
-        assert abs(alone(target, lam, shares=EQUAL) - alone(target, lam)) < 0.02
+        assert least < alone(target, lam, shares=EQUAL) - alone(target, lam) < most
     assert abs(cause(target, "everything", shares=EQUAL) - cause(target, "everything")) < 0.01
 
 
@@ -311,7 +320,12 @@ def test_equal_shares_change_little(target):
 def test_made_label_shift_hurts_through_the_reversal(target):
     lost = {lam: alone(target, lam) - alone(target, lam, shares=FEW) for lam in (0, 0.3, 1)}
     everything = cause(target, "everything") - cause(target, "everything", shares=FEW)
-    assert min(lost[0.3], lost[1]) > 0.05 > max(lost[0], everything)
+    if target == "svhn":
+        assert 0.025 < lost[0] < 0.035 < everything < 0.045  # three points, and four
+        assert all(0.075 < lost[lam] < 0.095 for lam in (0.3, 1))
+    else:
+        assert 0.0025 < lost[0] < 0.0075 and 0.0025 < everything < 0.004  # half, and a third
+        assert all(0.055 < lost[lam] < 0.085 for lam in (0.3, 1))
 
 
 # --- speed and sizes -----------------------------------------------------------------------------
