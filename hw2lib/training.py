@@ -30,6 +30,7 @@ from hw2lib.io.parameters import Count, Natural, NonNegative, Positive, Seed, se
 from hw2lib.io.paths import atomic_write, writable_dir
 
 Loss = Callable[[nn.Module, int, torch.Generator], Tensor]
+LrSchedule = Literal["constant", "cosine", "trapezoid"]  # see `learning_rate`
 
 
 class Watch(Protocol):
@@ -53,7 +54,7 @@ class TrainConfig:
     steps: Natural
     batch_size: Count = 64
     lr: Positive = 1e-3
-    schedule: Literal["constant", "cosine", "trapezoid"] = "constant"
+    schedule: LrSchedule = "constant"
     weight_decay: NonNegative = 1e-4
     warmup: Natural = 100
     clip: Positive = 1.0

@@ -21,7 +21,7 @@ from hw2lib.adaptation import LOSSES
 from hw2lib.datasets.augment import GROUPS
 from hw2lib.errors import UserError
 from hw2lib.io.parameters import Count, NonNegative, Positive, Share, listed, settings, valid
-from hw2lib.training import TrainConfig
+from hw2lib.training import LrSchedule, TrainConfig
 
 LET_GO = (0.3, 0.7)  # shares of the steps between which the label loss falls to `label_end`
 MASKED = ("thickness", "distractors", "repaint")  # input handling that needs the digits' masks
@@ -43,7 +43,7 @@ class Row:
     steps: Count = 4800
     batch_size: Annotated[int, Field(ge=2)] = 64  # of each domain
     lr: Positive = 4e-3
-    schedule: Literal["constant", "cosine", "trapezoid"] = "cosine"  # of the learning rate
+    schedule: LrSchedule = "cosine"
     weight_decay: NonNegative = 1e-4
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hw2lib.datasets import digits, faces
 from hw2lib.device import device_name
-from hw2lib.diffusion import Predict, Schedule, diffusion_loss
+from hw2lib.diffusion import PREDICTIONS, Predict, Schedule, diffusion_loss
 from hw2lib.errors import UserError
 from hw2lib.io.parameters import Finite, NonNegative, Share, changed, settings
 from hw2lib.io.paths import runs_dir
@@ -35,7 +35,7 @@ class Preset:
     train: TrainConfig
     model: DigitConfig | ReportConfig | FaceConfig
     schedule: Literal["linear", "cosine"]
-    prediction: Literal["eps", "v", "flow"] = "v"
+    prediction: Literal[PREDICTIONS] = "v"
     min_snr: NonNegative = 5.0  # 0: every time step has weight one
     log_snr_mean: Finite = 0.0
     log_snr_std: NonNegative = 0.0  # of the time steps drawn in training; 0: all alike

@@ -157,6 +157,8 @@ def right(kind: Any) -> str:
         inner = get_args(kind)
         many = "some of " if inner[-1] is ... else f"{len(inner)} with commas between, each "
         return many + right(inner[0])
+    if origin is Mapping:
+        return f"for each name {right(get_args(kind)[1])}"
     if origin is not None and type(None) in get_args(kind):  # X | None
         return right(next(part for part in get_args(kind) if part is not type(None)))
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}

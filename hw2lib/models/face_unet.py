@@ -31,7 +31,9 @@ class FaceConfig:
     mean of the input over all positions, to which norms of few channels are nearly blind.
     """
 
-    widths: tuple[Annotated[int, Field(ge=2, le=4096)], ...] = (128, 128, 256, 256, 512, 512)
+    widths: Annotated[
+        tuple[Annotated[int, Field(ge=2, le=4096)], ...], Field(min_length=1)
+    ] = (128, 128, 256, 256, 512, 512)  # fmt: skip
     blocks: Annotated[int, Field(ge=1, le=16)] = 2
     attention: tuple[int, ...] = (4,)  # indices into widths; mid1 always attends
     unfold: Annotated[int, Field(ge=1, le=16)] = 1

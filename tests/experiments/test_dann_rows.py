@@ -107,6 +107,10 @@ def test_settings_are_read_as_their_types():
         (lambda: with_settings(ROWS["dann"], {"steps": "0"}), "steps=0 is not allowed"),
         (lambda: with_settings(ROWS["dann"], {"frozen_after": "2"}), "frozen_after=2 is not"),
         (lambda: Row("mine", labels="mine"), "labels=mine is not allowed; source or target"),
+        (
+            lambda: Row("mine", losses={"teacher": -1}),
+            "losses={'teacher': -1} is not allowed; for each name a number from 0 is right",
+        ),
         (lambda: Row("mine", losses={"coral": 1}), "loss 'coral' is unknown; choose one of"),
         (lambda: Row("mine", labels="target", losses={"teacher": 1}), "losses are for rows"),
     ],

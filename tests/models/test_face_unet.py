@@ -142,6 +142,20 @@ def test_time_reaches_the_output_of_each_image(config):
 
 
 @pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ({"widths": []}, "widths=[] is not allowed; some of a whole number from 2 to 4096"),
+        ({"blocks": 0}, "blocks=0 is not allowed; a whole number from 1 to 16"),
+        ({"widths": [33]}, "widths=(33,); multiples of groups=32"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_one_line(wrong, line):
+    with pytest.raises(UserError) as caught:
+        FaceConfig(**wrong)
+    assert str(caught.value).startswith(line)
+
+
+@pytest.mark.parametrize(
     ("config", "size", "multiple"),
     [
         (TINY, (12, 16), 8), (TINY, (16, 20), 8), (TINY, (4, 4), 8),
