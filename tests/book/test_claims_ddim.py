@@ -13,7 +13,7 @@ from hw2lib.io.paths import ROOT, WEIGHTS
 from hw2lib.io.weights import weights_header
 
 ETAS = (0.25, 0.5, 0.75, 1)
-CHAPTER = (ROOT / "book" / "ddim.md").read_text(encoding="utf-8")
+CHAPTER, MODELS = ((ROOT / "book" / f"{p}.md").read_text("utf-8") for p in ("ddim", "models"))
 # FID on CelebA, table 1 of the DDIM paper: {eta: at 10, 20, 50 and 100 steps}
 PAPER = {
     0: (17.33, 13.73, 9.17, 6.53),
@@ -43,6 +43,7 @@ def test_the_model_saw_each_training_image_some_670_times():
     epochs = header["images_seen"] / trained_on
     assert f"{trained_on:,} images to train on" in CHAPTER
     assert f"some {round(epochs, -1):.0f} times ({round(epochs, -1):.0f} epochs)" in CHAPTER
+    assert f"{trained_on:,} images" in MODELS and f"some {round(epochs, -1):.0f} epochs" in MODELS
 
 
 def test_the_line_loses_norm_detail_and_contrast():
@@ -75,6 +76,7 @@ def test_a_face_moves_the_further_the_larger_eta_is():
     assert moved[0] == (0, 0)
     assert all(below[1] < above[0] for below, above in pairwise(moved))
     assert mean("faces", "noise", "left", eta=0.5) < 0.05
+    assert mean("faces", "noise", "left", eta=1) < 1e-7
 
 
 def test_generated_faces_lie_between_sharp_and_blurred_ones():
