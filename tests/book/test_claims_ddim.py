@@ -173,6 +173,17 @@ def test_the_mean_path_takes_the_dots_away():
     assert path["low"] < without["mean"] < path["high"]
 
 
+def test_the_command_for_another_model_names_parameters_of_the_notebook():
+    """papermill only warns of others."""
+    source = (ROOT / "notebooks" / "ddim.ipynb").read_text(encoding="utf-8")
+    cells = json.loads(source)["cells"]
+    (cell,) = (c for c in cells if "parameters" in c["metadata"].get("tags", []))
+    (command,) = re.findall(r"^papermill notebooks/ddim\.ipynb .+$", CHAPTER, re.M)
+    named = set(re.findall(r"-p (\w+) ", command))
+    assert named == {"weights", "noise"}
+    assert named <= set(re.findall(r"^(\w+): ", "".join(cell["source"]), re.M))
+
+
 def test_every_claim_of_the_faces_page_names_a_test_that_exists():
     named = claims_of("ddim", "ddim-appendix", "faces-walk")
     assert named and all(name in globals() for name in named)
