@@ -10,7 +10,8 @@
 shows the picture of the cell of book/executed/cfdg.ipynb whose metadata say "label": "grid", as a
 numbered figure. `part` shows a rectangle of it: left, top, right and bottom as shares of its width
 and height. So nothing is drawn twice. A run, a cell or a picture that is missing is a warning,
-hence an error under -W. The alt text of a figure without one is its caption.
+hence an error under -W. {recorded-picture} gives the picture alone. The alt text of a figure
+without one is its caption.
 """
 
 from __future__ import annotations
@@ -81,21 +82,23 @@ class RecordedFigure(Reported):
                              "alt": directives.unchanged}  # fmt: skip
 
     def content_nodes(self) -> list[nodes.Node]:
+        cell = self.cell()
+        figure = nodes.figure("", self.image(cell), self.caption(cell))
+        self.set_source_info(figure)
+        self.add_name(figure)
+        return [figure]
+
+    def cell(self) -> dict:
         run, slash, label = self.arguments[0].partition("/")
         if not slash:
             raise Mistake("write RUN/LABEL, such as cfdg/grid")
         notebook = Path(self.env.srcdir) / "executed" / f"{run}.ipynb"
         self.env.note_dependency(str(notebook))
-        cell = recorded_cell(notebook, label)
-        image = nodes.image(uri=self.file(*picture(cell, self.options.get("part"))))
-        for option in ("width", "alt"):
-            if option in self.options:
-                image[option] = self.options[option]
-        figure = nodes.figure("", image)
-        figure += self.caption(cell)
-        self.set_source_info(figure)
-        self.add_name(figure)
-        return [figure]
+        return recorded_cell(notebook, label)
+
+    def image(self, cell: dict) -> nodes.image:
+        shown = {key: self.options[key] for key in ("width", "alt") if key in self.options}
+        return nodes.image(uri=self.file(*picture(cell, self.options.get("part"))), **shown)
 
     def file(self, content: bytes, kind: str) -> str:
         """Where the picture is written for the builder to copy, as the page names it."""
@@ -117,6 +120,17 @@ class RecordedFigure(Reported):
         return nodes.caption("", "", *box[0].children)
 
 
+class RecordedPicture(RecordedFigure):
+    """{recorded-picture} RUN/LABEL: the picture alone, for cards; `alt` says what it shows."""
+
+    has_content = False
+
+    def content_nodes(self) -> list[nodes.Node]:
+        if "alt" not in self.options:
+            raise Mistake(f"{self.arguments[0]} has no text for those who can't see it; add :alt:")
+        return [self.image(self.cell())]
+
+
 def describe(app: Sphinx, doctree: nodes.document) -> None:
     """A figure's caption is the text for those who cannot see its picture."""
     for figure in doctree.findall(nodes.figure):
@@ -128,5 +142,6 @@ def describe(app: Sphinx, doctree: nodes.document) -> None:
 
 def setup(app: Sphinx) -> dict:
     app.add_directive("recorded-figure", RecordedFigure)
+    app.add_directive("recorded-picture", RecordedPicture)
     app.connect("doctree-read", describe)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

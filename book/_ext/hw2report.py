@@ -382,7 +382,15 @@ def check_notebooks(app: Sphinx) -> None:
                            name, command, type="hw2")  # fmt: skip
 
 
+def in_its_language(app: Sphinx, page: str, template: str, context: dict, _: object) -> None:
+    """Mark the text of a page whose front matter names a `lang`: for fonts and screen readers."""
+    language = app.env.metadata.get(page, {}).get("lang")
+    if language and "body" in context:
+        context["body"] = f'<div lang="{language}">{context["body"]}</div>'
+
+
 def setup(app: Sphinx) -> dict:
+    app.connect("html-page-context", in_its_language)
     app.add_role("result", ResultRole())
     app.add_role("report", ReportRole())
     app.add_role("weights", WeightsRole())

@@ -326,6 +326,14 @@ def test_a_figure_that_is_not_there_is_a_warning(project, directive, warning):
     assert warning in project.build(f"```{{recorded-figure}} {directive}\n```\n").warnings
 
 
+def test_a_recorded_picture_has_no_caption_and_a_text_for_those_who_cannot_see_it(project):
+    content = recorded_run(project)
+    page = project.build("```{recorded-picture} cfdg/grid\n:alt: Red and green.\n```\n")
+    assert not page.warnings and 'alt="Red and green."' in page.html
+    assert [file.read_bytes() for file in shown(page)] == [content] and "Fig." not in page.text
+    assert "add :alt:" in project.build("```{recorded-picture} cfdg/grid\n```\n").warnings
+
+
 def test_a_figure_without_picture_or_caption_is_a_warning(project):
     recorded_run(project, caption="")
     page = "```{recorded-figure} cfdg/grid\n```\n"
