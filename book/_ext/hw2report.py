@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from docutils import nodes
+from hw2access import scrolled
 from hw2numbers import (
     FIELDS,
     NOTEBOOKS,
@@ -146,11 +147,6 @@ def table(
     group += nodes.tbody("", *[_row(row) for row in body])
     title = [nodes.title(caption, caption)] if caption else []
     return nodes.table("", *title, group)
-
-
-def scrolled(table: nodes.table) -> nodes.container:
-    """In a box of its own that scrolls on narrow screens."""
-    return nodes.container("", table, classes=["hw2-scroll"])
 
 
 def _headers(head: Sequence[str]) -> list[nodes.row]:
@@ -382,15 +378,7 @@ def check_notebooks(app: Sphinx) -> None:
                            name, command, type="hw2")  # fmt: skip
 
 
-def in_its_language(app: Sphinx, page: str, template: str, context: dict, _: object) -> None:
-    """Mark the text of a page whose front matter names a `lang`: for fonts and screen readers."""
-    language = app.env.metadata.get(page, {}).get("lang")
-    if language and "body" in context:
-        context["body"] = f'<div lang="{language}">{context["body"]}</div>'
-
-
 def setup(app: Sphinx) -> dict:
-    app.connect("html-page-context", in_its_language)
     app.add_role("result", ResultRole())
     app.add_role("report", ReportRole())
     app.add_role("weights", WeightsRole())
