@@ -26,8 +26,8 @@ test: .venv/.made
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	HW2_SLOW=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope tests --ignore tests/book/test_page.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --nbval-lax notebooks
-	$(SNAKEMAKE) -- adaptation
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --nbval-lax notebooks
+	$(SNAKEMAKE) -- other_targets
 	$(BIN)/jupyter-book build book/ --all -W -n --keep-going
 	@PYTHONPATH=tests $(BIN)/python -c '$(NO_CHROMIUM)'
 	$(BIN)/python -m pytest -q tests/book/test_page.py
