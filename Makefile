@@ -14,7 +14,7 @@ SNAKEMAKE = $(BIN)/snakemake --cores all --resources mem_mb=$$($(BIN)/python -c 
 # The Snakefile and the notebooks' kernels call the environment's programs by their names.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: report test lock clean
+.PHONY: report test verify lock clean
 
 report: .venv/.made
 	@$(NO_DOT)
@@ -39,6 +39,9 @@ test: .venv/.made
 	$(UV) pip install --python $(BIN)/python --require-hashes -r requirements.lock
 	$(UV) pip install --python $(BIN)/python --no-build-isolation --no-deps -e .
 	touch $@
+
+verify: .venv/.made  ## recorded numbers, measured again with the shipped weights
+	$(BIN)/hw2 verify
 
 lock:  ## after a change of what pyproject.toml asks for
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes \
