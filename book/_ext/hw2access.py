@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
@@ -21,6 +23,13 @@ class ScrollBox(nodes.container):
 def scrolled(*content: nodes.Node) -> ScrollBox:
     """A ScrollBox with that content."""
     return ScrollBox("", *content, classes=["hw2-scroll"])
+
+
+def folded(title: str, *content: nodes.Node) -> list[nodes.Node]:
+    """That content behind a title that opens it."""
+    opening = f"<details class='hw2-folded'><summary>{escape(title)}</summary>"
+    return [nodes.raw("", opening, format="html"), *content,
+            nodes.raw("", "</details>", format="html")]  # fmt: skip
 
 
 def visit_scroll_box(self: HTML5Translator, node: ScrollBox) -> None:

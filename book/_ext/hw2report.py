@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from docutils import nodes
-from hw2access import scrolled
+from hw2access import folded, scrolled
 from hw2numbers import (
     FIELDS,
     NOTEBOOKS,
@@ -303,16 +303,20 @@ class Provenance(Reported):
 
     def content_nodes(self) -> list[nodes.Node]:
         answer: list[nodes.Node] = []
-        for name in RESULTS:
-            title = nodes.rubric("", f"{name}.json")
+        for name, command in RESULTS.items():
+            answer.append(nodes.rubric("", f"{name}.json"))
             result = read(self.env, name)
             if result is None:
-                answer += [title, nodes.paragraph("", "", *missing(name))]
+                answer.append(nodes.paragraph("", "", *missing(name)))
                 continue
             try:
-                answer += [title, scrolled(table(["field", "recorded"], self.rows(result)))]
+                said, rows = self.summary(result), self.rows(result)
             except (KeyError, TypeError, AttributeError, ValueError) as error:
                 raise Mistake(f"{name}.json lacks a field: {error!r}") from None
+            answer += [nodes.literal_block(command, command, language="sh"),
+                       nodes.paragraph("", said),
+                       *folded("Files, settings, versions and records",
+                               scrolled(table(["field", "recorded"], rows)))]  # fmt: skip
         weights = self.weights()
         if weights:
             head = ["file", "MiB", "sha256", "configuration"]
@@ -320,11 +324,15 @@ class Provenance(Reported):
                        scrolled(table(head, weights))]  # fmt: skip
         return answer
 
+    def summary(self, result: dict) -> str:
+        seeds, took = ", ".join(map(str, result["seeds"])), float(result["seconds"])
+        made = f"{result['data']['source']} data, preset {result['preset']}, seeds {seeds}"
+        return f"{made}; {took:,.0f} s on {result['device']}; {len(result['records'])} records."
+
     def rows(self, result: dict) -> list[list[object]]:
         files: list[nodes.Node] = []
         for file, digest in [*result["data"]["sha256"].items(), *result["weights"].items()]:
             files += [nodes.literal("", f"{file} {digest[:12]}"), nodes.Text(" ")]
-        seeds = ", ".join(map(str, result["seeds"]))
         versions = ", ".join(f"{key} {value}" for key, value in result["versions"].items())
         more = [
             [key.replace("_", " "), readable(value)]
@@ -332,15 +340,10 @@ class Provenance(Reported):
             if key not in ("source", "sha256")
         ]
         return [
-            ["data", result["data"]["source"]],
             ["files, sha256", files or "none"],
             *more,
-            ["preset", result["preset"]],
-            ["seeds", seeds],
-            ["device", result["device"]],
             ["versions", versions],
             ["commit", [nodes.literal("", result["commit"])]],
-            ["time", f"{float(result['seconds']):,.0f} s"],
             ["records", measured(result["records"])],
         ]  # fmt: skip
 
