@@ -32,6 +32,8 @@ NOTEBOOKS = {
     " -p target usps -p preset full -p seeds 5 -p record True",
     "dann-mnistm": "papermill notebooks/dann.ipynb book/executed/dann-mnistm.ipynb"
     " -p target mnistm -p preset full -p seeds 5 -p record True",
+    "dann-embedded": "papermill notebooks/dann.ipynb book/executed/dann-embedded.ipynb"
+    " -p target svhn -p data embedded",
 }
 RESULTS = {
     "digits": NOTEBOOKS["cfdg"],

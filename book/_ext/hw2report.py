@@ -9,8 +9,9 @@
 - directive  {results-table} NAME ...      a table; each line of its content is a row of it,
                                            ROW; SCORE; key=value || LABEL
              options: scores (columns of one file: SCORE key=value, ...; else the columns are the
-             files, with this machine's values beside the recorded ones), titles, corner, caption,
-             grey (labels of rows that stand there for comparison only)
+             files, with this machine's values beside the recorded ones), titles ("to SVHN /
+             accuracy": two lines), corner (title of the first column), caption (numbers the
+             table), name, grey (labels of rows that stand there for comparison only)
 - directive  {provenance}                  what made each result file and each weights file
 
 Recorded results lie in data/results, this machine's in HW2_BUILD/results or build/results. A result
@@ -24,6 +25,8 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import ClassVar
 
@@ -131,32 +134,54 @@ class WeightsRole(SphinxRole):
 
 
 def table(
-    head: Sequence[object], body: Sequence[Sequence[object]], caption: str | None = None
-) -> nodes.Node:
-    """A table in a box of its own that scrolls on narrow screens; cells are text or nodes.
+    head: Sequence[str], body: Sequence[Sequence[object]], caption: str | None = None
+) -> nodes.table:
+    """A table, numbered where it has a caption; cells are text or nodes.
 
-    The caption stands outside that box, so that it is read without scrolling.
+    Titles "TO SVHN / RECALL", "TO SVHN / ACCURACY" of columns side by side share a line above.
     """
     group = nodes.tgroup(cols=len(head))
     group += [nodes.colspec(colwidth=1) for _ in head]
-    group += nodes.thead("", _row(head))
+    group += nodes.thead("", *_headers(head))
     group += nodes.tbody("", *[_row(row) for row in body])
-    box = nodes.container("", nodes.table("", group), classes=["hw2-scroll"])
-    return nodes.container("", *above(caption), box) if caption else box
+    title = [nodes.title(caption, caption)] if caption else []
+    return nodes.table("", *title, group)
+
+
+def scrolled(table: nodes.table) -> nodes.container:
+    """In a box of its own that scrolls on narrow screens."""
+    return nodes.container("", table, classes=["hw2-scroll"])
+
+
+def _headers(head: Sequence[str]) -> list[nodes.row]:
+    """One header line, or two where a title has a part above the other."""
+    parts = [title.rpartition(" / ")[::2] for title in head]
+    if not any(above for above, _ in parts):
+        return [_row(head)]
+    lines = nodes.row(), nodes.row()
+    for above, columns in groupby(parts, key=itemgetter(0)):
+        below = [title for _, title in columns]
+        if above:
+            lines[0].append(_entry(above, morecols=len(below) - 1))
+            lines[1].extend(map(_entry, below))
+        else:
+            lines[0].extend(_entry(title, morerows=1) for title in below)
+    return list(lines)
 
 
 def above(caption: str | None) -> list[nodes.Node]:
-    """The caption that stands above a table or a picture."""
+    """The caption that stands above a picture."""
     text = nodes.paragraph("", "", nodes.Text(caption or ""))
     return [nodes.container("", text, classes=["hw2-caption"])] if caption else []
 
 
 def _row(cells: Sequence[object]) -> nodes.row:
-    row = nodes.row()
-    for cell in cells:
-        content = cell if isinstance(cell, list) else [nodes.Text(str(cell))]
-        row += nodes.entry("", nodes.paragraph("", "", *content))
-    return row
+    return nodes.row("", *map(_entry, cells))
+
+
+def _entry(cell: object, **span: int) -> nodes.entry:
+    content = cell if isinstance(cell, list) else [nodes.Text(str(cell))]
+    return nodes.entry("", nodes.paragraph("", "", *content), **span)
 
 
 def readable(value: object) -> str:
@@ -203,7 +228,7 @@ class ResultsTable(Reported):
     final_argument_whitespace = True
     has_content = True
     option_spec: ClassVar = {"scores": commas, "titles": commas, "grey": commas, "corner": str,
-                             "caption": str}  # fmt: skip
+                             "caption": str, "name": str}  # fmt: skip
 
     def content_nodes(self) -> list[nodes.Node]:
         names, scores = self.arguments[0].split(), self.options.get("scores", [])
@@ -236,8 +261,10 @@ class ResultsTable(Reported):
             body.append(line)
         if empty:
             raise Mistake(f"no record for the column {', '.join(sorted(empty))}")
-        head = [self.options.get("corner", ""), *[title for title, *_ in columns]]
-        return [table(head, body, self.options.get("caption")), *answer]
+        head = [self.options.get("corner", "measured"), *[title for title, *_ in columns]]
+        made = table(head, body, self.options.get("caption"))
+        self.add_name(made)
+        return [scrolled(made), *answer]
 
     def by_score(self, result: dict | None) -> list[tuple[str, dict, str, dict]]:
         """(title, file, score, setting) of each column."""
@@ -287,13 +314,14 @@ class Provenance(Reported):
                 answer += [title, nodes.paragraph("", "", *missing(name))]
                 continue
             try:
-                answer += [title, table(["", "recorded"], self.rows(result))]
+                answer += [title, scrolled(table(["field", "recorded"], self.rows(result)))]
             except (KeyError, TypeError, AttributeError, ValueError) as error:
                 raise Mistake(f"{name}.json lacks a field: {error!r}") from None
         weights = self.weights()
         if weights:
+            head = ["file", "MiB", "sha256", "configuration"]
             answer += [nodes.rubric("", "Shipped weights (data/weights)"),
-                       table(["file", "MiB", "sha256", "configuration"], weights)]  # fmt: skip
+                       scrolled(table(head, weights))]  # fmt: skip
         return answer
 
     def rows(self, result: dict) -> list[list[object]]:
@@ -354,7 +382,15 @@ def check_notebooks(app: Sphinx) -> None:
                            name, command, type="hw2")  # fmt: skip
 
 
+def in_its_language(app: Sphinx, page: str, template: str, context: dict, _: object) -> None:
+    """Mark the text of a page whose front matter names a `lang`: for fonts and screen readers."""
+    language = app.env.metadata.get(page, {}).get("lang")
+    if language and "body" in context:
+        context["body"] = f'<div lang="{language}">{context["body"]}</div>'
+
+
 def setup(app: Sphinx) -> dict:
+    app.connect("html-page-context", in_its_language)
     app.add_role("result", ResultRole())
     app.add_role("report", ReportRole())
     app.add_role("weights", WeightsRole())

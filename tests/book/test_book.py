@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -9,9 +10,11 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 from helpers.bookcopy import EXTENSIONS, ROOT, built_copy, toc_files
+from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
@@ -61,9 +64,9 @@ class Project:
 
     def again(self) -> Project:
         warnings, out = io.StringIO(), self.top / "out"
-        extensions = ["myst_parser", "hw2math", "hw2report", "hw2dots"]
+        extensions = ["myst_parser", "hw2math", "hw2report", "hw2dots", "hw2figures"]
         config = {"extensions": extensions, "html_theme": "basic", "html_math_renderer": "mathml",
-                  "myst_enable_extensions": ["dollarmath"]}  # fmt: skip
+                  "myst_enable_extensions": ["dollarmath"], "numfig": True}  # fmt: skip
         with docutils_namespace():  # registers its roles anew in every build
             app = Sphinx(self.top / "book", None, out, self.top / "trees", "html", config,
                          status=None, warning=warnings)  # fmt: skip
@@ -250,6 +253,103 @@ def test_accuracies_are_drawn_as_dots_with_the_reports_beside_them(project):
     assert not page.warnings
     assert "norm, accuracy is no record" in project.build(dots + "norm\n```\n").warnings
     assert "0 rows, 2 files" in project.build(dots + "```\n").warnings
+
+
+def test_tables_are_numbered_named_and_have_two_header_lines_where_titles_have_two_parts(project):
+    result_file(project.recorded, made("dann"), made("dann", score="recall"))
+    table = (
+        "{numref}`tab-a`\n\n```{results-table} dann-svhn\n:scores: accuracy, recall, accuracy\n"
+        ":titles: to SVHN / accuracy, to SVHN / recall, alone\n:caption: Rows.\n:name: tab-a\n"
+        "\ndann\n```\n"
+    )
+    page = project.build(table)
+    assert not page.warnings
+    assert page.text.count("Table 1") == 2 and "Rows." in page.text
+    assert page.html.count('colspan="2"') == 1 and page.html.count('rowspan="2"') == 2
+    assert "<caption>" in page.html and 'href="#tab-a"' in page.html
+
+
+# --- pictures of recorded runs ----------------------------------------------------------------
+
+
+def recorded_run(project, label="grid", caption="A *caption* of the run."):
+    """An executed notebook with one picture, red on the left and green on the right."""
+    image, content = Image.new("RGB", (40, 20), (255, 0, 0)), io.BytesIO()
+    image.paste((0, 255, 0), (20, 0, 40, 20))
+    image.save(content, "png")
+    data = {"image/png": base64.b64encode(content.getvalue()).decode()}
+    cell = nbformat.v4.new_code_cell(
+        "draw()", outputs=[nbformat.v4.new_output("display_data", data)]
+    )
+    cell.metadata.update(label=label, mystnb={"figure": {"caption": caption}})
+    folder = project.top / "book" / "executed"
+    folder.mkdir(exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), folder / "cfdg.ipynb")
+    return content.getvalue()
+
+
+def shown(page) -> list[Path]:
+    names = re.findall(r'src="(_images/[^"]+)"', page.html)
+    return [page.top / "out" / name for name in names]
+
+
+def test_a_recorded_figure_is_the_runs_picture_with_its_caption_number_and_alt_text(project):
+    content = recorded_run(project)
+    page = project.build(
+        "See {numref}`fig-a`.\n\n```{recorded-figure} cfdg/grid\n:name: fig-a\n```\n"
+    )
+    assert not page.warnings
+    assert [file.read_bytes() for file in shown(page)] == [content]
+    assert "See Fig. 1." in page.text and "Fig. 1 A caption of the run." in page.text
+    assert 'alt="A caption of the run."' in page.html
+
+
+def test_a_recorded_figure_may_be_a_part_with_words_of_its_own(project):
+    recorded_run(project)
+    page = project.build(
+        "```{recorded-figure} cfdg/grid\n:part: .5 0 1 .5\n\nThe **right** side.\n```\n"
+    )
+    assert not page.warnings and "The right side." in page.text
+    image = Image.open(shown(page)[0])
+    assert image.size == (20, 10) and image.getcolors() == [(200, (0, 255, 0))]
+
+
+@pytest.mark.parametrize(
+    ("directive", "warning"),
+    [("cfdg", "write RUN/LABEL"),
+     ("ddim/grid", "there is no ddim.ipynb in executed/"),
+     ("cfdg/mesh", "cfdg.ipynb has no cell 'mesh'; there are grid"),
+     ("cfdg/grid\n:part: .5 0 .4 1", "left < right and top < bottom")],
+)  # fmt: skip
+def test_a_figure_that_is_not_there_is_a_warning(project, directive, warning):
+    recorded_run(project)
+    assert warning in project.build(f"```{{recorded-figure}} {directive}\n```\n").warnings
+
+
+def test_a_recorded_picture_has_no_caption_and_a_text_for_those_who_cannot_see_it(project):
+    content = recorded_run(project)
+    page = project.build("```{recorded-picture} cfdg/grid\n:alt: Red and green.\n```\n")
+    assert not page.warnings and 'alt="Red and green."' in page.html
+    assert [file.read_bytes() for file in shown(page)] == [content] and "Fig." not in page.text
+    assert "add :alt:" in project.build("```{recorded-picture} cfdg/grid\n```\n").warnings
+
+
+def test_a_figure_without_picture_or_caption_is_a_warning(project):
+    recorded_run(project, caption="")
+    page = "```{recorded-figure} cfdg/grid\n```\n"
+    assert "cfdg/grid has no caption" in project.build(page).warnings
+    run = project.top / "book" / "executed" / "cfdg.ipynb"
+    run.write_text(run.read_text().replace("image/png", "text/plain"))
+    assert "the cell 'grid' has no picture" in project.again().warnings
+
+
+def test_a_new_recording_is_shown_without_being_asked_for(project):
+    recorded_run(project)
+    first = shown(project.build("```{recorded-figure} cfdg/grid\n```\n"))
+    run = project.top / "book" / "executed" / "cfdg.ipynb"
+    run.write_text(run.read_text().replace("A *caption*", "Another caption"))
+    page = project.again()
+    assert "Another caption of the run." in page.text and shown(page) == first
 
 
 def test_a_cell_that_fits_several_records_is_a_warning(project):

@@ -7,7 +7,7 @@ import pytest
 from hw2lib.io.paths import ROOT
 
 RUNS = {"cfdg": "cfdg", "ddim": "ddim", "dann-svhn": "dann", "dann-usps": "dann",
-        "dann-mnistm": "dann"}  # fmt: skip
+        "dann-mnistm": "dann", "dann-embedded": "dann"}  # fmt: skip
 
 
 def cells(path):
