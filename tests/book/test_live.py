@@ -16,7 +16,7 @@ from PIL import Image
 
 from hw2lib.commands.classify import as_digit
 from hw2lib.datasets.digits import to_uint8
-from hw2lib.diffusion import guided, make_schedule
+from hw2lib.diffusion import guided, linear_schedule, make_schedule
 from hw2lib.experiments.cfdg import load_digit_unet
 from hw2lib.io.paths import ROOT, WEIGHTS
 from hw2lib.models import dann_net
@@ -28,6 +28,7 @@ from hw2lib.samplers import (
     sample_dpmpp,
     sample_generators,
 )
+from hw2lib.studies.ddim import left_of_the_start
 
 sys.path.insert(0, str(EXTENSIONS))
 
@@ -41,7 +42,7 @@ pytestmark = pytest.mark.skipif(
 
 SOURCES = ROOT / "book" / "live"
 PAGE = """<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="live/page.css">
-{digits}{reading}<script src="live/page.js"></script>"""
+{digits}{reading}{forgetting}<script src="live/page.js"></script>"""
 UNTIL = """async (selector, pattern) => {
   const line = document.querySelector(selector + ' [role=status]');
   while (!RegExp(pattern).test(line.textContent)) await new Promise(r => setTimeout(r, 10));
@@ -52,7 +53,7 @@ UNTIL = """async (selector, pattern) => {
 def page_in(folder, sources=SOURCES) -> str:
     """Address of a page with the forms alone, and all that it loads, in `folder`."""
     hw2live.write(sources, WEIGHTS, folder / "live")
-    forms = {name: (sources / f"{name}.html").read_text() for name in ("digits", "reading")}
+    forms = {file.stem: file.read_text() for file in sources.glob("*.html")}
     (folder / "live.html").write_text(PAGE.format(**forms))
     return (folder / "live.html").as_uri()
 
@@ -155,6 +156,27 @@ def test_a_picture_is_handled_as_hw2_classify_does(page, size, opaque):
     )
     expected = torch.from_numpy(as_digit(Image.fromarray(pixels))).flatten().int()
     assert largest(found, expected) <= 1
+
+
+@pytest.mark.parametrize(("steps", "eta"), [(10, 1.0), (50, 0.5), (1000, 0.25)])
+def test_what_eta_leaves_is_the_studys(page, steps, eta):
+    found = page.evaluate(
+        f"hw2live.leftOfTheStart(hw2live.linearSchedule(), {steps}, {eta}).map(([, left]) => left)"
+    )
+    expected = left_of_the_start(linear_schedule(), steps, eta)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_the_curves_follow_eta(page):
+    def plot() -> list:
+        return page.evaluate("[...document.querySelectorAll('.live-curve')].map(path =>"
+                             " path.getAttribute('d'))")  # fmt: skip
+
+    before = plot()
+    page.evaluate("slider = document.querySelector('[name=eta]'); slider.value = 0;"
+                  "slider.dispatchEvent(new Event('input'))")  # fmt: skip
+    assert len({*before, *plot()}) == len(before) + len(plot())
+    assert page.evaluate("document.querySelector('.live-left').textContent").count("100.0 %") == 4
 
 
 @pytest.mark.skipif(
