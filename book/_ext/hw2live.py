@@ -1,7 +1,7 @@
 """The live page's folder: book/live copied beside the pages, with the shipped models as scripts.
 
-A page opened by double click may load scripts and nothing else, so everything that live/page.js
-asks for later is a script `hw2live.give(name, value)`, made here from what the library ships:
+A page opened by double click may load scripts and nothing else, so everything that the page asks
+for later is a script `hw2live.give(name, value)` in live/data, made of what the library ships:
 
 - engine       live/network.js, as text for workers, and live/kernels.wasm
 - digits       the digit model, its schedule, and the noises of the report's grid
@@ -27,7 +27,7 @@ from hw2lib.experiments.dann_rows import ROWS
 from hw2lib.io.weights import weights_header
 from hw2lib.samplers import individual_noise, sample_generators
 
-PAGE = ("page.js", "page.css")  # what the page itself loads
+PAGE = ("page.js", "page.css", "digits.js", "reading.js", "forgetting.js")  # what it loads at once
 ORDER = [row.title for row in ROWS.values()]  # of the readers; unknown titles stand last
 GRID_NOISES, SIDE, SEED = 10, 28, 0  # of the report's grid
 
@@ -81,7 +81,8 @@ def examples() -> dict[str, list[str]]:
 
 def write(sources: Path, weights: Path, out: Path) -> None:
     """Make the folder `out` of the page's sources and the weights files."""
-    out.mkdir(parents=True, exist_ok=True)
+    data = out / "data"
+    data.mkdir(parents=True, exist_ok=True)
     for name in PAGE:
         shutil.copyfile(sources / name, out / name)
     scripts = {"engine": engine(sources), "examples": examples()}
@@ -91,7 +92,7 @@ def write(sources: Path, weights: Path, out: Path) -> None:
         scripts[f"readers-{target}"] = networks
     for name, value in scripts.items():
         script = f"hw2live.give({json.dumps(name)}, {json.dumps(value)});\n"
-        (out / f"{name}.js").write_text(script, encoding="utf-8")
+        (data / f"{name}.js").write_text(script, encoding="utf-8")
 
 
 def on_finished(app: Sphinx, error: Exception | None) -> None:

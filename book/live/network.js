@@ -91,7 +91,7 @@ function add(x, y) {
   return y;
 }
 
-/** (n, h, w, c r r) -> (n, h r, w r, c), channel c r r + i r + j to the pixel (i, j) of a square. */
+/** (n, h, w, c r r) -> (n, h r, w r, c), channel c r r + i r + j to a square's (i, j). */
 function pixelShuffle(x, r, c) {
   const y = tensor(x.n, x.h * r, x.w * r, c);
   const [from, to] = [floats(x), floats(y)];
