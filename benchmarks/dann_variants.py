@@ -39,7 +39,7 @@ VARIANTS: list[Variant] = [
     ("no adversarial loss", {}, replace(ALL_LOSSES, losses=_without("adversarial"))),
     ("no teacher", {}, replace(ALL_LOSSES, losses=_without("teacher"))),
     ("no entropy and balance", {}, replace(ALL_LOSSES, losses=_without("entropy", "balance"))),
-    # The source let go (`Row.label_end`)
+    # The source loss annealed (`Row.label_end`)
     *(
         ("self-training", {"label_end": end}, replace(ROWS["self_training"], label_end=end))
         for end in (0.05, 0.0)
@@ -68,7 +68,7 @@ def rates_of(name: str, row: Row) -> list[Variant]:
 
 
 RATES = rates_of("everything", ALL_LOSSES)
-PLAIN_ROWS: list[Variant] = [  # without input handling: why the plain source row is where it is
+PLAIN_ROWS: list[Variant] = [  # without augmentation: why the plain source row is where it is
     *rates_of("source only, plain", ROWS["source_only"]),
     ("source only, plain, standardised", {}, replace(
         ROWS["source_only"], off=tuple(group for group in PLAIN_INPUTS if group != "standardise")
@@ -89,7 +89,7 @@ def ablation(
 ) -> list[tuple[str, dict, list[Trained]]]:
     """Row, setting and one training a seed of `steps` steps; what is finished in `out` is taken up.
 
-    A variant that turns off what the problem's input handling does not have is left out.
+    A variant that turns off what the problem's augmentation does not have is left out.
     """
     rows = []
     for name, setting, row in variants:

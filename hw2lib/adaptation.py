@@ -3,7 +3,7 @@
     LOSSES["mine"] = lambda step, weight: weight * ...      # then Row(losses={"mine": 0.1})
 
 One function for each loss: it gets the state of one training step and its weight now, and returns
-a scalar to add. Sources: DANN, Ganin et al. (2016); averaged teacher, Tarvainen and Valpola (2017)
+a scalar to add. Sources: DANN, Ganin et al. (2016); mean teacher, Tarvainen and Valpola (2017)
 and French et al. (2018); information maximisation, Krause et al. (2010) and Liang et al. (2020).
 """
 

@@ -10,8 +10,7 @@
 shows the picture of the cell of book/executed/cfdg.ipynb whose metadata say "label": "grid", as a
 numbered figure. `part` shows a rectangle of it: left, top, right and bottom as shares of its width
 and height. So nothing is drawn twice. A run, a cell or a picture that is missing is a warning,
-hence an error under -W. {recorded-picture} gives the picture alone. The alt text of a figure
-without one is its caption.
+hence an error under -W. {recorded-picture} gives the picture alone.
 """
 
 from __future__ import annotations
@@ -131,17 +130,7 @@ class RecordedPicture(RecordedFigure):
         return [self.image(self.cell())]
 
 
-def describe(app: Sphinx, doctree: nodes.document) -> None:
-    """A figure's caption is the text for those who cannot see its picture."""
-    for figure in doctree.findall(nodes.figure):
-        captions = list(figure.findall(nodes.caption))
-        for image in figure.findall(nodes.image):
-            if captions and not image.get("alt"):
-                image["alt"] = captions[0].astext()
-
-
 def setup(app: Sphinx) -> dict:
     app.add_directive("recorded-figure", RecordedFigure)
     app.add_directive("recorded-picture", RecordedPicture)
-    app.connect("doctree-read", describe)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

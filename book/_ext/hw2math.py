@@ -71,7 +71,8 @@ def visit_math(self, node: nodes.math) -> None:
 
 def visit_math_block(self, node: nodes.math_block) -> None:
     """Displayed formula $$...$$, with its number if it has a label."""
-    self.body.append(self.starttag(node, "div", CLASS="math notranslate nohighlight"))
+    box = self.starttag(node, "div", CLASS="math notranslate nohighlight", tabindex="0")
+    self.body.append(box)  # a wide one scrolls, by the keyboard too
     if node.get("number"):
         number = get_node_equation_number(self, node)
         self.body.append(f'<span class="eqno">({number})')

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from docutils import nodes
+from hw2access import folded, scrolled
 from hw2numbers import (
     FIELDS,
     NOTEBOOKS,
@@ -146,11 +147,6 @@ def table(
     group += nodes.tbody("", *[_row(row) for row in body])
     title = [nodes.title(caption, caption)] if caption else []
     return nodes.table("", *title, group)
-
-
-def scrolled(table: nodes.table) -> nodes.container:
-    """In a box of its own that scrolls on narrow screens."""
-    return nodes.container("", table, classes=["hw2-scroll"])
 
 
 def _headers(head: Sequence[str]) -> list[nodes.row]:
@@ -307,16 +303,20 @@ class Provenance(Reported):
 
     def content_nodes(self) -> list[nodes.Node]:
         answer: list[nodes.Node] = []
-        for name in RESULTS:
-            title = nodes.rubric("", f"{name}.json")
+        for name, command in RESULTS.items():
+            answer.append(nodes.rubric("", f"{name}.json"))
             result = read(self.env, name)
             if result is None:
-                answer += [title, nodes.paragraph("", "", *missing(name))]
+                answer.append(nodes.paragraph("", "", *missing(name)))
                 continue
             try:
-                answer += [title, scrolled(table(["field", "recorded"], self.rows(result)))]
+                said, rows = self.summary(result), self.rows(result)
             except (KeyError, TypeError, AttributeError, ValueError) as error:
                 raise Mistake(f"{name}.json lacks a field: {error!r}") from None
+            answer += [nodes.literal_block(command, command, language="sh"),
+                       nodes.paragraph("", said),
+                       *folded("Files, settings, versions and records",
+                               scrolled(table(["field", "recorded"], rows)))]  # fmt: skip
         weights = self.weights()
         if weights:
             head = ["file", "MiB", "sha256", "configuration"]
@@ -324,11 +324,15 @@ class Provenance(Reported):
                        scrolled(table(head, weights))]  # fmt: skip
         return answer
 
+    def summary(self, result: dict) -> str:
+        seeds, took = ", ".join(map(str, result["seeds"])), float(result["seconds"])
+        made = f"{result['data']['source']} data, preset {result['preset']}, seeds {seeds}"
+        return f"{made}; {took:,.0f} s on {result['device']}; {len(result['records'])} records."
+
     def rows(self, result: dict) -> list[list[object]]:
         files: list[nodes.Node] = []
         for file, digest in [*result["data"]["sha256"].items(), *result["weights"].items()]:
             files += [nodes.literal("", f"{file} {digest[:12]}"), nodes.Text(" ")]
-        seeds = ", ".join(map(str, result["seeds"]))
         versions = ", ".join(f"{key} {value}" for key, value in result["versions"].items())
         more = [
             [key.replace("_", " "), readable(value)]
@@ -336,15 +340,10 @@ class Provenance(Reported):
             if key not in ("source", "sha256")
         ]
         return [
-            ["data", result["data"]["source"]],
             ["files, sha256", files or "none"],
             *more,
-            ["preset", result["preset"]],
-            ["seeds", seeds],
-            ["device", result["device"]],
             ["versions", versions],
             ["commit", [nodes.literal("", result["commit"])]],
-            ["time", f"{float(result['seconds']):,.0f} s"],
             ["records", measured(result["records"])],
         ]  # fmt: skip
 
@@ -382,15 +381,7 @@ def check_notebooks(app: Sphinx) -> None:
                            name, command, type="hw2")  # fmt: skip
 
 
-def in_its_language(app: Sphinx, page: str, template: str, context: dict, _: object) -> None:
-    """Mark the text of a page whose front matter names a `lang`: for fonts and screen readers."""
-    language = app.env.metadata.get(page, {}).get("lang")
-    if language and "body" in context:
-        context["body"] = f'<div lang="{language}">{context["body"]}</div>'
-
-
 def setup(app: Sphinx) -> dict:
-    app.connect("html-page-context", in_its_language)
     app.add_role("result", ResultRole())
     app.add_role("report", ReportRole())
     app.add_role("weights", WeightsRole())

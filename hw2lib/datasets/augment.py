@@ -21,7 +21,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Handling:
-    """Ranges of the random input handling of one domain; the defaults only standardise."""
+    """Ranges of the augmentation of one domain; the defaults only standardise."""
 
     standardise: bool = True  # each image by its own mean and deviation; else x -> 4 x - 2
 
@@ -49,7 +49,7 @@ class Handling:
     def without(self, *groups: str) -> Handling:
         """The same with some of GROUPS turned off; ValueError for an unknown one."""
         if unknown := set(groups) - GROUPS.keys():
-            raise ValueError(f"{', '.join(unknown)}: no group of input handling")
+            raise ValueError(f"{', '.join(unknown)}: no group of augmentation")
         off = {name: _OFF[name] for group in groups for name in GROUPS[group]}
         return replace(self, **off)
 
@@ -71,7 +71,7 @@ _LOOK = {"blur": 1.0, "flip": 0.5, "scale": (0.5, 1.5), "offset": 0.3}
 _TARGET = Handling(zoom=(0.9, 1.1), aspect=(0.95, 1.05), rotation=4, shear=0.08, shift=2, **_LOOK)
 _SOURCE = Handling(zoom=(0.95, 1.5), rotation=10, shear=0.2, shift=2.5, thickness=0.3, **_LOOK)
 # target -> (handling of the source, handling of the target), the same in all rows. How the ranges
-# came about, and how blind that was to test images, is told in book/dann.md.
+# came about, and how blind that was to test images, is told in book/dann-appendix.md.
 HANDLING = {
     # SVHN's unlabelled crops show neighbours at both sides, narrow and small digits, plates and
     # frames, flat and noisy grounds, and enlarged, blurred pictures.

@@ -49,7 +49,7 @@ ORACLE = 2007  # of the target's test images, at most
 
 
 class Learner(nn.Module):
-    """A network and its averaged teacher; forward gives the loss of one step."""
+    """A network and its mean teacher; forward gives the loss of one step."""
 
     def __init__(self, row: Row, channels: int = 1, readings: int = 1) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
-"""The rows of the tables as configurations: what each learns from, and how.
+"""The methods of the tables as configurations: what each learns from, and how.
 
     ROWS["dann"]                                   # the report's second row
     replace(ROWS["dann"], losses={"adversarial": 1.0})
     with_settings(ROWS["dann"], {"steps": "500", "adversarial": "0.1"})     # from `--set`
 
-All rows have the same network, the same number of steps and the same batch, except the report's
+All methods have the same network, the same number of steps and the same batch, except the report's
 own form, which has the report's.
 """
 
@@ -23,13 +23,13 @@ from hw2lib.errors import UserError
 from hw2lib.io.parameters import Count, NonNegative, Positive, Share, listed, settings, valid
 from hw2lib.training import LrSchedule, TrainConfig
 
-LET_GO = (0.3, 0.7)  # shares of the steps between which the label loss falls to `label_end`
-MASKED = ("thickness", "distractors", "repaint")  # input handling that needs the digits' masks
+ANNEALED = (0.3, 0.7)  # shares of the steps between which the label loss falls to `label_end`
+MASKED = ("thickness", "distractors", "repaint")  # augmentation that needs the digits' masks
 
 
 @settings
 class Row:
-    """One way to train; every field may differ from row to row."""
+    """One method of training; every field may differ from method to method."""
 
     title: str
     labels: Literal["source", "target"] = "source"  # whose labels
@@ -37,7 +37,7 @@ class Row:
     losses: Mapping[str, NonNegative] = Field(default_factory=dict)
     label_end: Share = 1.0  # weight of the label loss at the end; it begins with 1
     ramp: bool = True  # weights grow as 2 / (1 + exp(-10 p)) - 1; else they are constant
-    off: listed(Literal[tuple(GROUPS)]) = ()  # groups of input handling that are turned off
+    off: listed(Literal[tuple(GROUPS)]) = ()  # groups of augmentation that are turned off
     separate: bool = True  # source and target have batch statistics of their own
     frozen_after: Share = 1.0  # share of steps after which batch statistics stay as they are
     steps: Count = 4800
@@ -74,7 +74,7 @@ class Row:
     def label_weight(self, progress: float) -> float:
         """Weight of the label loss after the share `progress` of the steps: 1, then a straight
         line to `label_end`, which is reached before the end."""
-        begin, end = LET_GO
+        begin, end = ANNEALED
         return 1 - (1 - self.label_end) * min(1.0, max(0.0, (progress - begin) / (end - begin)))
 
     def settings(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ ROWS = {
     "source_augmented": Row("source only, augmented", separate=False),
     "dann": Row("DANN", losses={"adversarial": 0.3}),
     "best_adaptation": Row("best adaptation", losses=SELF_TRAINING, label_end=0.05),
-    "target_only": Row("target's labels", labels="target", separate=False),
+    "target_only": Row("target only", labels="target", separate=False),
     "dann_no_masks": Row("DANN, no masks", losses={"adversarial": 0.3}, off=MASKED),
     "self_training": Row("self-training", losses=SELF_TRAINING),
     "dann_self_training": Row(
@@ -115,7 +115,7 @@ ROWS = {
     ),
     "report_form": REPORT,
     "report_form_frozen": replace(
-        REPORT, title="the report's form, statistics frozen", frozen_after=1 / EPOCHS
+        REPORT, title="the report's form, batch norm frozen", frozen_after=1 / EPOCHS
     ),
 }  # fmt: skip
 TABLE = ("source_only", "dann", "target_only")  # the report's own three rows

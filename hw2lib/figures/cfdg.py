@@ -76,7 +76,7 @@ def guidance_curve(
                 )  # fmt: skip
         (star,) = ax.plot(*real, "*", color="#222222", markersize=13)
         ax.set(title=title, xlabel=x)
-    axes[0].set(ylabel="read as asked")
+    axes[0].set(ylabel="accuracy")
     shown["real images"] = star
     fig.legend(shown.values(), shown, loc="outside lower center", ncols=2)
     return fig

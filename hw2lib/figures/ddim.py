@@ -103,9 +103,9 @@ def movement_curve(moved: Mapping[float, Tensor], other: Tensor) -> Figure:
 
 @styled
 def noise_shares(shares: Mapping[float, np.ndarray], left: Mapping[float, np.ndarray]) -> Figure:
-    """Per step, for each eta: the share of noise drawn anew, and the share of the first left."""
+    """Per step, for each eta: the share of noise replaced, and the share of the first left."""
     fig, axes = new_axes(3.6, 2)
-    titles = ("share of the noise drawn anew", "share of the first noise left")
+    titles = ("share of the noise replaced", "share of the first noise left")
     for ax, title, curves in zip(axes, titles, (shares, left), strict=True):
         for colour, (eta, y) in zip(COLOURS, curves.items(), strict=False):
             ax.plot(np.arange(1, len(y) + 1), y, color=colour, label=rf"$\eta$ = {eta:g}")

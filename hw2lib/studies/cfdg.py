@@ -185,7 +185,7 @@ def guidance_curves(records: Sequence[dict], x: str) -> dict[str, dict]:
             name = "only t = {} to {}".format(*s["interval"])
         elif s["solver"] == SOLVER:
             name, strength = f"default, w = {strength}", ""
-        curves = panels.setdefault(f"p_drop = {s['p_drop']:g}", {})
+        curves = panels.setdefault(f"labels dropped: p = {s['p_drop']:g}", {})
         curves.setdefault(name, {})[strength] = one(records, "samples", x, **s), up
     return panels
 

@@ -134,7 +134,7 @@ def describe(result: dict) -> str:
         row = trained[0].row
         labels = f"{row.labels} labels" + f" down to {row.label_end:g}" * (row.label_end < 1)
         learnt = [labels, *(f"{loss} {weight:g}" for loss, weight in row.losses.items())]
-        off = f"; input handling off: {', '.join(row.off)}" if row.off else ""
+        off = f"; augmentation off: {', '.join(row.off)}" if row.off else ""
         work = f"{row.steps:,} steps of {row.batch_size} images a domain"
         lines.append(f"{name}: {work}; {', '.join(learnt)}{off}")
     return "\n".join(lines)

@@ -177,7 +177,7 @@ def copies(
     return [
         record("drawn", "near", metric([near], len(a), "share")),
         record("drawn", "nearest_ratio", metric([ratio], len(a), "ratio")),
-    ], {"held-out faces": b, "drawn faces": a}
+    ], {"held-out faces": b, "generated faces": a}
 
 
 # --- eta ------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def eta_study(draw: Sampler, eye: FaceFeatures, plan: Plan, real: Tensor) -> lis
 
 
 def noise_share(schedule: Schedule, steps: int, eta: float) -> np.ndarray:
-    """Share (steps,) of the noise in x_n that a step has drawn anew, in the order of sampling.
+    """Share (steps,) of the noise in x_n that a step has replaced, in the order of sampling.
 
         sigma^2 / (1 - ab_n) = eta^2 (1 - ab_t / ab_n) / (1 - ab_t)
 
@@ -227,7 +227,7 @@ def left_of_the_start(schedule: Schedule, steps: int, eta: float) -> np.ndarray:
 
 
 def share_records(schedule: Schedule, steps: int, etas: Sequence[float] = ETAS) -> list[dict]:
-    """Of the noise: fresh_first and fresh_last, drawn anew in the first and the last step but one;
+    """Of the noise: fresh_first and fresh_last, replaced in the first and the last step but one;
     left, still from the start after all steps but the last."""
     records = []
     for eta in filter(None, etas):

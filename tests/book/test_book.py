@@ -64,7 +64,7 @@ class Project:
 
     def again(self) -> Project:
         warnings, out = io.StringIO(), self.top / "out"
-        extensions = ["myst_parser", "hw2math", "hw2report", "hw2dots", "hw2figures"]
+        extensions = ["myst_parser", "hw2access", "hw2math", "hw2report", "hw2dots", "hw2figures"]
         config = {"extensions": extensions, "html_theme": "basic", "html_math_renderer": "mathml",
                   "myst_enable_extensions": ["dollarmath"], "numfig": True}  # fmt: skip
         with docutils_namespace():  # registers its roles anew in every build

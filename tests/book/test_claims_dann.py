@@ -1,6 +1,8 @@
 """What the adaptation's pages say in words about the recorded numbers; see `test_claims_cfdg`.
 
-An amount that a sentence names ("three points") is held to the rounding of that word.
+A difference is named where it shows: the 95 % interval of the paired differences over seeds leaves
+out zero (`ahead`). An amount that a sentence names ("three points") is held to the rounding of
+that word.
 """
 
 import json
@@ -8,11 +10,12 @@ import re
 from dataclasses import fields
 
 import pytest
-from helpers.recorded import claims_of, mean, means, record, recorded
+from helpers.recorded import claims_of, mean, record, recorded
 
 from hw2lib.datasets.augment import Handling
-from hw2lib.experiments.dann_rows import ROWS
+from hw2lib.experiments.dann_rows import ROWS, ramp
 from hw2lib.io.paths import ROOT
+from hw2lib.metrics import metric
 
 TARGETS = ("svhn", "usps", "mnistm")
 CROPS = ("svhn", "usps")
@@ -20,21 +23,70 @@ ADAPTED = pytest.mark.parametrize("target", TARGETS)
 OF_MNISTM = pytest.mark.parametrize("target", CROPS)
 PLAIN = "source only, plain"
 ALONE, LAMBDAS = "adversarial loss alone", (0, 0.1, 0.3, 1)
+REPORTED = json.loads((ROOT / "data" / "report.json").read_text())["values"]
+
+
+def table(target, row, score="accuracy", **more):
+    """A record of the table of methods."""
+    return record(f"dann-{target}", row, score, target=target, **more)
 
 
 def of(target, row, score="accuracy", **more):
-    """Of the table's rows."""
-    return mean(f"dann-{target}", row, score, **more)
+    """Its mean."""
+    return table(target, row, score, **more)["mean"]
 
 
 def cause(target, row, score="accuracy", **more):
-    """Of the study of causes."""
-    return mean("dann-ablation", row, score, target=target, **more)
+    """A record of the study of causes."""
+    return record("dann-ablation", row, score, target=target, **more)
 
 
 def alone(target, lam, score="accuracy", **more):
     """Of the adversarial loss alone, its weight growing to `lam`."""
     return cause(target, ALONE, score, adversarial=lam, **more)
+
+
+def gap(above, below):
+    """Difference of two records seed by seed, with its 95 % interval."""
+    differences = [a - b for a, b in zip(above["values"], below["values"], strict=True)]
+    return metric(differences, above["n"], "number")
+
+
+def ahead(above, below):
+    """Whether the difference shows."""
+    return gap(above, below)["low"] > 0
+
+
+def open_between(a, b):
+    """Whether it shows in neither direction."""
+    return not ahead(a, b) and not ahead(b, a)
+
+
+def points(above, below):
+    """A difference that shows, in points of accuracy."""
+    assert ahead(above, below)
+    return 100 * gap(above, below)["mean"]
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+def test_the_subsets_are_those_that_the_pages_name():
+    domains = {t: recorded(f"dann-{t}")["data"]["domains"][1] for t in TARGETS}
+    assert "6,400 train and 1,600 test" in domains["svhn"]
+    assert "7,291 train and 2,007 test" in domains["usps"]
+    assert "10,000 test" in domains["mnistm"]
+    assert any("first8000" in file for file in recorded("dann-svhn")["data"]["sha256"])
+    for study in ("ablation", "no-masks", "reading", "report-form"):
+        found = recorded(f"dann-{study}")["records"]
+        assert {r["n"] for r in found if r["setting"]["target"] == "svhn"
+                if r["score"] == "accuracy"} == {1600}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", ["dann", "dann-appendix", "dann-summary", "dann-theory"])
+def test_every_page_says_that_svhn_is_a_subset(page):
+    text = (ROOT / "book" / f"{page}.md").read_text()
+    assert "subset" in text and re.search(r"1,600\s+test", text)
 
 
 # --- choices -------------------------------------------------------------------------------------
@@ -49,253 +101,293 @@ def alone(target, lam, score="accuracy", **more):
     ],
 )
 def test_no_other_rate_scores_higher(target, row, score):
-    chosen = record("dann-ablation", row, score, target=target)
+    chosen = cause(target, row, score)
     for factor in (0.5, 2):
-        assert cause(target, row, score, lr_factor=factor) < chosen["high"]
+        assert cause(target, row, score, lr_factor=factor)["mean"] < chosen["high"]
 
 
 @ADAPTED
 def test_the_last_step_is_as_good_as_a_label_free_choice(target):
     for row in ("dann", "best_adaptation"):
         for choice in ("source_validation", "information"):
-            assert of(target, row) > of(target, row, chosen_by=choice) - 0.01
+            assert of(target, row) > of(target, row, chosen_by=choice) - 0.0033
     if target == "svhn":
-        early = of(target, "best_adaptation", chosen_by="source_validation")
-        assert 0.025 < of(target, "best_adaptation") - early < 0.035  # three points
+        last = table(target, "best_adaptation")
+        early = table(target, "best_adaptation", chosen_by="source_validation")
+        assert 2.5 < points(last, early) < 3.5  # three
 
 
 @ADAPTED
 def test_the_oracle_flatters_the_plain_source_most(target):
-    rows = ("source_only", "dann", "best_adaptation")
-    flattery = {row: of(target, row, chosen_by="oracle") - of(target, row) for row in rows}
-    assert max(flattery, key=flattery.get) == "source_only"
-    assert flattery["source_only"] > 0.02
+    def flattery(row):
+        return gap(table(target, row, chosen_by="oracle"), table(target, row))
+
+    plain = flattery("source_only")
+    assert plain["low"] > 0.01
+    for row in ("dann", "best_adaptation"):
+        assert ahead(plain, flattery(row))
 
 
-# --- reading -------------------------------------------------------------------------------------
+# --- views ---------------------------------------------------------------------------------------
 
-READ_AGAIN = pytest.mark.parametrize(
+VIEWED = pytest.mark.parametrize(
     ("target", "row"),
     [(t, r) for t in CROPS for r in ("dann", "best_adaptation")] + [("mnistm", "best_adaptation")],
 )
 
 
-def reading(target, row, score, views, settled=False):
-    return mean("dann-reading", row, score, target=target, views=views, settled=settled)
+def viewed(target, row, score, views, recalibrated=False):
+    return record("dann-reading", row, score, target=target, views=views, settled=recalibrated)
 
 
-@ADAPTED
-@pytest.mark.parametrize("row", ["dann", "best_adaptation"])
-def test_held_out_source_images_speak_for_reading_twice(target, row):
-    assert of(target, row, "validation") > of(target, row, "validation", views=1) - 0.002
-    if means("dann-reading", row, "validation", target=target):
-        read = [reading(target, row, "validation", views) for views in (1, 2)]
-        assert read[1] > read[0] - 0.002
+@VIEWED
+def test_held_out_source_images_speak_for_two_views(target, row):
+    assert ahead(viewed(target, row, "validation", 2), viewed(target, row, "validation", 1))
 
 
-@READ_AGAIN
+@VIEWED
 def test_trainings_that_were_done_again_read_the_same_images(target, row):
-    again = record("dann-reading", row, target=target, views=2)
-    assert again["values"] == record(f"dann-{target}", row)["values"] and len(again["values"]) == 5
+    again = viewed(target, row, "accuracy", 2)
+    assert again["values"] == table(target, row)["values"] and len(again["values"]) == 5
 
 
-@READ_AGAIN
-def test_ten_views_help_and_promises_of_settled_statistics_do_not_carry_over(target, row):
+@VIEWED
+def test_ten_views_and_recalibration(target, row):
     held, test = (
-        {"twice": reading(target, row, score, 2), "ten": reading(target, row, score, 10),
-         "settled": reading(target, row, score, 10, True)}
+        {"two": viewed(target, row, score, 2), "ten": viewed(target, row, score, 10),
+         "recalibrated": viewed(target, row, score, 10, True)}
         for score in ("validation", "accuracy")
     )  # fmt: skip
-    assert held["ten"] > held["twice"]
-    assert 0 <= test["ten"] - test["twice"] < 0.007  # up to two thirds of a point
-    promise, gain = held["settled"] - held["ten"], test["settled"] - test["ten"]
-    if target == "svhn":
-        assert promise > 0.01
-        assert -0.0075 < gain < -0.0025 if row == "dann" else 0.0005 < gain < 0.0015
-    elif target == "usps":
-        assert promise < 0 and gain < 0
+    assert ahead(held["ten"], held["two"]) or target == "mnistm"
+    if target == "usps":
+        assert open_between(test["ten"], test["two"])
     else:
-        assert promise < 0.0005 and 0.0015 < gain < 0.0025
+        assert points(test["ten"], test["two"]) < (0.67 if target == "svhn" else 0.25)
+    if target == "svhn":
+        assert points(held["recalibrated"], held["ten"]) > 1
+        if row == "dann":
+            assert 0.25 < points(test["ten"], test["recalibrated"]) < 0.75  # half a point
+        else:
+            assert open_between(test["ten"], test["recalibrated"])
+    elif target == "mnistm":
+        assert open_between(held["ten"], held["recalibrated"])
+        assert 0.15 < points(test["recalibrated"], test["ten"]) < 0.25  # two tenths
 
 
-# --- rows ----------------------------------------------------------------------------------------
+# --- methods -------------------------------------------------------------------------------------
 
 
 @ADAPTED
 def test_augmentation_explains_most_of_the_gain(target):
-    gain = of(target, "best_adaptation") - of(target, "source_only")
-    assert of(target, "source_augmented") - of(target, "source_only") > gain / 2
+    plain, augmented, best = (
+        table(target, row) for row in ("source_only", "source_augmented", "best_adaptation")
+    )
+    assert points(augmented, plain) > 100 * gap(best, plain)["mean"] / 2
 
 
 @ADAPTED
-def test_what_dann_adds_and_where_it_costs(target):
-    dann, augmented, best = (of(target, r) for r in ("dann", "source_augmented", "best_adaptation"))
-    assert of(target, "self_training") > max(dann, augmented)
-    if target == "usps":
-        assert 0.0025 < augmented - dann < 0.0075  # half a point
-        assert 0 < best - of(target, "target_only") < 0.01
+def test_what_dann_adds_to_the_augmented_source(target):
+    dann, augmented = table(target, "dann"), table(target, "source_augmented")
+    if target == "mnistm":
+        assert 0.35 < points(dann, augmented) < 0.45  # four tenths
     else:
-        assert 0 < dann - augmented < 0.015  # about a point or less
-        assert best < of(target, "target_only")
+        assert open_between(dann, augmented)
+
+
+@ADAPTED
+def test_what_the_adversarial_loss_adds_to_self_training(target):
+    with_it, without = table(target, "dann_self_training"), table(target, "self_training")
+    if target == "svhn":
+        assert open_between(with_it, without)
+    elif target == "usps":
+        assert 0.2 < points(without, with_it) < 0.3  # a quarter
+    else:
+        assert 0.05 < points(with_it, without) < 0.15  # a tenth
+
+
+@ADAPTED
+def test_what_self_training_adds(target):
+    own, dann, augmented = (
+        table(target, row) for row in ("self_training", "dann", "source_augmented")
+    )
+    assert ahead(own, dann) and ahead(own, augmented)
+    if target == "svhn":
+        assert points(own, dann) > 8.5 and points(own, augmented) < 10  # some nine points
+
+
+@ADAPTED
+def test_annealing_the_source_loss(target):
+    annealed, kept = table(target, "best_adaptation"), table(target, "self_training")
+    if target == "svhn":
+        assert 0.75 < points(annealed, kept) < 1  # almost a point
+    elif target == "usps":
+        assert open_between(annealed, kept)
+    else:
+        assert 0.2 < points(kept, annealed) < 0.3  # a quarter
+
+
+@ADAPTED
+def test_the_best_adaptation_and_the_targets_labels(target):
+    best, labels = table(target, "best_adaptation"), table(target, "target_only")
+    if target == "usps":
+        assert 0.7 < points(best, labels) < 0.8  # three quarters
+    else:
+        assert ahead(labels, best)
 
 
 @ADAPTED
 def test_the_test_digits_of_usps_are_harder_than_its_training_digits(target):
-    held, test = (record("dann-ablation", "target's labels", score, target=target)
-                  for score in ("validation", "accuracy"))  # fmt: skip
+    held, test = (cause(target, "target's labels", score) for score in ("validation", "accuracy"))
     if target == "usps":
-        assert held["mean"] > 0.99 and held["low"] > test["high"]
+        assert held["low"] > test["high"]
     else:
         assert held["mean"] < test["mean"]
-    assert recorded("dann-usps")["settings"]["source_images_held_out"] == 2000  # of 60,000
-
-
-@ADAPTED
-def test_the_adversarial_loss_adds_nothing_to_self_training(target):
-    assert -0.0025 < of(target, "self_training") - of(target, "dann_self_training") < 0.01
-
-
-def test_letting_the_source_go():
-    gain = {t: of(t, "best_adaptation") - of(t, "self_training") for t in TARGETS}
-    assert 0.005 < gain["svhn"] < 0.015  # another point
-    assert 0 <= gain["usps"] < 0.0025
-    assert -0.004 < gain["mnistm"] < -0.001  # a quarter of a point
-    assert of("mnistm", "self_training", "source_accuracy") > 0.99
 
 
 @OF_MNISTM
-def test_how_far_the_source_should_be_let_go(target):
-    kept, ends = "no adversarial loss", (0.05, 0)
-    for end in ends:
-        assert cause(target, "self-training", label_end=end) > cause(target, kept)
-        information = cause(target, "self-training", "information", label_end=end)
-        assert information > cause(target, kept, "information")
-    a, b = (cause(target, "self-training", label_end=end) for end in ends)
-    assert abs(a - b) < 0.01
+def test_how_far_the_source_loss_is_annealed(target):
+    kept, at_05, at_0 = (
+        cause(target, "no adversarial loss"),
+        cause(target, "self-training", label_end=0.05),
+        cause(target, "self-training", label_end=0),
+    )
+    assert open_between(at_05, at_0)
+    if target == "svhn":
+        assert 0.75 < points(at_05, kept) < 1.25  # a point
+    else:
+        assert open_between(at_05, kept) and open_between(at_0, kept)
+    score = cause(target, "no adversarial loss", "information")
+    for end in (0.05, 0):
+        assert ahead(cause(target, "self-training", "information", label_end=end), score)
 
 
 def test_what_masks_are_worth():
-    def worth(target, row):
-        return of(target, row) - of(target, f"{row}_no_masks")
-
-    assert 0 < worth("svhn", "dann") < 0.01
-    assert worth("usps", "dann") < 0
-    assert all(abs(worth(target, "dann_self_training")) < 0.01 for target in CROPS)
-    without = {t: mean("dann-no-masks", "best_no_masks", target=t) for t in CROPS}
-    assert of("svhn", "best_adaptation") - without["svhn"] > 0.02
-    assert without["svhn"] < of("svhn", "dann_self_training_no_masks")
-    assert abs(of("usps", "best_adaptation") - without["usps"]) < 0.005
+    for target in CROPS:
+        row = "dann_self_training"
+        assert open_between(table(target, row), table(target, f"{row}_no_masks"))
+    assert open_between(table("svhn", "dann"), table("svhn", "dann_no_masks"))
+    assert 0.35 < points(table("usps", "dann_no_masks"), table("usps", "dann")) < 0.45
+    without = record("dann-no-masks", "best_no_masks", target="svhn")
+    assert 2 < points(table("svhn", "best_adaptation"), without) < 3
+    assert ahead(table("svhn", "dann_self_training_no_masks"), without)
 
 
 def test_the_frozen_statistics_are_not_what_held_the_report_back():
-    form = {t: record("dann-report-form", "report_form", target=t) for t in CROPS}
-    frozen = {t: record("dann-report-form", "report_form_frozen", target=t) for t in CROPS}
-    for target, least, most in (("svhn", 0.055, 0.065), ("usps", 0.005, 0.015)):
-        cost = form[target]["mean"] - frozen[target]["mean"]
-        values = frozen[target]["values"]
-        assert least < cost < min(most, max(values) - min(values))  # six points, and one
-        assert of(target, "dann") > form[target]["high"]
-    assert of("svhn", "dann") - form["svhn"]["mean"] == pytest.approx(0.36, abs=0.005)
-    reported = json.loads((ROOT / "data" / "report.json").read_text())["values"]["svhn dann"]
-    assert form["svhn"]["low"] < reported < form["svhn"]["high"]
+    form, frozen = (
+        record("dann-report-form", row, target="svhn")
+        for row in ("report_form", "report_form_frozen")
+    )
+    cost, values = points(form, frozen), frozen["values"]
+    assert 5.5 < cost < min(6.5, 100 * (max(values) - min(values)))  # six, and they scatter
+    assert 35.5 < points(table("svhn", "dann"), form) < 36.5
+    assert form["low"] < REPORTED["svhn dann"] < form["high"]
 
 
-def test_features_mix_as_adaptation_grows():
+def test_usps_is_not_reproduced():
+    for row in ("report_form", "report_form_frozen"):
+        assert record("dann-report-form", row, target="usps")["low"] > REPORTED["usps dann"]
+    off = ROWS["report_form"].off
+    assert "geometry" not in off and "standardise" in off
+
+
+def test_mixing_the_domains_is_not_the_aim():
     for target in CROPS:
-        best, plain = (
-            {s: of(target, row, s) for s in ("agreement", "a_distance")}
-            for row in ("best_adaptation", "source_only")
+        augmented, dann, best = (
+            {s: table(target, row, s) for s in ("agreement", "a_distance")}
+            for row in ("source_augmented", "dann", "best_adaptation")
         )
-        assert best["agreement"] > plain["agreement"] and best["a_distance"] < plain["a_distance"]
-    for score in ("a_distance", "agreement"):
-        assert of("usps", "dann", score) < of("usps", "source_augmented", score)
+        assert ahead(augmented["a_distance"], dann["a_distance"])
+        assert ahead(best["agreement"], dann["agreement"])
+        assert ahead(best["agreement"], augmented["agreement"])
+        if target == "svhn":
+            assert open_between(augmented["agreement"], dann["agreement"])
+        else:
+            assert 0.5 < points(augmented["agreement"], dann["agreement"]) < 1.5  # about a point
 
 
 # --- causes --------------------------------------------------------------------------------------
 
 
 @OF_MNISTM
-def test_the_teacher_is_worth_more_than_the_adversarial_loss(target):
-    teacher = cause(target, "everything") - cause(target, "no teacher")
-    least, most = (0.045, 0.055) if target == "svhn" else (0.005, 0.01)  # five; almost one
-    assert least < teacher < most
-    for row in ("no adversarial loss", "no entropy and balance"):
-        assert abs(cause(target, "everything") - cause(target, row)) < max(0.01, teacher / 2)
+def test_which_parts_show_when_left_out(target):
+    everything = cause(target, "everything")
 
+    def without(row):
+        return cause(target, f"no {row}")
 
-@OF_MNISTM
-def test_geometry_is_worth_most_of_the_input_handling(target):
-    rows = ["not standardised", "no intensity changes", "no geometry", "no blur", "no thickness"]
-    rows += ["no distractors", "no repainting"] * (target == "svhn")
-    order = sorted(rows, key=lambda row: cause(target, row))
-    assert order[0] == "no geometry"
+    amounts = {"svhn": ((4.5, 5.5), (2.5, 3.5)), "usps": ((0.75, 1), (1.25, 1.75))}[target]
+    for row, (least, most) in zip(("teacher", "geometry"), amounts, strict=True):
+        assert least < points(everything, without(row)) < most
+    plain = cause(target, "not standardised")
+    assert ahead(everything, plain) if target == "svhn" else open_between(everything, plain)
     if target == "svhn":
-        assert order[1] == "not standardised"
-        assert cause(target, "everything") - cause(target, "no geometry") > 0.03
+        assert 1.5 < points(without("blur"), everything) < 2  # almost two
+        assert open_between(everything, without("distractors"))
+        assert open_between(everything, without("repainting"))
     else:
-        assert abs(cause(target, "everything") - cause(target, "not standardised")) < 0.005
-
-
-def test_a_short_training_has_no_use_for_blur_thickness_and_distractors():
-    for row in ("no blur", "no thickness", "no distractors"):
-        cost = cause("svhn", row) - cause("svhn", "everything")
-        assert 0.005 < cost < 0.025  # one or two points
-    for row in ("dann", "dann_self_training"):
-        assert of("svhn", row) > of("svhn", f"{row}_no_masks")
+        assert open_between(everything, without("blur"))
+    for row in ("thickness", "intensity changes", "adversarial loss", "entropy and balance"):
+        assert open_between(everything, without(row))
+    assert open_between(everything, cause(target, "shared batch statistics"))
 
 
 @OF_MNISTM
 def test_the_score_rises_beyond_the_teachers_best_weight(target):
-    weights = [("no teacher", {}), ("everything", {"teacher": 0.3}), ("everything", {}),
-               ("everything", {"teacher": 3})]  # fmt: skip
-    claimed = [cause(target, row, "information", **more) for row, more in weights]
-    assert claimed == sorted(claimed)
-    read = [cause(target, row, **more) for row, more in weights]
-    assert read[:3] == sorted(read[:3]) and read[3] < read[2] + 0.005
+    weak, one, strong = (cause(target, "everything", **more)
+                         for more in ({"teacher": 0.3}, {}, {"teacher": 3}))  # fmt: skip
+    assert ahead(one, weak) and open_between(one, strong)
+    weak, one, strong = (cause(target, "everything", "information", **more)
+                         for more in ({"teacher": 0.3}, {}, {"teacher": 3}))  # fmt: skip
+    assert ahead(one, weak) and ahead(strong, one)
     if target == "svhn":
-        low, middle, _ = sorted(
-            record("dann-ablation", "everything", target=target, teacher=3)["values"]
-        )
+        low, middle, _ = sorted(cause(target, "everything", teacher=3)["values"])
         assert 0.03 < middle - low < 0.045  # four points
 
 
 @OF_MNISTM
-def test_no_lambda_beats_the_batch_statistics_alone(target):
-    for score in ("accuracy", "information"):
-        found = [alone(target, lam, score) for lam in LAMBDAS]
-        assert found == sorted(found, reverse=True)
-    assert 0.005 < alone(target, 0) - alone(target, 1) < 0.015  # about a point
-    least, most = (0.005, 0.025) if target == "svhn" else (0, 0.01)  # one or two; a fraction
-    assert least < alone(target, 0) - cause(target, "source only, augmented") < most
+def test_no_strength_is_shown_to_beat_none(target):
+    for lam in LAMBDAS[1:]:
+        assert open_between(alone(target, lam), alone(target, 0))
+        score, without = alone(target, lam, "information"), alone(target, 0, "information")
+        assert ahead(without, score) if target == "usps" else open_between(without, score)
+    assert not ahead(alone(target, 0.3, ramp=False), alone(target, 0))
 
 
-def test_plain_dann_gains_from_batch_statistics():
-    gains = {}
-    for target in TARGETS:
-        source, own = cause(target, PLAIN), cause(target, "plain, own batch statistics")
-        assert cause(target, "plain DANN") > source
-        gains[target] = cause(target, "plain DANN") - own
-        if target != "usps":
-            assert cause(target, "source only, plain, standardised") > own
-        else:
-            assert own - source > 3 * gains[target]
-    assert 0.015 < gains["usps"] < 0.025  # two points
-    assert -0.035 < gains["svhn"] < -0.025
-    assert -0.25 < gains["mnistm"] < -0.15  # twenty, a round number
-    assert 2.5 < own / source < 3.5  # three times as many digits of MNIST-M
+@ADAPTED
+def test_plain_dann_gains_from_batch_statistics(target):
+    source, dann, own = (cause(target, row) for row in
+                         (PLAIN, "plain DANN", "plain, own batch statistics"))  # fmt: skip
+    assert ahead(dann, source) and ahead(own, source)
+    assert ahead(cause(target, "source only, plain, standardised"), source)
+    if target == "usps":
+        assert open_between(dann, own)
+    else:
+        least, most = (2.5, 3.5) if target == "svhn" else (15, 25)  # three; some twenty
+        assert least < points(own, dann) < most
+
+
+# --- the bound -----------------------------------------------------------------------------------
 
 
 @OF_MNISTM
-def test_the_bound_is_loose(target):
-    for row in ("source_augmented", "dann", "best_adaptation"):
-        terms = 1 - of(target, row, "source_accuracy") + of(target, row, "a_distance") / 2
-        assert terms + of(target, row, "joint_error") > 2 * (1 - of(target, row))
+def test_the_bound_says_nothing_here(target):
+    for row in ("source_only", "source_augmented", "dann", "best_adaptation"):
+        half = of(target, row, "a_distance") / 2
+        assert half > (0.7 if (target, row) == ("svhn", "dann") else 0.5)
+        assert 1 - of(target, row, "source_accuracy") + half + of(target, row, "joint_error") > 1
+
+
+@OF_MNISTM
+def test_dann_raises_the_joint_error(target):
+    for score, raised in (("joint_error", "dann"), ("a_distance", "source_augmented")):
+        other = ({"dann", "source_augmented"} - {raised}).pop()
+        assert ahead(table(target, raised, score), table(target, other, score))
 
 
 @OF_MNISTM
 @pytest.mark.parametrize("score", ["a_distance", "joint_error"])
-def test_dann_lowers_divergence_and_joint_error(target, score):
-    assert of(target, "dann", score) < of(target, "source_only", score)
+def test_dann_and_the_plain_source(target, score):
+    assert ahead(table(target, "source_only", score), table(target, "dann", score))
 
 
 # --- label shift ---------------------------------------------------------------------------------
@@ -309,23 +401,40 @@ def test_natural_label_shift_is_harmless(target):
 
 
 @OF_MNISTM
-def test_equal_shares_change_little(target):
-    least, most = (0.005, 0.015) if target == "svhn" else (-0.0075, -0.0025)  # a point; half
-    for lam in (0.3, 1):
-        assert least < alone(target, lam, shares=EQUAL) - alone(target, lam) < most
-    assert abs(cause(target, "everything", shares=EQUAL) - cause(target, "everything")) < 0.01
+def test_equal_shares_show_no_difference(target):
+    for lam in (0, 0.3, 1):
+        assert open_between(alone(target, lam, shares=EQUAL), alone(target, lam))
+    assert open_between(cause(target, "everything", shares=EQUAL), cause(target, "everything"))
 
 
 @OF_MNISTM
 def test_made_label_shift_hurts_through_the_reversal(target):
-    lost = {lam: alone(target, lam) - alone(target, lam, shares=FEW) for lam in (0, 0.3, 1)}
-    everything = cause(target, "everything") - cause(target, "everything", shares=FEW)
+    kept, few = ({lam: alone(target, lam, **more) for lam in (0, 0.3, 1)}
+                 for more in ({}, {"shares": FEW}))  # fmt: skip
+    everything = cause(target, "everything"), cause(target, "everything", shares=FEW)
+    least, most = (7.5, 9.5) if target == "svhn" else (5.5, 8.5)  # eight or nine; six to eight
+    for lam in (0.3, 1):
+        assert least < points(kept[lam], few[lam]) < most
+    assert ahead(gap(kept[0.3], few[0.3]), gap(kept[0], few[0]))
     if target == "svhn":
-        assert 0.025 < lost[0] < 0.035 < everything < 0.045  # three points, and four
-        assert all(0.075 < lost[lam] < 0.095 for lam in (0.3, 1))
+        assert 2.5 < points(kept[0], few[0]) < 3.5 < points(*everything) < 4.5  # three; four
     else:
-        assert 0.0025 < lost[0] < 0.0075 and 0.0025 < everything < 0.004  # half, and a third
-        assert all(0.055 < lost[lam] < 0.085 for lam in (0.3, 1))
+        assert open_between(kept[0], few[0]) and open_between(*everything)
+
+
+# --- exercises -----------------------------------------------------------------------------------
+
+
+def test_the_exercise_on_the_ramp_is_computed_rightly():
+    text = (ROOT / "book" / "dann.md").read_text()
+    for progress in (0.1, 0.5):
+        assert f"= {0.3 * ramp(progress):.3f}$" in text
+
+
+@ADAPTED
+def test_the_exercise_on_label_shift_is_computed_rightly(target):
+    distance = of(target, "label_shift", "distance")
+    assert of(target, "label_shift", "least_joint_error") == pytest.approx(distance**2 / 2)
 
 
 # --- speed and sizes -----------------------------------------------------------------------------
@@ -345,7 +454,7 @@ def test_ours_trains_a_hundred_times_as_many_images_a_second():
 
 def test_the_ablation_has_fewer_steps_than_the_tables():
     few = recorded("dann-ablation")["settings"]["steps of each"]
-    assert few < recorded("dann-svhn")["settings"]["rows"]["dann"]["steps"]
+    assert few == 960 == recorded("dann-svhn")["settings"]["rows"]["dann"]["steps"] / 5
 
 
 def test_the_reports_form_has_four_times_the_images_of_the_other_rows():
@@ -353,10 +462,18 @@ def test_the_reports_form_has_four_times_the_images_of_the_other_rows():
     assert 3.8 < form.steps * form.batch_size / (dann.steps * dann.batch_size) < 4.2
 
 
-def test_every_claim_of_the_adaptation_pages_names_a_test_that_exists():
-    for page in ("dann", "dann-theory"):
-        named = claims_of(page)
-        assert named and all(name in globals() for name in named), page
+PAGES = ("dann", "dann-appendix", "dann-summary", "dann-theory")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_claim_of_the_adaptation_pages_names_a_test_that_exists(page):
+    named = claims_of(page)
+    assert named and all(name in globals() for name in named)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_accuracy_is_typed_by_hand(page):
+    assert not re.findall(r"\d+\.\d+ ?%", (ROOT / "book" / f"{page}.md").read_text())
 
 
 HANDLED = {
@@ -368,8 +485,8 @@ HANDLED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("file", ["book/dann.md", "notebooks/dann.ipynb"])
-def test_all_input_handling_is_named(file):
+@pytest.mark.parametrize("file", ["book/dann-appendix.md", "notebooks/dann.ipynb"])
+def test_all_augmentation_is_named(file):
     assert set(HANDLED) == {field.name for field in fields(Handling)}
     text = (ROOT / file).read_text().replace("\\n", " ")
     text = re.sub(r'[\s",]+', " ", text)

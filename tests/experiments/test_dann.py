@@ -1,4 +1,4 @@
-"""DANN: the averaged teacher, exact resume, rows that are picked up again."""
+"""DANN: the mean teacher, exact resume, rows that are picked up again."""
 
 import json
 from dataclasses import replace

@@ -123,11 +123,11 @@ def test_copies_are_told():
     records, far = study.copies(held_out, held_out, training)
     assert one(records, "drawn", "near")["mean"] == pytest.approx(0.05)
     assert one(records, "drawn", "nearest_ratio")["mean"] == 1
-    assert torch.equal(far["held-out faces"], far["drawn faces"])
+    assert torch.equal(far["held-out faces"], far["generated faces"])
     stolen = torch.cat([held_out[:100], training[:100] + 1e-3])
     records, far = study.copies(stolen, held_out, training)
     assert one(records, "drawn", "near")["mean"] > 0.5
-    torch.testing.assert_close(far["drawn faces"][100:], torch.full((100,), 8e-6**0.5).double(),
+    torch.testing.assert_close(far["generated faces"][100:], torch.full((100,), 8e-6**0.5).double(),
                                rtol=1e-3, atol=0)  # fmt: skip
 
 

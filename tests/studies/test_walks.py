@@ -38,6 +38,13 @@ def test_ways_share_their_ends_and_rescaled_has_the_norm_of_slerp(draw):
         torch.testing.assert_close(found[how].norms[:, 0], noises[::2].flatten(1).norm(dim=1))
 
 
+def test_a_walk_takes_as_many_steps_as_asked(draw):
+    noises = normal(2, 3, 16, 16)
+    images = {n: walks(draw, noises, ["lerp"], [0.5], n)["lerp"].images for n in (None, 2, 50)}
+    torch.testing.assert_close(images[None], images[50], rtol=0, atol=0)  # the sampler's own
+    assert not torch.equal(images[2], images[50])
+
+
 def test_metrics_of_a_walk_that_is_known():
     """Three images of one value each: 0, then .2 further, then .6 further."""
     images = torch.tensor([0.0, 0.2, 0.8]).view(1, 3, 1, 1, 1).expand(2, 3, 3, 4, 4)
