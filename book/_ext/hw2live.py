@@ -7,6 +7,7 @@ for later is a script `hw2live.give(name, value)` in live/data, made of what the
 - digits       the digit model, its schedule, and the noises of the report's grid
 - readers-T    the adapted networks of target T that lie in data/weights
 - examples     ten digits of each target's stand-in (hw2lib.datasets.embedded)
+- maps         live/maps.json, which benchmarks/feature_maps.py writes
 
 Nothing goes to _static: the theme puts every script there on every page.
 """
@@ -27,7 +28,7 @@ from hw2lib.experiments.dann_rows import ROWS
 from hw2lib.io.weights import weights_header
 from hw2lib.samplers import individual_noise, sample_generators
 
-PAGE = ("page.js", "page.css", "digits.js", "reading.js", "forgetting.js")  # what it loads at once
+PAGE = ("page.js", "page.css", "digits.js", "reading.js", "maps.js", "forgetting.js")  # at once
 ORDER = [row.title for row in ROWS.values()]  # of the readers; unknown titles stand last
 GRID_NOISES, SIDE, SEED = 10, 28, 0  # of the report's grid
 
@@ -81,11 +82,13 @@ def examples() -> dict[str, list[str]]:
 
 def write(sources: Path, weights: Path, out: Path) -> None:
     """Make the folder `out` of the page's sources and the weights files."""
+    shutil.rmtree(out, ignore_errors=True)  # of an earlier build
     data = out / "data"
-    data.mkdir(parents=True, exist_ok=True)
+    data.mkdir(parents=True)
     for name in PAGE:
         shutil.copyfile(sources / name, out / name)
-    scripts = {"engine": engine(sources), "examples": examples()}
+    scripts = {"engine": engine(sources), "examples": examples(),
+               "maps": json.loads((sources / "maps.json").read_text(encoding="utf-8"))}  # fmt: skip
     if (weights / "digits.safetensors").is_file():
         scripts["digits"] = digits(weights / "digits.safetensors")
     for target, networks in readers(weights).items():

@@ -42,7 +42,8 @@ pytestmark = pytest.mark.skipif(
 
 SOURCES = ROOT / "book" / "live"
 PAGE = """<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="live/page.css">
-<script src="live/page.js"></script>{digits}{reading}{forgetting}"""
+<script src="live/page.js"></script>{digits}{reading}<div style="height: 3000px"></div>
+{maps}{forgetting}"""
 UNTIL = """async (selector, pattern) => {
   const line = document.querySelector(selector + ' [role=status]');
   while (!RegExp(pattern).test(line.textContent)) await new Promise(r => setTimeout(r, 10));
@@ -177,6 +178,28 @@ def test_the_curves_follow_eta(page):
                   "slider.dispatchEvent(new Event('input'))")  # fmt: skip
     assert len({*before, *plot()}) == len(before) + len(plot())
     assert page.evaluate("document.querySelector('.live-left').textContent").count("100.0 %") == 4
+
+
+def test_maps_are_loaded_when_scrolled_to_and_keep_their_points(page):
+    assert not any(address.endswith("data/maps.js") for address in page.requests())
+    page.evaluate(
+        "maps = document.querySelector('#live-maps'); maps.scrollIntoView({behavior: 'instant'});"
+        "(async () => { while (!maps.querySelector('[type=radio]'))"
+        " await new Promise(r => setTimeout(r, 10)); })()"
+    )
+    shown = json.loads((SOURCES / "maps.json").read_text())["svhn"]
+    marks = "[...maps.querySelectorAll('svg text')].map(point => point.textContent)"
+    assert page.evaluate(marks) == [str(digit) for digit in shown["digits"]]
+    page.evaluate("maps.querySelectorAll('[name=live-by]')[1].click()")
+    assert page.evaluate(marks) == ["●▲"[side] for side in shown["sides"]]
+    for n, one in enumerate(shown["maps"]):
+        page.evaluate(f"maps.querySelectorAll('[name=live-network]')[{n}].click()")
+        assert one["title"] in page.evaluate("maps.querySelector('svg').ariaLabel")
+        places = page.evaluate("[...maps.querySelectorAll('svg text')].map(point =>"
+                               " [Number(point.getAttribute('x')),"
+                               " Number(point.getAttribute('y'))])")  # fmt: skip
+        assert places == one["places"]
+    assert page.complaints() == []
 
 
 @pytest.mark.skipif(
