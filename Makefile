@@ -2,18 +2,23 @@
 # Both make .venv from the lock first; a second run starts at once.
 PYTHON ?= python3
 BIN := .venv/bin
+UV := $(if $(shell uv --version 2>/dev/null),uv,$(BIN)/uv)
 export PYTHONUNBUFFERED := 1
 BUILD := $(or $(HW2_BUILD),build)
 NO_DOT := command -v dot >/dev/null || echo "Graphviz's dot is missing: the architecture drawings are left out"
 NO_CHROMIUM := from helpers import browser; browser.program() or print("Chromium is missing: the page tests are left out")
+FREE := import psutil; print(psutil.virtual_memory().available >> 20)
+# The Snakefile holds a lock of its own, which no killed run leaves behind: --nolock.
+SNAKEMAKE = $(BIN)/snakemake --cores all --resources mem_mb=$$($(BIN)/python -c '$(FREE)') \
+  --rerun-triggers mtime --rerun-incomplete --nolock --quiet all
 # The Snakefile and the notebooks' kernels call the environment's programs by their names.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: report test lock clean
+.PHONY: report test verify lock clean
 
 report: .venv/.made
 	@$(NO_DOT)
-	$(BIN)/snakemake --cores all --rerun-triggers mtime --quiet all -- report
+	$(SNAKEMAKE) -- report
 	@echo "The report: file://$(CURDIR)/_build/html/index.html"
 
 test: .venv/.made
@@ -21,8 +26,8 @@ test: .venv/.made
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	HW2_SLOW=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope tests --ignore tests/book/test_page.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --nbval-lax notebooks
-	$(BIN)/snakemake --cores all --quiet all -- adaptation
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --nbval-lax notebooks
+	$(SNAKEMAKE) -- other_targets
 	$(BIN)/jupyter-book build book/ --all -W -n --keep-going
 	@PYTHONPATH=tests $(BIN)/python -c '$(NO_CHROMIUM)'
 	$(BIN)/python -m pytest -q tests/book/test_page.py
@@ -30,13 +35,18 @@ test: .venv/.made
 .venv/.made: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet uv==0.13.9
-	$(BIN)/uv pip install --python $(BIN)/python -r requirements.lock
-	$(BIN)/uv pip install --python $(BIN)/python --no-build-isolation --no-deps -e .
+	@$(UV) --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv==0.13.9
+	$(UV) pip install --python $(BIN)/python --require-hashes -r requirements.lock
+	$(UV) pip install --python $(BIN)/python --no-build-isolation --no-deps -e .
 	touch $@
 
-lock:  ## after a change of requirements.in
-	$(BIN)/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate requirements.in -o requirements.lock
+verify: .venv/.made  ## recorded numbers, measured again with the shipped weights
+	$(BIN)/hw2 verify
+
+lock:  ## after a change of what pyproject.toml asks for
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate pyproject.toml --all-extras \
+	  --group notebooks --group book --group graph --group test -o requirements.lock
 	$(PYTHON) tests/helpers/environment.py > environment.yml
 
 clean:  ## of a folder that HW2_BUILD names, only what is made here

@@ -1,10 +1,16 @@
-# The report as rules: three notebooks at the quick preset, then the book.
-# `snakemake --cores all` on one machine, a notebook on each core; with an executor plugin (slurm,
-# kubernetes) elsewhere.
+# The report as rules: the notebooks at the quick preset, then the book.
+# `make report` calls it: notebooks side by side on all cores, as many as fit into the free memory.
+# With an executor plugin (slurm, kubernetes) they run elsewhere.
+import fcntl
+import os
+import sys
+import time
 from glob import glob
+from pathlib import Path
 
-from hw2lib.datasets.fetch import data_status
-from hw2lib.io.paths import build_dir
+import psutil
+
+from hw2lib.io.paths import build_dir, data_dir  # no torch: a second run starts at once
 
 BUILD = build_dir()  # HW2_BUILD, else build/
 LIBRARY = sorted(glob("hw2lib/**/*.py", recursive=True))
@@ -16,13 +22,70 @@ NOTEBOOKS = {
     "dann-mnistm": "notebooks/dann.ipynb",
 }
 PARAMETERS = {f"dann-{target}": f"-p target {target}" for target in ("svhn", "usps", "mnistm")}
+MEMORY = 1500  # MiB of a notebook
+CLONE = str(Path.cwd())
+BEGAN = time.time()
 
 # An input of every notebook, written anew only where other data are at hand than the last time.
 DATA = BUILD / "data.txt"
-status = data_status()
-if not DATA.is_file() or DATA.read_text() != status:
+FOUND = data_dir()
+files = {path for depth in ("*", "*/*", "*/*/*") for path in FOUND.glob(depth)}
+at_hand = "".join(f"{path.relative_to(FOUND)}\n" for path in sorted(files))
+if not DATA.is_file() or DATA.read_text() != at_hand:
     DATA.parent.mkdir(parents=True, exist_ok=True)
-    DATA.write_text(status)
+    DATA.write_text(at_hand)
+
+
+# --- one run at a time -----------------------------------------------------------------------
+
+
+def only_run():
+    """Hold the clone's lock until this process ends, however it ends."""
+    global LOCK
+    Path(".snakemake").mkdir(exist_ok=True)
+    LOCK = open(".snakemake/running", "a+")
+    try:
+        fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        LOCK.seek(0)
+        sys.exit(f"process {LOCK.read()} makes the report here: wait for it, or stop it first")
+    LOCK.truncate(0)
+    LOCK.write(str(os.getpid()))
+    LOCK.flush()
+
+
+def sweep():
+    """End the notebooks of a run that was killed, and remove files that were never finished."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("HW2_RUN") == CLONE:
+                process.kill()
+        except psutil.Error:  # it has ended, or is somebody else's
+            continue
+    for part in BUILD.rglob(".*.part*"):
+        owner = part.name.split(".")[-2]
+        if not (owner.isdecimal() and psutil.pid_exists(int(owner))):
+            part.unlink(missing_ok=True)
+    os.environ["HW2_RUN"] = CLONE  # marks all that this run starts
+
+
+def say_times():
+    """What was made in this run and how long each took, the longest first."""
+    took = {}
+    for table in (*BUILD.glob("papermill/*.tsv"), BUILD / "book.tsv"):
+        if table.is_file() and table.stat().st_mtime > BEGAN:
+            took[table.stem] = float(table.read_text().splitlines()[1].split()[0])
+    lines = [f"{name} {took[name]:.0f} s" for name in sorted(took, key=took.get, reverse=True)]
+    print(f"took {time.time() - BEGAN:.0f} s: {', '.join(lines)}", flush=True)
+
+
+onstart:
+    only_run()
+    sweep()
+
+
+onsuccess:
+    say_times()
 
 
 rule report:
@@ -30,9 +93,9 @@ rule report:
         "_build/html/index.html",
 
 
-rule adaptation:
+rule other_targets:  # than the notebook's own, which the tests run by nbval
     input:
-        expand("{build}/papermill/{name}.ipynb", build=BUILD, name=PARAMETERS),
+        [BUILD / "papermill" / f"dann-{target}.ipynb" for target in ("usps", "mnistm")],
 
 
 rule book:
@@ -46,6 +109,10 @@ rule book:
         "_build/html/index.html",
     log:
         f"{BUILD}/book.log",
+    benchmark:
+        f"{BUILD}/book.tsv"
+    resources:
+        mem_mb=1500,
     shell:
         "echo 'book: is built'; jupyter-book build book/ >{log:q} 2>&1"
         " || {{ tail -n 20 {log:q}; exit 1; }}"
@@ -62,6 +129,11 @@ rule notebook:
         f"{BUILD}/papermill/{{name}}.ipynb",
     log:
         f"{BUILD}/papermill/{{name}}.log",
+    benchmark:
+        f"{BUILD}/papermill/{{name}}.tsv"
+    threads: lambda wildcards: max(1, workflow.cores // len(NOTEBOOKS))
+    resources:
+        mem_mb=MEMORY,
     params:
         part=lambda wildcards: BUILD / "papermill" / f".{wildcards.name}.part.ipynb",
         options=lambda wildcards: PARAMETERS.get(wildcards.name, ""),

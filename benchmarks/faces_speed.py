@@ -22,12 +22,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hw2lib.commands.verify import course_network, recipe
 from hw2lib.diffusion import Predict
 from hw2lib.experiments import ddim
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, WEIGHTS
 from hw2lib.metrics import metric
-from hw2lib.models.face_unet import FaceUNet, in_mixed_precision
+from hw2lib.models.face_unet import in_mixed_precision
 
 STEPS = ddim.DEFAULT.steps
 
@@ -58,30 +59,6 @@ def shipped(batch: int, repeats: int = 3) -> dict[str, float]:
         runs.append((total, 1 - inside.seconds / total))
     total, share = (min(values) for values in zip(*runs[1:], strict=True))
     return {"faces_per_s": batch / total, "sampler_share": share}
-
-
-def write_course_weights(path: Path) -> None:
-    """Random weights of the course's network as a plain state dict. A tenth of the last layer:
-    at full strength random weights are chaotic, and rounding decides the picture."""
-    torch.manual_seed(0)
-    model = FaceUNet()
-    with torch.no_grad():
-        model.out[2].weight.mul_(0.1)
-    torch.save(model.state_dict(), path)
-
-
-def recipe(model: FaceUNet, noise: np.ndarray, steps: int) -> np.ndarray:
-    """The reference's loop in float64; noise (3, H, W) -> uint8 picture (3, H, W)."""
-    ab = np.cumprod(1 - np.linspace(1e-4, 2e-2, 1000))
-    x, stride = noise.astype(np.float64), 1000 // steps
-    for t in range(stride * (steps - 1) + 1, 0, -stride):
-        n = max(t - stride, 0)
-        with torch.no_grad():
-            eps = model(torch.from_numpy(x)[None].float(), torch.tensor([t]))[0].double().numpy()
-        x_0 = np.clip((x - np.sqrt(1 - ab[t]) * eps) / np.sqrt(ab[t]), -1, 1)
-        x = np.sqrt(ab[n]) * x_0 + np.sqrt(1 - ab[n]) * eps
-    scaled = (x - x.min()) / (x.max() - x.min())
-    return np.floor(scaled * 255 + 0.5).clip(0, 255).astype(np.uint8)
 
 
 def course(weights: Path, steps: int) -> None:
@@ -115,7 +92,7 @@ def main() -> None:
     rows = [("shipped", 64, b, shipped(b)) for b in (1, 32)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "UNet.pt"
-        write_course_weights(path)
+        torch.save(course_network().state_dict(), path)
         # a process of its own, whose peak holds nothing but loading and sampling
         command = [sys.executable, __file__, "--course-weights", str(path)]
         command += ["--threads", str(args.threads), "--course-steps", str(args.course_steps)]

@@ -56,6 +56,7 @@ RESULTS = {
     "dann-no-masks": "python benchmarks/dann_apart.py no-masks svhn usps --record",
     "dann-reading": "python benchmarks/dann_reading.py svhn usps mnistm --record",
     "dann-speed": "python benchmarks/dann_speed.py --to 0.59 --record",
+    "setup": "python benchmarks/setup.py --record",
 }
 FIELDS = ("mean", "low", "high", "n", "unit", "values")
 PLAIN_UNITS = ("", "1", "distance", "number", "none", "norm", "share", "ratio")

@@ -111,6 +111,10 @@ def build_parser() -> argparse.ArgumentParser:
     judge.add_argument("folder", type=Path)
     judge.add_argument("--weights", type=Path)
     judge.set_defaults(run=judge_command)
+
+    verify = commands.add_parser("verify", help="recorded numbers, measured again in minutes")
+    verify.add_argument("name", nargs="?", help="a result file, as dann-svhn; default: all")
+    verify.set_defaults(run=verify_command)
     return parser
 
 
@@ -274,6 +278,12 @@ def judge_command(args: argparse.Namespace) -> None:
         f"\naccuracy of the judge on {real['n']} real test images: {real['mean']:.4f}"
         f" ({real['low']:.4f} to {real['high']:.4f})"
     )
+
+
+def verify_command(args: argparse.Namespace) -> int:
+    from hw2lib.commands.verify import verify
+
+    return 1 if verify(args.name) else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,8 +12,9 @@ from dataclasses import fields
 import pytest
 from helpers.recorded import claims_of, mean, record, recorded
 
+from hw2lib.adaptation import THRESHOLD
 from hw2lib.datasets.augment import Handling
-from hw2lib.experiments.dann_rows import ROWS, ramp
+from hw2lib.experiments.dann_rows import ANNEALED, ROWS, ramp
 from hw2lib.io.paths import ROOT
 from hw2lib.metrics import metric
 
@@ -87,6 +88,12 @@ def test_the_subsets_are_those_that_the_pages_name():
 def test_every_page_says_that_svhn_is_a_subset(page):
     text = (ROOT / "book" / f"{page}.md").read_text()
     assert "subset" in text and re.search(r"1,600\s+test", text)
+
+
+def test_the_settings_that_the_chapter_names():
+    assert (THRESHOLD, ANNEALED, ROWS["best_adaptation"].label_end) == (0.9, (0.3, 0.7), 0.05)
+    assert ROWS["dann"].losses == {"adversarial": 0.3}
+    assert (ROWS["report_form"].losses, ROWS["report_form"].lr) == ({"adversarial": 0.31}, 1e-4)
 
 
 # --- choices -------------------------------------------------------------------------------------

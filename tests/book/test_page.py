@@ -5,6 +5,9 @@ Skipped where Chromium is missing; `.ci/run` installs it.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import pytest
 from helpers.bookcopy import built_copy, toc_files
 
@@ -15,6 +18,16 @@ pytestmark = pytest.mark.skipif(
 )
 
 PAGES = [*toc_files(), "search"]
+AXE = Path(find_spec("axe_core_python").origin).with_name("axe.min.js")
+VIOLATIONS = """axe.run({resultTypes: ['violations']}).then(found => found.violations.map(
+  v => `${v.id}: ${v.nodes.map(node => node.target.join(' ')).join(', ')}`))"""
+# wide things scroll in a box of their own
+STICKING_OUT = """[...document.querySelectorAll(
+  '.bd-article img, .bd-article table, .bd-article pre, .bd-article div.math')].filter(e => {
+    let box = e;
+    while (box && !/auto|scroll/.test(getComputedStyle(box).overflowX)) box = box.parentElement;
+    return !box && e.getBoundingClientRect().right > innerWidth + 1;
+  }).map(e => e.outerHTML)"""
 # sRGB luminance of an element's colour or of the first opaque ground behind it
 LUMINANCE = """(selector, property) => {
   let element = document.querySelector(selector), colour;
@@ -43,15 +56,21 @@ def chromium(tmp_path_factory):
     window.close()
 
 
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.parametrize("page", PAGES)
-def test_page_asks_only_this_server_and_has_no_errors(site, chromium, page, dark):
-    chromium.view(1280, dark=dark)
+def test_page_is_whole_within_the_window_and_open_to_all(site, chromium, page, width, dark):
+    """One load for all that holds of every page: nothing from elsewhere, no error, nothing cut,
+    nothing that axe finds to hinder readers."""
+    chromium.view(width, dark=dark)
     chromium.open(f"{site.url}{page}.html")
     asked = chromium.requests()
     assert any(address.endswith("custom.css") for address in map(_bare, asked))
     assert [a for a in asked if not a.startswith((site.url, "data:", "blob:"))] == []
     assert chromium.complaints() == []
+    assert chromium.evaluate("document.documentElement.scrollWidth") <= width
+    assert chromium.evaluate(STICKING_OUT) == []
+    assert chromium.evaluate(f"{AXE.read_text()};{VIOLATIONS}") == []
 
 
 def _bare(address: str) -> str:
@@ -92,23 +111,6 @@ def test_text_has_contrast_and_images_keep_their_colours(site, chromium, dark):
     )
     assert filters
     assert set(filters) == {"none"}
-
-
-@pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("page", PAGES)
-def test_page_is_no_wider_than_the_window(site, chromium, page, width):
-    chromium.view(width)
-    chromium.open(f"{site.url}{page}.html")
-    assert chromium.evaluate("document.documentElement.scrollWidth") <= width
-    # nothing sticks out either: wide things scroll in a box of their own
-    sticking_out = chromium.evaluate(
-        "[...document.querySelectorAll('.bd-article img, .bd-article table, .bd-article pre,"
-        " .bd-article div.math')].filter(e => { let box = e;"
-        " while (box && !/auto|scroll/.test(getComputedStyle(box).overflowX))"
-        " box = box.parentElement;"
-        " return !box && e.getBoundingClientRect().right > innerWidth + 1; }).map(e => e.outerHTML)"
-    )
-    assert sticking_out == []
 
 
 @pytest.mark.parametrize("page", ["cfdg", "dann", "dann-theory"])

@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 import yaml
-from helpers.environment import ROOT, environment, locked
+from helpers.environment import ROOT, environment, hashed, locked
 
 import hw2lib
 
@@ -26,17 +26,40 @@ def tracked() -> list:
     return [ROOT / name for name in names.stdout.splitlines() if (ROOT / name).is_file()]
 
 
-def test_every_version_is_pinned():
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_every_version_is_pinned_with_its_digests():
     assert len(locked()) > 50
-    for line in locked():
+    for line, digests in hashed().items():
         assert re.match(r"^[A-Za-z0-9._-]+(\[[a-z,]+\])?==[^ ;]+( ; .+)?$", line), line
+        assert digests and all(re.match("^sha256:[0-9a-f]{64}$", d) for d in digests), line
 
 
 def test_what_is_asked_for_is_locked():
-    names = {re.split(r"[\[=]", line)[0].lower() for line in locked()}
-    for line in (ROOT / "requirements.in").read_text().splitlines():
-        name = re.split(r"[\s=#]", line)[0].lower()
-        assert not name or name in names, name
+    """By the library, by its extra and by each group; a version that is asked for is locked."""
+    versions = {name.lower(): version for name, version in
+                (line.split(" ;")[0].split("==") for line in locked())}  # fmt: skip
+    asked = [*project()["project"]["dependencies"]]
+    for group in (*project()["dependency-groups"].values(),
+                  *project()["project"]["optional-dependencies"].values()):  # fmt: skip
+        asked += group
+    assert len(asked) > 30
+    for line in asked:
+        name, version = re.match(r"^([A-Za-z0-9._-]+)(?:\[.+\])?(?:==(.+))?", line).groups()
+        assert name.lower() in versions, name
+        assert version in (None, versions[name.lower()]), line
+
+
+def test_the_library_asks_for_nothing_of_its_clone():
+    """Who only imports it installs neither Jupyter nor Snakemake; the lock has every group."""
+    library = " ".join(project()["project"]["dependencies"])
+    groups = project()["dependency-groups"]
+    for group in groups.values():
+        assert not any(re.split("[=<>]", line)[0] in library for line in group)
+    lock = (ROOT / "Makefile").read_text().split("lock:")[1].split("environment.yml")[0]
+    assert re.findall(r"--group (\w+)", lock) == [*groups]
 
 
 def test_environment_equals_lock():
@@ -48,8 +71,7 @@ def test_environment_equals_lock():
 def test_one_version_everywhere():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == hw2lib.__version__
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert "version" in project["dynamic"]
+    assert "version" in project()["project"]["dynamic"]
 
 
 def test_no_path_of_a_machine_and_no_registry():

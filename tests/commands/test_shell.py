@@ -1,12 +1,16 @@
 """Commands as real processes: papermill with wrong parameters, a training that is interrupted."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import nbformat
+import psutil
 import pytest
 import torch
 
@@ -83,15 +87,66 @@ def test_the_report_follows_hw2_build_and_the_data_at_hand(tmp_path):
         return done.stdout + done.stderr
 
     assert f"{tmp_path}/build/papermill/dann-svhn.ipynb" in dry_run()
-    status = tmp_path / "build" / "data.txt"
-    assert "mnistm   embedded" in status.read_text()
-    first = status.stat().st_mtime_ns
+    at_hand = tmp_path / "build" / "data.txt"
+    first = at_hand.stat().st_mtime_ns
     dry_run()
-    assert status.stat().st_mtime_ns == first
+    assert at_hand.stat().st_mtime_ns == first
     (tmp_path / "data" / "faces").mkdir()
     (tmp_path / "data" / "faces" / "celeba64.tar").touch()
     dry_run()
-    assert status.stat().st_mtime_ns > first
+    assert at_hand.stat().st_mtime_ns > first
+    assert at_hand.read_text() == "faces\nfaces/celeba64.tar\n"
+
+
+def notebook(folder, *lines):
+    """notebooks/cfdg.ipynb of one cell, in a clone that has no other."""
+    cell = nbformat.v4.new_code_cell("\n".join(lines))
+    book = nbformat.v4.new_notebook(cells=[cell])
+    book.metadata["kernelspec"] = {"name": "python3", "display_name": "", "language": "python"}
+    (folder / "notebooks").mkdir(exist_ok=True)
+    nbformat.write(book, folder / "notebooks" / "cfdg.ipynb")
+
+
+def test_one_run_at_a_time_and_a_killed_one_stops_no_other(tmp_path):
+    """The Makefile's call of Snakemake: a second run says who is at work; after SIGKILL the next
+    one ends what was left running, sweeps what was left half-written, and makes the notebook."""
+    for name in ("Makefile", "Snakefile"):
+        shutil.copy(ROOT / name, tmp_path)
+    made = tmp_path / "build" / "papermill" / "cfdg.ipynb"
+    command = ["make", "--silent", f"BIN={Path(sys.executable).parent}", "one",
+               "--eval", f"one: ; $(SNAKEMAKE) -- {made}"]  # fmt: skip
+    how = {"cwd": tmp_path, "env": environment(tmp_path), "text": True,
+           "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}  # fmt: skip
+
+    sleeper = ("import os, pathlib, time", "pathlib.Path('pid').write_text(f'{os.getpid()}')",
+               "time.sleep(300)")  # fmt: skip
+    notebook(tmp_path, *sleeper)
+    first = subprocess.Popen(command, **how)
+    try:
+        deadline = time.monotonic() + 100
+        while not (tmp_path / "pid").is_file() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        holder = int((tmp_path / ".snakemake" / "running").read_text())
+        second = subprocess.run(command, **how, timeout=100)
+        assert second.returncode != 0
+        said = [line for line in second.stderr.splitlines() if not line.startswith("make:")]
+        assert said == [f"process {holder} makes the report here: wait for it, or stop it first"]
+        os.kill(holder, signal.SIGKILL)
+        first.wait(timeout=100)
+    finally:
+        first.kill()
+    kernel = int((tmp_path / "pid").read_text())
+    assert psutil.pid_exists(kernel) and list(made.parent.glob(".*.part.*"))
+    dead, alive = (made.parent / f".a.json.{pid}.part" for pid in (first.pid, os.getpid()))
+    dead.touch()
+    alive.touch()
+    notebook(tmp_path, "1 + 1")
+    third = subprocess.run(command, **how, timeout=100)
+    assert third.returncode == 0, third.stderr
+    assert re.fullmatch(r"cfdg: runs\ncfdg: done in \d+ s\ntook \d+ s: cfdg \d+ s\n", third.stdout)
+    assert made.is_file() and alive.is_file() and not dead.is_file()
+    assert list(made.parent.glob(".*.part*")) == [alive]
+    assert not psutil.pid_exists(kernel) or psutil.Process(kernel).status() == "zombie"
 
 
 def test_make_clean_removes_what_is_made_and_no_more(tmp_path):

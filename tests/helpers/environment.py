@@ -19,10 +19,16 @@ dependencies:
 """
 
 
+def hashed() -> dict[str, list[str]]:
+    """The requirements of the lock, each with the digests that its files may have."""
+    text = (ROOT / "requirements.lock").read_text().replace("\\\n", "")
+    parts = [line.split(" --hash=") for line in text.splitlines()]
+    return {name.strip(): [digest.strip() for digest in digests] for name, *digests in parts}
+
+
 def locked() -> list[str]:
-    """The requirement lines of the lock."""
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
-    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    """The requirements of the lock; conda's `-e .` allows no digests beside it."""
+    return [*hashed()]
 
 
 def environment() -> str:
