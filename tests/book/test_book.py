@@ -486,3 +486,8 @@ def test_no_page_names_a_script_host(html):
     for page in html.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         assert not re.search("unpkg|jsdelivr|cdnjs|googleapis|mathjax@", text, re.IGNORECASE), page
+
+
+def test_the_book_is_small_enough_to_be_passed_on(html):
+    size = sum(file.stat().st_size for file in html.rglob("*") if file.is_file())
+    assert size < 40 * 2**20, f"{size:,} bytes"
