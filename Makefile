@@ -14,12 +14,16 @@ SNAKEMAKE = $(BIN)/snakemake --cores all --resources mem_mb=$$($(BIN)/python -c 
 # The Snakefile and the notebooks' kernels call the environment's programs by their names.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: report test verify lock clean
+.PHONY: report pdf test verify lock clean
 
 report: .venv/.made
 	@$(NO_DOT)
 	@$(SNAKEMAKE) -- report
 	@echo "The report: file://$(CURDIR)/_build/html/index.html"
+
+pdf: .venv/.made  ## the answers to hand in, in English and Chinese (Debian: fonts-noto-cjk)
+	$(BIN)/jupyter-book build book/ --quiet
+	@$(BIN)/python book/pdf.py
 
 test: .venv/.made
 	@$(NO_DOT)

@@ -5,11 +5,19 @@ Skipped where Chromium is missing; `.ci/run` installs it.
 
 from __future__ import annotations
 
+import re
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from helpers.bookcopy import built_copy, toc_files
+from helpers.bookcopy import ROOT, built_copy, toc_files
+
+from hw2lib.errors import UserError
+
+sys.path.insert(0, str(ROOT / "book"))
+
+from pdf import print_page
 
 browser = pytest.importorskip("helpers.browser", reason="websocket-client is not installed")
 
@@ -123,3 +131,18 @@ def test_wide_formulas_can_be_scrolled_into_view_on_a_narrow_screen(site, chromi
         " < d.getBoundingClientRect().left - 1).length"
     )
     assert cut == 0
+
+
+@pytest.mark.parametrize("name", ["answers", "answers-zh"])
+def test_the_answers_print_as_a4(site, name, tmp_path):
+    pdf = tmp_path / "out" / "answers.pdf"
+    print_page(site.folder / f"{name}.html", pdf)
+    content = pdf.read_bytes()
+    pages = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", content)
+    assert content.startswith(b"%PDF") and 5 <= len(pages) <= 12
+    assert {tuple(round(float(side)) for side in page) for page in pages} == {(595, 842)}
+
+
+def test_a_page_that_was_not_built_is_not_printed(tmp_path):
+    with pytest.raises(UserError, match="missing.html does not exist; run `jupyter-book build"):
+        print_page(tmp_path / "missing.html", tmp_path / "out.pdf")

@@ -40,6 +40,7 @@ class Server:
             def log_message(self, *args: object) -> None:
                 pass
 
+        self.folder = folder
         handler = functools.partial(Quiet, directory=str(folder))
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/"
