@@ -81,6 +81,7 @@ def test_the_headlines_noises_are_the_unluckiest_of_those_tried():
 
 def test_noises_of_neighbours_are_independent():
     found = [record("digits-noises", "noises", score) for score in ("correlation", "between_seeds")]
+    assert max(abs(entry[end]) for entry in found for end in ("low", "high")) < 0.001
     for entry in (*found, noises("neighbours", 0)):
         assert entry["low"] < 0 < entry["high"]
 
