@@ -29,7 +29,7 @@ test: .venv/.made
 	@$(NO_DOT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	HW2_SLOW=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope tests --ignore tests/book/test_page.py
+	HW2_SLOW=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder tests --ignore tests/book/test_page.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --nbval-lax notebooks
 	$(SNAKEMAKE) -- other_targets
 	$(BIN)/jupyter-book build book/ --all -W -n --keep-going

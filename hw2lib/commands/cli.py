@@ -112,7 +112,8 @@ def build_parser() -> argparse.ArgumentParser:
     judge.add_argument("--weights", type=Path)
     judge.set_defaults(run=judge_command)
 
-    verify = commands.add_parser("verify", help="recorded numbers, measured again in minutes")
+    verify = commands.add_parser("verify", help="recorded numbers, measured again in minutes",
+                                 description="Status 1: one is outside its interval.")  # fmt: skip
     verify.add_argument("name", nargs="?", help="a result file, as dann-svhn; default: all")
     verify.set_defaults(run=verify_command)
     return parser

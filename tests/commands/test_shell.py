@@ -75,10 +75,11 @@ def test_a_terminated_training_goes_on_to_the_same_bytes(tmp_path):
 
 
 def test_the_report_follows_hw2_build_and_the_data_at_hand(tmp_path):
-    """A dry run names outputs in HW2_BUILD; data.txt is written anew for other data only."""
+    """A dry run names outputs in HW2_BUILD; data.txt is written anew for other data only.
+    Ten cores are shared by five notebooks, whose memory is declared."""
     (tmp_path / "data").mkdir()
     variables = {**environment(tmp_path), "HW2_DATA": str(tmp_path / "data")}
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "-n", "--directory", str(ROOT),
+    command = [sys.executable, "-m", "snakemake", "--cores", "10", "-n", "--directory", str(ROOT),
                "-s", str(ROOT / "Snakefile"), "--", "report"]  # fmt: skip
 
     def dry_run():
@@ -86,7 +87,9 @@ def test_the_report_follows_hw2_build_and_the_data_at_hand(tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
-    assert f"{tmp_path}/build/papermill/dann-svhn.ipynb" in dry_run()
+    said = dry_run()
+    assert f"{tmp_path}/build/papermill/dann-svhn.ipynb" in said
+    assert said.count("threads: 2") == 5 and said.count("mem_mb=") >= 5
     at_hand = tmp_path / "build" / "data.txt"
     first = at_hand.stat().st_mtime_ns
     dry_run()
