@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -249,6 +251,24 @@ def test_two_settings_are_drawn_side_by_side_and_scrubbed(page):
         "[...document.querySelectorAll('#live-digits canvas')].map(c => c.ariaLabel)"
     )
     assert [label[-11:] for label in labels] == ["step 0 of 2"] * 2 + ["step 0 of 4"] * 2
+
+
+def test_the_saved_picture_is_the_drawn_one(page):
+    page.evaluate(
+        "saved = []; HTMLAnchorElement.prototype.click = function () {"
+        " saved.push(this.download, this.href); };"
+        "form = document.querySelector('#live-digits form');"
+        "form.querySelector('[name=steps]').value = 1;"
+        "form.label.value = 4; form.requestSubmit()"
+    )
+    status(page, "digits", "Drawn in")
+    page.evaluate("form.save.click()")
+    name, content = page.evaluate("saved")
+    assert name == "digit-4-noise-1.png"
+    with Image.open(io.BytesIO(base64.b64decode(content.partition(",")[2]))) as picture:
+        pixels = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+    assert pixels.shape == (3, 28, 28)
+    assert pixels.flatten().tolist() == drawn(page, 4, 1, 1.25, 1, "dpmpp")["picture"]
 
 
 @pytest.mark.parametrize(
