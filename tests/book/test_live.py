@@ -286,6 +286,29 @@ def test_a_wrong_number_is_one_line(page, field, value, line):
     assert status(page, "digits", ".") == line
 
 
+def test_what_a_browser_lacks_and_what_is_not_there_is_one_line(page):
+    page.evaluate("WebAssembly.validate = () => false;"
+                  "document.querySelector('#live-digits form').requestSubmit()")  # fmt: skip
+    assert "no WebAssembly with SIMD" in status(page, "digits", "browser")
+    line = page.evaluate("hw2live.load('nothing').catch(error => error.message)")
+    assert line.startswith("live/data/nothing.js cannot be loaded")
+
+
+@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
+def test_steps_are_shown_on_the_way_unless_the_reader_wants_no_motion(page, motion):
+    feature = {"name": "prefers-reduced-motion", "value": motion}
+    page.send("Emulation.setEmulatedMedia", features=[feature])
+    page.evaluate(
+        "seen = new Set(); new MutationObserver(() => document.querySelectorAll('figcaption')"
+        ".forEach(caption => seen.add(caption.textContent)))"
+        ".observe(document.querySelector('.live-sets'), {subtree: true, childList: true});"
+        "document.querySelector('#live-digits form').requestSubmit()"
+    )
+    status(page, "digits", "Drawn in")
+    states = page.evaluate("[...seen].filter(text => text.startsWith('xₜ')).length")
+    assert states == 0 if motion == "reduce" else states > 1
+
+
 @pytest.fixture
 def reading(page):
     page.evaluate(
