@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 report: .venv/.made
 	@$(NO_DOT)
-	$(SNAKEMAKE) -- report
+	@$(SNAKEMAKE) -- report
 	@echo "The report: file://$(CURDIR)/_build/html/index.html"
 
 test: .venv/.made
@@ -34,11 +34,16 @@ test: .venv/.made
 
 .venv/.made: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@mkdir -p .venv
+	@p=$$(cat .venv/.making 2>/dev/null) && kill -0 $$p 2>/dev/null && \
+	  { echo "process $$p makes the environment here: wait for it, or stop it first" >&2; exit 1; }; \
+	  echo $$PPID >.venv/.making
 	$(PYTHON) -m venv .venv
 	@$(UV) --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv==0.13.9
 	$(UV) pip install --python $(BIN)/python --require-hashes -r requirements.lock
 	$(UV) pip install --python $(BIN)/python --no-build-isolation --no-deps -e .
-	touch $@
+	@rm .venv/.making
+	@touch $@
 
 verify: .venv/.made  ## recorded numbers, measured again with the shipped weights
 	$(BIN)/hw2 verify

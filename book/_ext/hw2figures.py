@@ -30,6 +30,7 @@ from hw2numbers import Mistake
 from hw2report import Reported
 from PIL import Image
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 
 def recorded_cell(notebook: Path, label: str) -> dict:
@@ -130,7 +131,19 @@ class RecordedPicture(RecordedFigure):
         return [self.image(self.cell())]
 
 
+def number_by_page(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Figures and tables count from 1 on each page, not through the book.
+
+    Sphinx numbers them at the same event; this comes after it.
+    """
+    for of_page in env.toc_fignumbers.values():
+        for kind, numbers in of_page.items():
+            of_page[kind] = {name: (k,) for k, name in enumerate(numbers, 1)}
+    return []  # no page is to be written for this alone
+
+
 def setup(app: Sphinx) -> dict:
+    app.connect("env-get-updated", number_by_page, priority=900)
     app.add_directive("recorded-figure", RecordedFigure)
     app.add_directive("recorded-picture", RecordedPicture)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

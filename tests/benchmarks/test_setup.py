@@ -6,8 +6,9 @@ import subprocess
 import pytest
 import setup
 
-from hw2lib.io.paths import RESULTS
-from hw2lib.io.results import load, path_of
+from hw2lib.io.paths import RESULTS, WEIGHTS
+from hw2lib.io.results import load, one, path_of
+from hw2lib.io.weights import weights_header
 
 MAKEFILE = """
 report: .venv/.made
@@ -66,3 +67,24 @@ def test_the_readmes_table_is_the_recorded_result():
         return
     for line, right in zip(table, setup.lines(load("setup", RESULTS)), strict=True):
         assert line == right, "python benchmarks/setup.py --record writes this line of the README"
+
+
+def test_the_readmes_other_times_are_those_of_the_recorded_files():
+    def trained(name):
+        return weights_header(WEIGHTS / f"{name}.safetensors")["seconds"]
+
+    speed = one(load("digits-speed", RESULTS)["records"], "ours", "seconds", samples=1000)
+    rows = [trained(f"dann-{target}") / 60 for target in ("svhn", "usps", "mnistm")]
+    times = {
+        "papermill notebooks/ddim": f"{load('faces', RESULTS)['seconds'] / 60:.0f} minutes",
+        "hw2 sample-digits": f"{speed['mean']:.0f} seconds",
+        "hw2 train digits": f"{trained('digits') / 60:.0f} minutes",
+        "hw2 train dann": f"{min(rows):.0f} to {max(rows):.0f} minutes",
+        "hw2 train judge": f"{trained('judge') / 60:.0f} minutes",
+        "hw2 train faces": f"{trained('faces') / 60:.0f} minutes",
+    }
+    lines = setup.README.read_text(encoding="utf-8").split("| run | time |\n")[1].splitlines()[1:]
+    lines = lines[: lines.index("")]
+    assert len(lines) == len(times)
+    for line, (command, time) in zip(lines, times.items(), strict=True):
+        assert line.startswith(f"| `{command}") and f" | {time} " in line

@@ -326,6 +326,15 @@ def test_a_figure_that_is_not_there_is_a_warning(project, directive, warning):
     assert warning in project.build(f"```{{recorded-figure}} {directive}\n```\n").warnings
 
 
+def test_figures_count_from_one_on_each_page(project):
+    recorded_run(project)
+    figure = "```{recorded-figure} cfdg/grid\n```\n"
+    (project.top / "book" / "second.md").write_text(f"# Second\n\n{figure}")
+    page = project.build(f"```{{toctree}}\nsecond\n```\n\n{figure}")
+    second = (project.top / "out" / "second.html").read_text()
+    assert not page.warnings and "Fig. 1 " in page.html and "Fig. 1 " in second
+
+
 def test_a_recorded_picture_has_no_caption_and_a_text_for_those_who_cannot_see_it(project):
     content = recorded_run(project)
     page = project.build("```{recorded-picture} cfdg/grid\n:alt: Red and green.\n```\n")

@@ -149,6 +149,26 @@ def test_one_run_at_a_time_and_a_killed_one_stops_no_other(tmp_path):
     assert not psutil.pid_exists(kernel) or psutil.Process(kernel).status() == "zombie"
 
 
+def test_one_make_at_a_time_makes_the_environment_and_a_killed_one_stops_no_other(tmp_path):
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    command = ["make", "--silent", "PYTHON=true", "UV=true", ".venv/.made"]
+    making = tmp_path / ".venv" / ".making"
+    making.parent.mkdir()
+    making.write_text(f"{os.getpid()}")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if not line.startswith("make:")]
+    assert said == [
+        f"process {os.getpid()} makes the environment here: wait for it, or stop it first"
+    ]
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    making.write_text(f"{ended.pid}")
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+    assert (tmp_path / ".venv" / ".made").is_file() and not making.is_file()
+
+
 def test_make_clean_removes_what_is_made_and_no_more(tmp_path):
     for name in ("results/a.json", "cache/b", "mine.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
