@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -251,6 +253,24 @@ def test_two_settings_are_drawn_side_by_side_and_scrubbed(page):
     assert [label[-11:] for label in labels] == ["step 0 of 2"] * 2 + ["step 0 of 4"] * 2
 
 
+def test_the_saved_picture_is_the_drawn_one(page):
+    page.evaluate(
+        "saved = []; HTMLAnchorElement.prototype.click = function () {"
+        " saved.push(this.download, this.href); };"
+        "form = document.querySelector('#live-digits form');"
+        "form.querySelector('[name=steps]').value = 1;"
+        "form.label.value = 4; form.requestSubmit()"
+    )
+    status(page, "digits", "Drawn in")
+    page.evaluate("form.save.click()")
+    name, content = page.evaluate("saved")
+    assert name == "digit-4-noise-1.png"
+    with Image.open(io.BytesIO(base64.b64decode(content.partition(",")[2]))) as picture:
+        pixels = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+    assert pixels.shape == (3, 28, 28)
+    assert pixels.flatten().tolist() == drawn(page, 4, 1, 1.25, 1, "dpmpp")["picture"]
+
+
 @pytest.mark.parametrize(
     ("field", "value", "line"),
     [("noise", "0", "Noise: a whole number from 1 to 999999 would be right."),
@@ -264,6 +284,29 @@ def test_a_wrong_number_is_one_line(page, field, value, line):
         f"form.querySelector('[name={field}]').value = {value!r}; form.requestSubmit()"
     )
     assert status(page, "digits", ".") == line
+
+
+def test_what_a_browser_lacks_and_what_is_not_there_is_one_line(page):
+    page.evaluate("WebAssembly.validate = () => false;"
+                  "document.querySelector('#live-digits form').requestSubmit()")  # fmt: skip
+    assert "no WebAssembly with SIMD" in status(page, "digits", "browser")
+    line = page.evaluate("hw2live.load('nothing').catch(error => error.message)")
+    assert line.startswith("live/data/nothing.js cannot be loaded")
+
+
+@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
+def test_steps_are_shown_on_the_way_unless_the_reader_wants_no_motion(page, motion):
+    feature = {"name": "prefers-reduced-motion", "value": motion}
+    page.send("Emulation.setEmulatedMedia", features=[feature])
+    page.evaluate(
+        "seen = new Set(); new MutationObserver(() => document.querySelectorAll('figcaption')"
+        ".forEach(caption => seen.add(caption.textContent)))"
+        ".observe(document.querySelector('.live-sets'), {subtree: true, childList: true});"
+        "document.querySelector('#live-digits form').requestSubmit()"
+    )
+    status(page, "digits", "Drawn in")
+    states = page.evaluate("[...seen].filter(text => text.startsWith('xₜ')).length")
+    assert states == 0 if motion == "reduce" else states > 1
 
 
 @pytest.fixture
