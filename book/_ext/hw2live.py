@@ -102,6 +102,8 @@ def on_finished(app: Sphinx, error: Exception | None) -> None:
     sources = Path(app.srcdir) / "live"
     if error is None and app.builder.format == "html" and sources.is_dir():
         write(sources, Path(app.srcdir).parent / "data" / "weights", Path(app.outdir) / "live")
+        for source_map in Path(app.outdir, "_static").rglob("*.map"):  # the theme's: 3.4 MB that
+            source_map.unlink()  # only its developers' tools read; the book may have 40
 
 
 def setup(app: Sphinx) -> dict:

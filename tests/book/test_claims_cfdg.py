@@ -171,8 +171,8 @@ def test_the_second_order_solver_does_with_half_the_steps():
     for few, many in ((10, 20), (20, 50)):
         assert frechet("dpmpp", few) == pytest.approx(frechet("ddim", many), rel=0.1)
     ten = steps("dpmpp", 10)
-    for n in (5, 20, 50):
-        assert not apart(ten, steps("dpmpp", n)) and not apart(steps("dpmpp", n), ten)
+    for solver, n in (*(("ddim", n) for n in (5, 10, 20, 50)), ("dpmpp", 5), ("dpmpp", 20)):
+        assert not apart(steps(solver, n), ten)
 
 
 def test_more_steps_give_back_variety():
