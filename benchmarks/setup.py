@@ -92,7 +92,7 @@ def measure(repository: Path, folder: Path) -> dict[str, float]:
 
 
 def in_words(seconds: float) -> str:
-    """ ".31 s", "41 s", "2 min 21 s"."""
+    """ "0.31 s", "41 s", "2 min 21 s"."""
     if seconds < 10:
         return f"{seconds:.2g} s"
     minutes, rest = divmod(round(seconds), 60)
