@@ -57,10 +57,9 @@ def describe(app: Sphinx, doctree: nodes.document) -> None:
         for image in figure.findall(nodes.image):
             if captions and not image.get("alt"):
                 image["alt"] = captions[0].astext()
-    for output in list(doctree.findall(nodes.container)):
+    for output in list(doctree.findall(nodes.raw)):
         if "text_html" in output["classes"]:
-            output.children = [scrolled(*output.children)]
-            output.children[0].parent = output
+            output.parent.replace(output, scrolled(output))
 
 
 def in_its_language(app: Sphinx, page: str, template: str, context: dict, _: object) -> None:

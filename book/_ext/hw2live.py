@@ -80,6 +80,12 @@ def examples() -> dict[str, list[str]]:
     return found
 
 
+def give(data: Path, name: str, value: object) -> None:
+    """Write the script data/NAME.js."""
+    script = f"hw2live.give({json.dumps(name)}, {json.dumps(value)});\n"
+    (data / f"{name}.js").write_text(script, encoding="utf-8")
+
+
 def write(sources: Path, weights: Path, out: Path) -> None:
     """Make the folder `out` of the page's sources and the weights files."""
     shutil.rmtree(out, ignore_errors=True)  # of an earlier build
@@ -87,21 +93,21 @@ def write(sources: Path, weights: Path, out: Path) -> None:
     data.mkdir(parents=True)
     for name in PAGE:
         shutil.copyfile(sources / name, out / name)
-    scripts = {"engine": engine(sources), "examples": examples(),
-               "maps": json.loads((sources / "maps.json").read_text(encoding="utf-8"))}  # fmt: skip
+    give(data, "engine", engine(sources))
+    give(data, "examples", examples())
+    give(data, "maps", json.loads((sources / "maps.json").read_text(encoding="utf-8")))
     if (weights / "digits.safetensors").is_file():
-        scripts["digits"] = digits(weights / "digits.safetensors")
+        give(data, "digits", digits(weights / "digits.safetensors"))
     for target, networks in readers(weights).items():
-        scripts[f"readers-{target}"] = networks
-    for name, value in scripts.items():
-        script = f"hw2live.give({json.dumps(name)}, {json.dumps(value)});\n"
-        (data / f"{name}.js").write_text(script, encoding="utf-8")
+        give(data, f"readers-{target}", networks)
 
 
 def on_finished(app: Sphinx, error: Exception | None) -> None:
     sources = Path(app.srcdir) / "live"
     if error is None and app.builder.format == "html" and sources.is_dir():
         write(sources, Path(app.srcdir).parent / "data" / "weights", Path(app.outdir) / "live")
+        for source_map in Path(app.outdir, "_static").rglob("*.map"):  # the theme's: 3.4 MB that
+            source_map.unlink()  # only its developers' tools read; the book may have 40
 
 
 def setup(app: Sphinx) -> dict:

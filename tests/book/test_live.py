@@ -53,17 +53,19 @@ UNTIL = """async (selector, pattern) => {
 }"""
 
 
-def page_in(folder, sources=SOURCES) -> str:
-    """Address of a page with the forms alone, and all that it loads, in `folder`."""
-    hw2live.write(sources, WEIGHTS, folder / "live")
-    forms = {file.stem: file.read_text() for file in sources.glob("*.html")}
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder with a page of the forms alone, and all that it loads."""
+    folder = tmp_path_factory.mktemp("site")
+    hw2live.write(SOURCES, WEIGHTS, folder / "live")
+    forms = {file.stem: file.read_text() for file in SOURCES.glob("*.html")}
     (folder / "live.html").write_text(PAGE.format(**forms))
-    return (folder / "live.html").as_uri()
+    return folder
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    return page_in(tmp_path_factory.mktemp("site"))
+def address(site):
+    return (site / "live.html").as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -207,15 +209,17 @@ def test_maps_are_loaded_when_scrolled_to_and_keep_their_points(page):
 @pytest.mark.skipif(
     not (shutil.which("clang") and shutil.which("wasm-ld")), reason="no clang and lld here"
 )
-def test_the_kernels_built_anew_draw_the_same(chromium, address, tmp_path):
+def test_the_kernels_built_anew_draw_the_same(chromium, site, tmp_path):
     sources = shutil.copytree(SOURCES, tmp_path / "sources")
     (sources / "kernels.wasm").unlink()
     command = re.search(r"^ *(clang .*kernels\.c)$", (SOURCES / "kernels.c").read_text(), re.M)[1]
     subprocess.run(command.split(), cwd=sources, check=True)
+    again = shutil.copytree(site, tmp_path / "site")
+    hw2live.give(again / "live" / "data", "engine", hw2live.engine(sources))
     how = (5, 2, 1.25, 2, "dpmpp")
     pictures = []
-    for where in (address, page_in(tmp_path, sources)):
-        chromium.open(where)
+    for folder in (site, again):
+        chromium.open((folder / "live.html").as_uri())
         pictures.append(drawn(chromium, *how)["states"][-1])
     assert largest(pictures[0], torch.tensor(pictures[1])) < 1e-6
 

@@ -24,7 +24,7 @@ def test_each_command_can_be_called(file):
     command, name = re.match(r"`hw2 ([^`]+)`", TABLE[file]), file.removesuffix(".safetensors")
     if command:
         args = cli.build_parser().parse_args([*command[1].split(), "--preset", "full"])
-        made = f"{args.target}-{args.rows}" if args.what == "dann" else args.what
+        made = f"dann-{args.target}-{args.rows}" if args.what == "dann" else args.what
         assert (made, args.preset) == (name, "full")
     else:
         assert TABLE[file] == f"`notebooks/dann.ipynb`, target {name.removeprefix('dann-')}"
