@@ -176,7 +176,7 @@ def test_the_second_order_solver_does_with_half_the_steps():
 
 
 def test_more_steps_give_back_variety():
-    few, many = (wilson(1000 * steps("ddim", n, "recall")["mean"], 1000) for n in (5, 50))
+    few, many = (wilson(1000 * steps("dpmpp", n, "recall")["mean"], 1000) for n in (5, 50))
     assert few[1] < many[0]
 
 
