@@ -11,6 +11,8 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -19,6 +21,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from pandas.io.formats.style import Styler
+
+TITLES = {"p_drop": "labels dropped, p", "frechet": "Fréchet distance", "a_distance": "A-distance",
+          "kernel": "kernel distance", "eta": "η", "alpha": "α"}  # fmt: skip
 
 WIDTH = 7.0
 # Okabe and Ito's colours (told apart by colour-blind readers too), filled up to ten.
@@ -112,23 +121,23 @@ def strip(images: Tensor, alphas: Sequence[float], rows: Sequence[str] = ()) -> 
 # --- scores ---------------------------------------------------------------------------------
 
 
-def accuracy_table(rows: Mapping[str, Mapping[str, dict | None]]) -> str:
-    """Markdown table of rows[row][column] = entry of a result file; in percent with intervals."""
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name, row in rows.items():
-        cells = [_percent(row.get(column)) for column in columns]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def titled(table: DataFrame, caption: str) -> Styler:
+    """A table as a notebook shows it: with a caption, titles in words, and no numbers of lines."""
+    from pandas.io.formats.style import Styler
+
+    words = {name: TITLES.get(name, name.replace("_", " ")) for name in table}
+    shown = Styler(table.rename(columns=words), uuid=f"{crc32(caption.encode())}", cell_ids=False)
+    shown.set_caption(caption).set_table_attributes('class="dataframe"')
+    return shown.format(_number).hide(axis="index")
 
 
-def _percent(entry: dict | None) -> str:
-    if not entry:
-        return "not run"
-    text = f"{100 * entry['mean']:.2f}"
-    if entry.get("low") is None:
-        return text
-    return f"{text} ({100 * entry['low']:.1f} to {100 * entry['high']:.1f})"
+def _number(value: object) -> str:
+    """Four digits of a number, whole ones as they are; an interval of time steps in words."""
+    if isinstance(value, list):
+        return " to ".join(map(str, value))
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else f"{value}"
 
 
 @styled

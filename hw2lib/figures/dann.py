@@ -153,8 +153,8 @@ def accuracy_dots(
 ) -> Figure:
     """Accuracies as dots with their 95 % intervals: one line a method, one panel a target.
 
-    rows: method -> target -> entry of a result file (None: not run), as `base.accuracy_table`
-    takes them; reported: method -> target -> accuracy (0..1) of others, drawn as open diamonds.
+    rows: method -> target -> entry of a result file (None: not run); reported: method -> target ->
+    accuracy (0..1) of others, drawn as open diamonds.
     All panels share one scale. Raises ValueError where there is no entry at all.
     """
     reported = reported or {}

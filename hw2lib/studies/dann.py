@@ -118,7 +118,7 @@ def table(records: Sequence[dict]) -> pd.DataFrame:
             line[column] = f"{100 * r['mean']:.1f}"
             if column == "accuracy":
                 line["95 % interval"] = f"{100 * r['low']:.1f} to {100 * r['high']:.1f}"
-    return pd.DataFrame(lines).T.fillna("–")
+    return pd.DataFrame(lines).T.fillna("–").rename_axis("method").reset_index()
 
 
 def describe(result: dict) -> str:

@@ -20,7 +20,9 @@ from hw2lib.io.weights import load_weights
 
 
 def environment(folder):
-    return {**os.environ, "HW2_BUILD": str(folder / "build"), "PYTHONPATH": str(ROOT),
+    """Of a user's shell, which is not that of `make test`: no variable of an outer make."""
+    users = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return {**users, "HW2_BUILD": str(folder / "build"), "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1"}  # fmt: skip
 
 
@@ -159,7 +161,8 @@ def test_one_make_at_a_time_makes_the_environment_and_a_killed_one_stops_no_othe
     making = tmp_path / ".venv" / ".making"
     making.parent.mkdir()
     making.write_text(f"{os.getpid()}")
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    how = {"cwd": tmp_path, "env": environment(tmp_path), "capture_output": True, "text": True}
+    done = subprocess.run(command, **how)
     assert done.returncode == 2
     said = [line for line in done.stderr.splitlines() if not line.startswith("make:")]
     assert said == [

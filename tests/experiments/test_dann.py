@@ -104,7 +104,7 @@ def test_rows_are_picked_up_again_and_reported(small, tmp_path, monkeypatch):
         for a, b in zip(result["rows"][name], again["rows"][name], strict=True):
             assert a.losses == b.losses and np.array_equal(a.read, b.read) and a.curve == b.curve
     records = study.records_of(result["rows"])
-    assert list(study.table(records).index) == [ROWS[name].title for name in rows]
+    assert list(study.table(records)["method"]) == [ROWS[name].title for name in rows]
     assert "no label" in study.describe(result)
     assert "teacher 1" in study.describe(result)
     with pytest.raises(UserError, match="takes preset full on course or public data"):

@@ -1,12 +1,14 @@
 """Figures: drawn without error, readable at 700 pixels, and showing what they were given."""
 
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers.pictures import images, render, ticks
 
 from hw2lib.figures import base
-from hw2lib.metrics import accuracy_metric, metric
 
 
 def test_notebooks_show_a_figure_as_a_picture():
@@ -47,17 +49,20 @@ def test_loss_curve():
     assert constant.get_xdata()[0] == 1.5
 
 
-def test_accuracy_table():
-    table = base.accuracy_table({
-        "source": {"SVHN": accuracy_metric([440], n=1600), "USPS": None},
-        "DANN": {"SVHN": metric([0.5], 10, "accuracy")},
-    })  # fmt: skip
-    assert table.splitlines() == [
-        "| | SVHN | USPS |",
-        "|---|---|---|",
-        "| source | 27.50 (25.4 to 29.7) | not run |",
-        "| DANN | 50.00 | not run |",
-    ]
+def test_a_table_has_its_caption_and_titles_in_words():
+    table = pd.DataFrame({
+        "p_drop": [0, 0.1], "images_seen": [300800, 1200], "interval": ["", [300, 900]],
+        "frechet": [0.123456, 1.0],
+    }).astype(object)  # fmt: skip
+    html = base.titled(table, "What guidance gives.").to_html()
+    assert "<caption>What guidance gives.</caption>" in html
+    assert re.findall(r"<th[^>]*>([^<]*)</th>", html) == [
+        "labels dropped, p", "images seen", "interval", "Fréchet distance",
+    ]  # fmt: skip
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", html) == [
+        "0", "300,800", "", "0.1235", "0.1", "1,200", "300 to 900", "1",
+    ]  # fmt: skip
+    assert html == base.titled(table, "What guidance gives.").to_html()  # no chance in its names
 
 
 def test_architecture(monkeypatch, capsys):
