@@ -57,7 +57,6 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def address(monkeypatch):
-    pytest.importorskip("pooch")
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(Server, "drop_after", None)
     server = http.server.HTTPServer(("127.0.0.1", 0), Server)
@@ -93,7 +92,9 @@ def test_download_with_wrong_checksum_leaves_nothing(address, tmp_path):
 
 def test_download_leaves_a_file_that_is_there_and_tries_the_next_address(address, tmp_path):
     save(tmp_path / "mine", b"mine")
-    assert fetch.download([address], tmp_path / "mine", SUM).read_bytes() == b"mine"
+    with pytest.raises(UserError, match="mine is there, but not as it is published; remove it"):
+        fetch.download([address], tmp_path / "mine", SUM)
+    assert fetch.download([address], tmp_path / "mine", None).read_bytes() == b"mine"
     dead = "http://127.0.0.1:9/none"
     assert fetch.download([dead, address], tmp_path / "file.bin", SUM).is_file()
 

@@ -103,7 +103,7 @@ def test_csv_with_mark_spaces_and_empty_lines(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "is missing"), (b"\xff\xfe\x00", "cannot be read"), (b"", "begins with ''"),
+    [(None, "is missing"), (b"\xff\xfe\x00", "begins with"), (b"", "begins with ''"),
      (b"name,label\na.png,1", "the header image_name,label would be right"),
      (b"image_name,label\n", "names no image")],
 )  # fmt: skip
@@ -113,3 +113,18 @@ def test_csv_that_is_none(tmp_path, content, words):
     with pytest.raises(UserError, match=words) as error:
         files.read_csv(tmp_path / "a.csv", "image_name,label")
     assert "a.csv" in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "of_user"),
+    [("a.png", True), ("._a.png", False), ("Thumbs.db", False), ("desktop.ini", False),
+     ("__MACOSX/a.png", False), (".DS_Store", False), ("x/a.png", True)],
+)  # fmt: skip
+def test_names_that_systems_make(name, of_user):
+    assert files.of_user(name) == of_user
+
+
+def test_files_of_systems_are_no_photographs_noises_or_faces(tmp_path):
+    for name in ("a.jpg", "._a.jpg"):
+        save(tmp_path / name, b"")
+    assert files.photo_files(tmp_path) == [tmp_path / "a.jpg"]
