@@ -2,6 +2,8 @@
 
 import bz2
 import gzip
+import io
+import tarfile
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from helpers.files import idx, make_svhn, save
 from helpers.lines import one_line
 from PIL import Image
 
-from hw2lib.datasets import files
+from hw2lib.datasets import faces, files
 from hw2lib.errors import UserError
 
 
@@ -125,6 +127,19 @@ def test_names_that_systems_make(name, of_user):
 
 
 def test_files_of_systems_are_no_photographs_noises_or_faces(tmp_path):
-    for name in ("a.jpg", "._a.jpg"):
+    for name in ("a.jpg", "._a.jpg", "00.pt", "._00.pt"):
         save(tmp_path / name, b"")
     assert files.photo_files(tmp_path) == [tmp_path / "a.jpg"]
+    assert faces.noise_files(tmp_path) == [tmp_path / "00.pt"]
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), 9).save(picture, "PNG")
+    with tarfile.open(tmp_path / "f.tar", "w") as tar:
+        for name in ("./a.png", "./._a.png", "__MACOSX/a.png"):
+            info = tarfile.TarInfo(name)
+            info.size = len(picture.getvalue()) if name == "./a.png" else 0
+            tar.addfile(info, io.BytesIO(picture.getvalue()))
+    assert faces._from_tar(tmp_path / "f.tar").shape == (1, 3, 64, 64)
+    for folder in ("ours", "gt"):
+        save(tmp_path / folder / "a.png", picture.getvalue())
+        save(tmp_path / folder / "._a.png", b"")
+    assert faces.squared_errors(tmp_path / "ours", tmp_path / "gt") == {"a.png": 0}
