@@ -20,11 +20,14 @@ from __future__ import annotations
 import csv
 import math
 import os
+import sys
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -84,8 +87,9 @@ def _read_all(network: Network, folder: Path, names: Sequence[str]) -> list[int]
     faults: list[str] = []  # once there is one, the other files are only checked
     with (
         warnings.catch_warnings(),
+        _quiet() as stream,
         ThreadPoolExecutor(_THREADS) as pool,
-        tqdm(total=len(names), unit="image", delay=2) as bar,
+        tqdm(total=len(names), unit="image", delay=2, file=stream) as bar,
     ):
         warnings.simplefilter("ignore")  # decoders' own, which name no file
         for start in range(0, len(names), _BATCH):
@@ -102,6 +106,17 @@ def _read_all(network: Network, folder: Path, names: Sequence[str]) -> list[int]
     if faults:
         raise UserError(_complaint(folder, faults, len(names)))
     return labels
+
+
+@contextmanager
+def _quiet() -> Iterator[TextIO]:
+    """What decoders in C would print goes nowhere; gives the stream that is left for a bar."""
+    with open(os.dup(2), "w") as stream, open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield stream if sys.stderr is sys.__stderr__ else sys.stderr
+        finally:
+            os.dup2(stream.fileno(), 2)
 
 
 def files_in(folder: Path) -> list[str]:

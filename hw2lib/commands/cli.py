@@ -87,8 +87,8 @@ def build_parser() -> argparse.ArgumentParser:
     faces.add_argument("--eta", type=argument(Share), help="0, the default, is deterministic")
     faces.add_argument("--steps", type=argument(Count), help="as the reference faces by default")
     faces.add_argument("--seed", type=argument(Seed), help="of the noise added where eta > 0")
-    faces.add_argument("--batch", type=argument(Count), help="faces at a time: more memory, and"
-                       " 1 of 255 may change; default: 1 with UNet.pt, else 32 of 64x64 pixels")  # fmt: skip
+    faces.add_argument("--batch", type=argument(Count), help="faces at a time: more memory, 1"
+                       " of 255 may change; default: 1 with UNet.pt, else 32 of 64x64")  # fmt: skip
     faces.set_defaults(run=sample_faces_command)
 
     compare = commands.add_parser("compare-faces", help="mean squared errors to reference faces")
@@ -297,7 +297,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, handler in before.items():
         if handler is not signal.SIG_IGN:  # as under nohup
             signal.signal(name, signal.default_int_handler)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed by who started us
         stream.reconfigure(errors="backslashreplace")  # of file names that it cannot show
     try:
         args = build_parser().parse_args(argv)

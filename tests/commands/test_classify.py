@@ -3,6 +3,7 @@
 import csv
 import os
 import tracemalloc
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -404,3 +405,17 @@ def test_what_does_not_fit_into_memory_is_not_called_damaged(failing, monkeypatc
 
     monkeypatch.setattr(classify, "as_digit", greedy)
     assert "10.png (too big for the memory)" in failing()
+
+
+def test_what_decoders_print_is_not_shown(images, weights, tmp_path, capfd):
+    """libtiff writes its own line to standard error; one of us alone is right."""
+    rng, file = np.random.default_rng(0), images / "c.tif"
+    Image.fromarray(rng.random((40, 40)) < 0.5).save(file, compression="group4")
+    data = np.frombuffer(file.read_bytes(), np.uint8).copy()
+    data[8:40] = rng.integers(0, 256, 32)  # within the strip
+    file.write_bytes(data.tobytes())
+    classify._read(file)
+    assert "Fax4Decode" in capfd.readouterr().err  # it does print
+    with suppress(UserError):
+        classify.classify(images, tmp_path / "o.csv", "usps", weights)
+    assert capfd.readouterr().err == ""
