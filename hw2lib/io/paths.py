@@ -129,6 +129,10 @@ def temporary(folder: Path, name: str, directory: bool = False) -> Iterator[Path
     with _held(part):
         try:
             yield part
+        except OSError as error:  # that of a full disk does not say where it is
+            if error.errno and not error.filename:
+                error.filename = str(folder / name)
+            raise
         finally:
             _remove(part)
 

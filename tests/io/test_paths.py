@@ -156,6 +156,12 @@ def test_a_new_file_never_replaces_another(tmp_path):
         pytest.fail("the block ran")
 
 
+def test_an_error_of_the_disk_names_the_file(tmp_path):
+    with pytest.raises(OSError) as caught, atomic_write(tmp_path / "file"):
+        raise OSError(28, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "file")
+
+
 def test_one_process_works_in_a_folder(tmp_path):
     with (
         paths.locked(tmp_path / "run"),
