@@ -253,7 +253,7 @@ class State(BaseModel):
     optimizer: dict[str, Any]
     generator: Tensor
     losses: list[float]
-    watched: list[dict[str, float]]
+    watched: list[dict[str, int | float]]
     seconds: NonNegative
 
 

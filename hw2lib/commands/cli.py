@@ -297,8 +297,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, handler in before.items():
         if handler is not signal.SIG_IGN:  # as under nohup
             signal.signal(name, signal.default_int_handler)
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed by who started us
-        stream.reconfigure(errors="backslashreplace")  # of file names that it cannot show
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # one of a notebook has none, a closed one is None
+            stream.reconfigure(errors="backslashreplace")  # of file names that it cannot show
     try:
         args = build_parser().parse_args(argv)
         status = args.run(args) or 0

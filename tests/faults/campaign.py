@@ -149,6 +149,47 @@ def full_disks(folder: Path, weights: Path) -> list[str]:
     return wrong
 
 
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def peak(argv: list, folder: Path) -> int:
+    """MiB that a command takes at most."""
+    command = [sys.executable, "-m", "hw2lib.commands.cli", *map(str, argv)]
+    process = subprocess.Popen(command, cwd=folder, env=environment(folder),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, command
+    return usage.ru_maxrss // 1024
+
+
+def huge_images(folder: Path, n: int) -> list:
+    """The command that classifies n pictures of 8000x8000 pixels with transparency."""
+    first = inputs.picture(folder / "huge" / "0.png", (8000, 8000), "RGBA")
+    for k in range(1, n):
+        os.link(first, folder / "huge" / f"{k}.png")
+    return ["classify", folder / "huge", folder / "huge.csv", "--target", "usps"]
+
+
+def ceilings(folder: Path) -> dict[str, int]:
+    """MiB that the commands take at most, by what they do."""
+    first = inputs.picture(folder / "small" / "0.png")
+    for k in range(1, 20_000):
+        os.link(first, folder / "small" / f"{k}.png")
+    torch.save(FaceUNet().state_dict(), folder / "UNet.pt")
+    (folder / "noise").mkdir()
+    torch.save(torch.randn(1, 3, 256, 256), folder / "noise" / "00.pt")
+    commands = {
+        "sampling 1,000 digits": ["sample-digits", folder / "digits"],
+        "classifying 20,000 small images": ["classify", folder / "small", folder / "s.csv",
+                                            "--target", "usps"],
+        "classifying 50 huge images": huge_images(folder, 50),
+        "one course-size face": ["sample-faces", folder / "noise", folder / "faces", "--steps", 2,
+                                 "--weights", folder / "UNet.pt"],
+    }  # fmt: skip
+    return {name: peak(argv, folder) for name, argv in commands.items()}
+
+
 # --- damaged files --------------------------------------------------------------------------------
 
 
@@ -252,8 +293,12 @@ def main(chains: int = 20, n: int = 2000) -> None:
         (folder / "m").mkdir()
         for kind, faults in mutations(folder / "m", n).items():
             rows.append((f"damaged {kind}", n - len(faults), n))
+        (folder / "c").mkdir()
+        memory = ceilings(folder / "c")
     for what, right, of in rows:
         print(f"{what:<44} {right:>5} of {of:>5}")
+    for what, most in memory.items():
+        print(f"{'memory of ' + what:<44} {most:>10} MiB")
 
 
 if __name__ == "__main__":

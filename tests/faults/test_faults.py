@@ -71,3 +71,11 @@ def test_a_full_disk_is_one_line(tmp_path, weights):
 def test_damaged_files_are_read_or_refused(tmp_path):
     found = campaign.mutations(tmp_path, int(os.environ.get("FAULTS_MUTATIONS", "40")))
     assert found == {kind: [] for kind in found}
+
+
+def test_huge_images_do_not_add_up_in_memory(tmp_path):
+    """Several pictures of 64 million pixels take what one takes: four threads took 3.7 GiB."""
+    small = inputs.picture(tmp_path / "small" / "0.png").parent
+    least = campaign.peak(["classify", small, "small.csv", "--target", "usps"], tmp_path)
+    most = campaign.peak(campaign.huge_images(tmp_path, 4), tmp_path)
+    assert most - least < 800
