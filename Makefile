@@ -34,7 +34,7 @@ test: .venv/.made
 	$(SNAKEMAKE) -- other_targets
 	$(BIN)/jupyter-book build book/ --all -W -n --keep-going
 	@PYTHONPATH=tests $(BIN)/python -c '$(NO_CHROMIUM)'
-	$(BIN)/python -m pytest -q tests/book/test_page.py
+	$(BIN)/python -m pytest -q -n 2 tests/book/test_page.py
 
 .venv/.made: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'

@@ -7,8 +7,8 @@ In a fresh clone of this repository's last commit, in a temporary folder, withou
     cold      git clone, the environment from empty caches, make report: the page
     warm      make report with the environment there, and nothing else
     second    make report again
-    test      make test with the environment there, and nothing else
     import    python -c 'import hw2lib'; help: hw2 --help; the best of five each
+    test      make test with the environment there, and nothing else
 
 A quarter of an hour on two idle cores; beside other work the times are those of a busy machine.
 --record writes data/results/setup.json and the README's table of it.
@@ -38,9 +38,9 @@ STEPS = {  # as the README names them
     "cold": "`make report` after that: the page",
     "warm": "`make report`, all of it again",
     "second": "`make report`, nothing to do",
-    "test": "`make test`",
     "import": "`import hw2lib`",
     "help": "`hw2 --help`",
+    "test": "`make test`",
 }
 
 
@@ -83,16 +83,16 @@ def measure(repository: Path, folder: Path) -> dict[str, float]:
     as_new()
     timed("warm", "make", python, "report")
     timed("second", "make", python, "report")
-    as_new()
-    timed("test", "make", python, "test")
     programs = clone / ".venv" / "bin"
     timed("import", str(programs / "python"), "-c", "import hw2lib", best_of=5)
     timed("help", str(programs / "hw2"), "--help", best_of=5)
+    as_new()
+    timed("test", "make", python, "test")
     return found
 
 
 def in_words(seconds: float) -> str:
-    """ ".31 s", "41 s", "2 min 21 s"."""
+    """ "0.31 s", "41 s", "2 min 21 s"."""
     if seconds < 10:
         return f"{seconds:.2g} s"
     minutes, rest = divmod(round(seconds), 60)

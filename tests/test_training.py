@@ -416,7 +416,7 @@ def test_two_processes_train_one_model_on_batches_of_their_own(tmp_path):
     ]  # fmt: skip
     try:
         for worker in workers:
-            _, complaint = worker.communicate(timeout=120)
+            _, complaint = worker.communicate(timeout=300)
             assert worker.returncode == 0, complaint.decode()[-2000:]
     finally:
         for worker in workers:

@@ -39,6 +39,7 @@ RESULTS = {
     "digits": NOTEBOOKS["cfdg"],
     "digits-guidance": NOTEBOOKS["cfdg"],
     "digits-steps": NOTEBOOKS["cfdg"],
+    "digits-clip": "python benchmarks/digit_clip.py --record",
     "digits-noises": "python benchmarks/digit_noises.py --record",
     "digits-setting": "python benchmarks/digit_setting.py --record",
     "digits-recipe": "python benchmarks/digit_recipe.py --record",

@@ -64,6 +64,9 @@ WEIGHTS_SHOWN = ("kind", "preset", "architecture", "schedule", "prediction", "mi
 
 def numeral(text: str) -> list[nodes.Node]:
     """A number that no line breaks, and its interval, which may stand below in a narrow column."""
+    if ", " in text and "[" not in text:  # several values: lines may break between them
+        parts = [numeral(part) for part in re.split(r"(?<=,) ", text)]
+        return [node for part in parts for node in (*part, nodes.Text(" "))][:-1]
     value, bracket, interval = text.partition(" [")
     answer: list[nodes.Node] = [nodes.inline("", value, classes=["hw2-number"])]
     if bracket:

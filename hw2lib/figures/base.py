@@ -223,4 +223,5 @@ def architecture(model: nn.Module, *inputs: Tensor, depth: int = 2, name: str = 
         expand_nested=True, hide_inner_tensors=True, save_graph=False,
     ).visual_graph  # fmt: skip
     graph.attr(bgcolor="white")
+    graph.graph_attr.pop("size", None)  # dot rounds the scale for it, and cuts two edges off
     return graph
