@@ -437,3 +437,15 @@ def test_two_trainings_in_one_folder(tmp_path):
 
     assert fit(network(), first, CFG, tmp_path).step == CFG.steps
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_what_was_watched_comes_back_as_it_was(tmp_path):
+    class Watch:
+        every = 3
+
+        def __call__(self, model, step):
+            return {"step": step, "accuracy": 0.5}
+
+    first = fit(network(), loss, CFG, tmp_path, watch=Watch()).watched
+    again = fit(network(), loss, CFG, tmp_path, resume=True, watch=Watch()).watched
+    assert repr(again) == repr(first) and len(first) == 3  # a whole number stays one
