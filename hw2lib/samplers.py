@@ -55,8 +55,7 @@ def time_steps(n_train: int, steps: int, spacing: str = "trailing") -> list[int]
     if not 1 <= steps <= n_train:
         raise UserError(f"steps={steps} is out of range; choose 1 to {n_train}")
     if spacing == "leading":
-        stride = n_train // steps
-        return [min(i * stride + 1, n_train - 1) for i in reversed(range(steps))]
+        return [min(i * n_train // steps + 1, n_train - 1) for i in reversed(range(steps))]
     return [round(n_train * (steps - i) / steps) - 1 for i in range(steps)]
 
 

@@ -9,25 +9,27 @@ checkpoint: a run that was interrupted and resumed ends with the same bytes as o
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import math
 import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from hw2lib.device import device, mixed_precision
 from hw2lib.errors import UserError
-from hw2lib.io.parameters import Count, Natural, NonNegative, Positive, Seed, settings
-from hw2lib.io.paths import atomic_write, writable_dir
+from hw2lib.io.parameters import Batch, Natural, NonNegative, Positive, Seed, settings
+from hw2lib.io.paths import atomic_write, locked, place
 
 Loss = Callable[[nn.Module, int, torch.Generator], Tensor]
 LrSchedule = Literal["constant", "cosine", "trapezoid"]  # see `learning_rate`
@@ -52,7 +54,7 @@ class TrainConfig:
     """
 
     steps: Natural
-    batch_size: Count = 64
+    batch_size: Batch = 64
     lr: Positive = 1e-3
     schedule: LrSchedule = "constant"
     weight_decay: NonNegative = 1e-4
@@ -126,10 +128,11 @@ def fit(
     `watch(model, steps done)` looks at the model in eval mode after every `watch.every` steps and
     after the last; what it returns is kept in the checkpoint too.
 
-    Errors: UserError when `out` already holds a run and `resume` is false, when its settings
-    differ from `cfg` (where the learning rate has been constant so far, another number of steps
-    will do, and a trapezoid that begins later) or its identity from `identity`, when the loss is no
-    longer finite, and, after saving, when the run is interrupted (SIGINT or SIGTERM).
+    Errors: UserError when another process trains in `out`, when `out` already holds a run and
+    `resume` is false, when its settings differ from `cfg` (where the learning rate has been
+    constant so far, another number of steps will do, and a trapezoid that begins later) or its
+    identity from `identity`, when the loss is no longer finite, and, after saving, when the run is
+    interrupted (SIGINT, SIGTERM, SIGHUP).
 
     Under torchrun or `accelerate launch` the first process keeps the checkpoint; after a resume
     the others draw anew, so only a run of one process is resumed exactly.
@@ -142,61 +145,63 @@ def fit(
     )
     generator = torch.Generator().manual_seed(cfg.seed + 1_000_003 * rank)  # each draws its own
     run = Fitted(model, ema, optimizer, generator)
-    checkpoint = Checkpoint(writable_dir(out) / "checkpoint.pt", cfg, identity or {})
-    if checkpoint.file.exists():
-        if not resume:
-            raise UserError(
-                f"{out} already holds a run; add --resume to go on or name another folder"
-            )
-        checkpoint.restore(run)
-        if rank > 0:  # the checkpoint's generator is the first process's
-            generator.manual_seed(cfg.seed + 1_000_003 * rank + 7_919 * run.step)
-    net, backward = model, torch.Tensor.backward
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from accelerate import Accelerator
-
-        accelerator = Accelerator(cpu=where.type == "cpu")
-        net, optimizer = accelerator.prepare(model, optimizer)
-        backward = accelerator.backward
-
-    unread: list[Tensor] = []  # losses that may not have been computed yet
-    saved = time.perf_counter()
-    began = saved - run.seconds  # as if the run had never stopped
-    steps = range(run.step, cfg.steps)
-    bar = tqdm(steps, label, initial=run.step, total=cfg.steps, delay=2, mininterval=2)
-    with Signals() as stop:
-        for step in bar:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, cfg)
-            with mixed_precision(where):
-                value = loss(net, step, generator)
-            optimizer.zero_grad(set_to_none=True)
-            backward(value)
-            nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
-            optimizer.step()
-            update_ema(ema, model, step, cfg.ema)
-
-            run.step, last = step + 1, step + 1 == cfg.steps
-            save = last or stop.asked or time.perf_counter() - saved > cfg.save_every_s
-            unread.append(value.detach())
-            if save or step % READ_EVERY.get(where.type, 1) == 0:
-                run.losses += finite(unread, label, len(run.losses))
-                unread.clear()
-            if watch and (last or run.step % watch.every == 0):
-                run.watched.append(watch(model.eval(), run.step))
-                model.train()
-            if step % 50 == 0:
-                bar.set_postfix(loss=f"{sum(run.losses[-200:]) / len(run.losses[-200:]):.4f}")
-            if save:
-                saved = time.perf_counter()
-                run.seconds = saved - began  # with the losses read, a GPU has nothing left to do
-                if rank == 0:
-                    checkpoint.save(run)
-            if stop.asked:
+    checkpoint = Checkpoint(place(out) / "checkpoint.pt", cfg, identity or {})
+    with locked(out) if rank == 0 else nullcontext():
+        if checkpoint.file.exists():
+            if not resume:
                 raise UserError(
-                    f"{label}: interrupted after step {run.step} of {cfg.steps}; "
-                    f"the checkpoint is {checkpoint.file}; go on with --resume"
+                    f"{out} already holds a run; add --resume to go on or name another folder"
                 )
+            checkpoint.restore(run)
+            if rank > 0:  # the checkpoint's generator is the first process's
+                generator.manual_seed(cfg.seed + 1_000_003 * rank + 7_919 * run.step)
+        net, backward = model, torch.Tensor.backward
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from accelerate import Accelerator
+
+            accelerator = Accelerator(cpu=where.type == "cpu")
+            net, optimizer = accelerator.prepare(model, optimizer)
+            backward = accelerator.backward
+
+        unread: list[Tensor] = []  # losses that may not have been computed yet
+        saved = time.perf_counter()
+        began = saved - run.seconds  # as if the run had never stopped
+        steps = range(run.step, cfg.steps)
+        bar = tqdm(steps, label, initial=run.step, total=cfg.steps, delay=2, mininterval=2)
+        with Signals() as stop, bar:
+            for step in bar:
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(step, cfg)
+                with mixed_precision(where):
+                    value = loss(net, step, generator)
+                optimizer.zero_grad(set_to_none=True)
+                backward(value)
+                nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
+                optimizer.step()
+                update_ema(ema, model, step, cfg.ema)
+
+                run.step, last = step + 1, step + 1 == cfg.steps
+                save = last or stop.asked or time.perf_counter() - saved > cfg.save_every_s
+                unread.append(value.detach())
+                if save or step % READ_EVERY.get(where.type, 1) == 0:
+                    run.losses += finite(unread, label, len(run.losses))
+                    unread.clear()
+                if watch and (last or run.step % watch.every == 0):
+                    run.watched.append(watch(model.eval(), run.step))
+                    model.train()
+                if step % 50 == 0:
+                    mean = sum(run.losses[-200:]) / len(run.losses[-200:])
+                    bar.set_postfix(loss=f"{mean:.4f}", refresh=False)  # not before its delay
+                if save:
+                    saved = time.perf_counter()
+                    run.seconds = saved - began  # the losses are read: a GPU has nothing left to do
+                    if rank == 0:
+                        checkpoint.save(run)
+                if stop.asked:
+                    raise UserError(
+                        f"{label}: interrupted after step {run.step} of {cfg.steps}; "
+                        f"the checkpoint is {checkpoint.file}; go on with --resume"
+                    )
     model.eval()
     return run
 
@@ -211,14 +216,15 @@ def finite(values: list[Tensor], label: str, first: int) -> list[float]:
 
 
 class Signals:
-    """Turns the first SIGINT or SIGTERM into a flag, so that a step is never cut in half."""
+    """Turns the first SIGINT, SIGTERM or SIGHUP into a flag: a step is never cut in half."""
 
     def __enter__(self) -> Signals:
         self.asked = False
         self.before = {}
         try:
-            for name in (signal.SIGINT, signal.SIGTERM):
-                self.before[name] = signal.signal(name, self._ask)
+            for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(name) is not signal.SIG_IGN:  # as SIGHUP is under nohup
+                    self.before[name] = signal.signal(name, self._ask)
         except ValueError:  # not the main thread: leave the signals alone
             pass
         return self
@@ -232,6 +238,23 @@ class Signals:
 
 
 # --- checkpoints ---------------------------------------------------------------------------------
+
+
+class State(BaseModel):
+    """What a checkpoint's file holds."""
+
+    model_config = ConfigDict(strict=True, arbitrary_types_allowed=True)
+
+    config: dict[str, Any]
+    identity: dict[str, Any]
+    step: Natural
+    model: dict[str, Tensor]
+    ema: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    generator: Tensor
+    losses: list[float]
+    watched: list[dict[str, int | float]]
+    seconds: NonNegative
 
 
 class Checkpoint:
@@ -249,40 +272,52 @@ class Checkpoint:
             "losses": run.losses, "watched": run.watched, "seconds": run.seconds,
         }  # fmt: skip
         with atomic_write(self.file) as part:
-            torch.save(state, part)
+            try:
+                torch.save(state, part)
+            except RuntimeError as error:  # torch's for a write that was cut short
+                if "inline_container" not in str(error):
+                    raise
+                full = errno.ENOSPC
+                raise OSError(full, os.strerror(full), str(self.file)) from None
 
     def restore(self, run: Fitted) -> None:
         """Put the run where the file's stopped; UserError if it was made in another way."""
         try:
-            state = torch.load(self.file, map_location="cpu", weights_only=True)
-            config, identity = dict(state["config"]), dict(state["identity"])
-            for name in ("step", "losses", "watched", "seconds"):
-                setattr(run, name, state[name])
+            state = State(**torch.load(self.file, map_location="cpu", weights_only=True))
         except Exception as error:
-            raise UserError(
-                f"{self.file} is not a readable checkpoint ({type(error).__name__}); "
-                "delete it to start again"
-            ) from None
+            raise self._unreadable(error) from None
         free = {"save_every_s"}
-        if all(_level({**self.config, **one}, run.step) for one in (config, self.config)):
+        if all(_level({**self.config, **one}, state.step) for one in (state.config, self.config)):
             free |= {"steps", "schedule"}
-        self._check_same(config | {key: self.config[key] for key in free}, self.config)
-        self._check_same(identity, self.identity)
+        self._check_same(state.config | {key: self.config[key] for key in free}, self.config)
+        self._check_same(state.identity, self.identity)
         steps = self.config["steps"]
-        if run.step > steps:
+        if state.step > steps:
             raise UserError(
-                f"{self.file} is at step {run.step} already, past steps={steps}; ask for more"
+                f"{self.file} is at step {state.step} already, past steps={steps}; ask for more"
             )
         try:
-            run.model.load_state_dict(state["model"])
-            run.ema.load_state_dict(state["ema"])
+            run.model.load_state_dict(state.model)
+            run.ema.load_state_dict(state.ema)
         except RuntimeError:
             raise UserError(
                 f"{self.file} holds another architecture; resume with the same one or name another "
                 "folder"
             ) from None
-        run.optimizer.load_state_dict(state["optimizer"])
-        run.generator.set_state(state["generator"])
+        try:
+            run.optimizer.load_state_dict(state.optimizer)
+            run.generator.set_state(state.generator)
+        except Exception as error:
+            raise self._unreadable(error) from None
+        for name in ("step", "losses", "watched", "seconds"):
+            setattr(run, name, getattr(state, name))
+
+    def _unreadable(self, error: Exception) -> UserError:
+        where = error.errors()[0]["loc"] if isinstance(error, ValidationError) else ()
+        reason = ", ".join([type(error).__name__, *map(str, where)])
+        return UserError(
+            f"{self.file} is not a readable checkpoint ({reason}); delete it to start again"
+        )
 
     def _check_same(self, old: dict, new: dict) -> None:
         """UserError that names the first setting whose value is not that of the checkpoint."""

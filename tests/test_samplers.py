@@ -303,3 +303,15 @@ def test_noise_needs_a_generator_for_each_sample(generators):
         samplers.sample_ddim(model, normal(*SHAPE), 5, eta=1, generators=generators)
     with pytest.raises(ValueError, match="one generator for each sample"):
         samplers.sample_ddpm(model, normal(*SHAPE), generators or [])
+
+
+@pytest.mark.parametrize("steps", [1, 7, 50, 333, 334, 501, 999, 1000])
+def test_leading_steps_begin_less_than_one_stride_below_T(steps):
+    """501 steps whose stride is cut to a whole number would begin at t = 501."""
+    times = samplers.time_steps(1000, steps, "leading")
+    assert len(times) == steps and times[-1] == 1
+    assert times == sorted(times, reverse=True) and times[0] < 1000
+    assert times[0] >= 1000 - 1000 / steps - 1 if steps > 1 else times == [1]
+    if steps in (7, 50):  # with a stride of whole numbers, as the reference has it, nothing changes
+        by_stride = [i * (1000 // steps) + 1 for i in reversed(range(steps))]
+        assert (times == by_stride) == (steps == 50)

@@ -128,7 +128,7 @@ def test_gradients_are_clipped(tmp_path):
 
 
 @pytest.mark.parametrize("k", [0, 1, 4, 8])
-@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "trapezoid"])
 def test_an_interrupted_and_resumed_run_ends_with_the_same_bytes(tmp_path, k, name, schedule):
     cfg = TrainConfig(**{**vars(CFG), "schedule": schedule})
@@ -425,3 +425,27 @@ def test_two_processes_train_one_model_on_batches_of_their_own(tmp_path):
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert losses[0] != other_losses[0]
     assert (tmp_path / "run" / "checkpoint.pt").is_file()
+
+
+def test_two_trainings_in_one_folder(tmp_path):
+    """The second is told; the first goes on to its end."""
+
+    def first(net, step, generator):
+        with pytest.raises(UserError, match="another process is at work in"):
+            fit(network(), loss, CFG, tmp_path, resume=True)
+        return loss(net, step, generator)
+
+    assert fit(network(), first, CFG, tmp_path).step == CFG.steps
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_what_was_watched_comes_back_as_it_was(tmp_path):
+    class Watch:
+        every = 3
+
+        def __call__(self, model, step):
+            return {"step": step, "accuracy": 0.5}
+
+    first = fit(network(), loss, CFG, tmp_path, watch=Watch()).watched
+    again = fit(network(), loss, CFG, tmp_path, resume=True, watch=Watch()).watched
+    assert repr(again) == repr(first) and len(first) == 3  # a whole number stays one

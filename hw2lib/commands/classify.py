@@ -3,25 +3,31 @@
 What a picture goes through before the network's own standardisation (`as_digit`):
 
 - orientation as its EXIF says; of several frames the first;
-- grey of more than 8 bits: 65535 is white where the values are of 16 bits (the largest is above
-  255 and not above 65535), else the picture's own minimum is black and its maximum white;
+- grey of more than 8 bits: 65535 is white where the values fill 16 bits (the largest is above a
+  quarter of that), else the picture's own minimum is black and its maximum white;
 - transparency is laid over black or white, whichever is further from the picture's own mean: ink
   stays visible, whatever colour it has (plain conversion would show hidden, often black pixels);
 - the longer side becomes 28 pixels by the resampling that the training images had (bilinear with
   antialias, as SVHN's 32 and USPS's 16 pixels in `digits`); the shape of the digit is kept;
 - a shorter side is filled up by repeating its edge: a border would look like a stroke.
 
-Files are decoded by a few threads, 512 at a time, so that memory does not grow with the folder.
+Files are decoded by a few threads, 512 at a time, big pictures one by one, so that memory does not
+grow with the folder.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 import os
+import sys
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -29,15 +35,18 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from hw2lib.datasets import course
-from hw2lib.datasets.files import read_csv
+from hw2lib.datasets.files import of_user, read_csv
 from hw2lib.datasets.pairs import TARGETS
 from hw2lib.errors import UserError
-from hw2lib.io.paths import WEIGHTS, atomic_write
-from hw2lib.models.dann_net import classify_tensor, load
+from hw2lib.io.paths import WEIGHTS, atomic_write, place
+from hw2lib.models.dann_net import Network, classify_tensor, load
 
 SIDE = 28
 LISTS = ("train", "val", "test")  # the course's csv files
 _BATCH, _THREADS, _NAMED = 512, 4, 5
+_BIG = 4_000_000  # pixels of a picture that is read while no other big one is
+_ONE_BY_ONE = ThreadPoolExecutor(1)  # a thread keeps the memory that it once took
+_LARGE = 16 * SIDE  # pixels of a side that suffice
 
 
 def classify(
@@ -51,22 +60,36 @@ def classify(
 
     weights: a file made by `dann_net.save`; default the shipped one of `target`. names: the files
     to read; default all of the folder. The csv appears whole or not at all.
-    Errors: UserError for an unknown target, weights for another one, an empty folder, and for
-    files that are no image, damaged or missing: it names the first five and counts the rest.
+    Errors: UserError for an unknown target, weights for another one, an empty folder, a csv that is
+    there already, and for files that are no image, damaged or missing: it names the first five and
+    counts the rest.
     """
     if target not in TARGETS:
         raise UserError(f"target {target!r} is unknown; choose one of {', '.join(TARGETS)}")
-    folder = Path(image_dir).expanduser()
+    folder = place(image_dir)
     names = files_in(folder) if names is None else sorted(names)
     network, header = load(weights or WEIGHTS / f"dann-{target}.safetensors")
     if header.get("target", target) != target:
         raise UserError(f"weights file {weights} is for {header['target']}, not {target}")
+    with atomic_write(out_csv, new=True) as part:
+        labels = _read_all(network, folder, names)
+        # Names are written with the bytes that they have on disk, UTF-8 or not.
+        with open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(["image_name", "label"])
+            writer.writerows(zip(names, labels, strict=True))
+    return Path(out_csv)
+
+
+def _read_all(network: Network, folder: Path, names: Sequence[str]) -> list[int]:
+    """The digit of each file; UserError if one cannot be used."""
     labels: list[int] = []
     faults: list[str] = []  # once there is one, the other files are only checked
     with (
         warnings.catch_warnings(),
+        _quiet() as stream,
         ThreadPoolExecutor(_THREADS) as pool,
-        tqdm(total=len(names), unit="image", delay=2) as bar,
+        tqdm(total=len(names), unit="image", delay=2, file=stream) as bar,
     ):
         warnings.simplefilter("ignore")  # decoders' own, which name no file
         for start in range(0, len(names), _BATCH):
@@ -82,26 +105,30 @@ def classify(
             bar.update(len(some))
     if faults:
         raise UserError(_complaint(folder, faults, len(names)))
-    # Names are written with the bytes that they have on disk, UTF-8 or not.
-    with (
-        atomic_write(out_csv) as part,
-        open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
-    ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["image_name", "label"])
-        writer.writerows(zip(names, labels, strict=True))
-    return Path(out_csv)
+    return labels
+
+
+@contextmanager
+def _quiet() -> Iterator[TextIO]:
+    """What decoders in C would print goes nowhere; gives the stream that is left for a bar."""
+    with open(os.dup(2), "w") as stream, open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield stream if sys.stderr is sys.__stderr__ else sys.stderr
+        finally:
+            os.dup2(stream.fileno(), 2)
 
 
 def files_in(folder: Path) -> list[str]:
     """Names in a folder, sorted; sub-folders too, which no image is: nothing is left out silently.
 
-    Hidden names (.DS_Store, ._1.png: made by systems, not by people) are not the user's images and
-    do not count. Errors: UserError for a folder that is missing or holds nothing else.
+    Names that systems make (.DS_Store, ._1.png, Thumbs.db) are not the user's images and do not
+    count. Errors: UserError for a folder that is missing or holds nothing else.
     """
     if not folder.is_dir():
-        raise UserError(f"image folder {folder} does not exist; name a folder of images")
-    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+        what = "is a file" if folder.exists() else "does not exist"
+        raise UserError(f"image folder {folder} {what}; name a folder of images")
+    names = sorted(name for name in os.listdir(folder) if of_user(name))
     if not names:
         raise UserError(f"image folder {folder} is empty; it should hold images of one digit each")
     return names
@@ -113,8 +140,8 @@ def listed(path: Path) -> list[str]:
     Errors: UserError for a missing file, another header, no name, and a name that comes twice.
     """
     names = [row[0] for row in read_csv(path, "image_name").values()]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    (twice, n), *_ = Counter(map(os.path.normpath, names)).most_common(1)
+    if n > 1:
         raise UserError(f"{path} names {twice} twice; each image once is right")
     return names
 
@@ -149,14 +176,17 @@ def as_digit(image: Image.Image) -> np.ndarray:
 
 def _flat(image: Image.Image) -> Image.Image:
     """Mode L or RGB of any mode, the right way up."""
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("L", "RGB") and not image.has_transparency_data:
         return image
     if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_eight_bits(np.asarray(image, np.float64)))
+        return Image.fromarray(_eight_bits(np.asarray(image)))
     if not image.has_transparency_data:
         return image.convert("L" if image.mode == "1" else "RGB")
-    x = np.asarray(image.convert("RGBA"), np.float32)
+    image = image if image.mode == "RGBA" else image.convert("RGBA")
+    if max(image.size) >= 2 * _LARGE:
+        image = image.reduce(max(image.size) // _LARGE)
+    x = np.asarray(image, np.float32)
     colour, alpha = x[..., :3], x[..., 3:] / 255
     mean = (colour * alpha).sum() / max(1.0, 3 * alpha.sum())
     ground = 0.0 if mean > 127.5 else 255.0
@@ -165,12 +195,15 @@ def _flat(image: Image.Image) -> Image.Image:
 
 def _eight_bits(x: np.ndarray) -> np.ndarray:
     """Grey values (H, W) of more than 8 bits -> uint8."""
-    low, high = x.min(), x.max()
+    low, high = float(x.min()), float(x.max())
     if not np.isfinite(high - low):
         raise ValueError("not every value is a number")
-    if low >= 0 and 255 < high <= 65535:
+    if low >= 0 and 65535 / 4 < high <= 65535:
         low, high = 0, 65535
-    return ((x - low) / max(high - low, 1e-9) * 255).round().astype(np.uint8)
+    out = np.empty(x.shape, np.uint8)
+    for rows, part in zip(out, x, strict=True):  # one by one: floats need eight times the room
+        rows[:] = ((part.astype(np.float64) - low) / max(high - low, 1e-9) * 255).round()
+    return out
 
 
 def _read(path: Path) -> np.ndarray | str:
@@ -179,16 +212,24 @@ def _read(path: Path) -> np.ndarray | str:
         return "a folder" if path.is_dir() else "no file" if path.exists() else "missing"
     try:
         with Image.open(path) as image:
-            image.load()
-            return as_digit(image)
+            if math.prod(image.size) > _BIG:
+                return _ONE_BY_ONE.submit(_decoded, image).result()
+            return _decoded(image)
     except UnidentifiedImageError:
         return "no image"
     except Image.DecompressionBombError:
         return "far too big"
+    except MemoryError:
+        return "too big for the memory"
     except PermissionError:
         return "not readable"
     except Exception:  # decoders meet damaged bytes with errors of every kind
         return "damaged"
+
+
+def _decoded(image: Image.Image) -> np.ndarray:
+    image.load()
+    return as_digit(image)
 
 
 def _printable(name: str) -> str:

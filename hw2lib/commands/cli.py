@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,18 +13,20 @@ from typing import Any
 from hw2lib import __version__
 from hw2lib.errors import UserError
 from hw2lib.io.parameters import (
+    Batch,
     Count,
     Data,
     Finite,
     Seed,
     Share,
     Target,
+    Weight,
     argument,
     changed,
     choose,
     valid,
 )
-from hw2lib.io.paths import runs_dir
+from hw2lib.io.paths import place, runs_dir
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,55 +64,55 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--data", type=argument(Data), default="auto",
                        help="auto | course | public | embedded")  # fmt: skip
     train.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    train.add_argument("--warm-start", type=Path, metavar="FILE",
+    train.add_argument("--warm-start", type=place, metavar="FILE",
                        help="weights to begin with; for faces")  # fmt: skip
-    train.add_argument("--out", type=Path, help="folder of the run; default build/runs/...")
+    train.add_argument("--out", type=place, help="folder of the run; default build/runs/...")
     train.set_defaults(run=train_command)
 
     digits = commands.add_parser("sample-digits", help="write {digit}_{001..}.png, 28x28 RGB")
-    digits.add_argument("out", type=Path)
-    digits.add_argument("--per-digit", type=argument(Count), default=100)
+    digits.add_argument("out", type=place)
+    digits.add_argument("--per-digit", type=argument(Batch), default=100)
     digits.add_argument("--seed", type=argument(Seed))
-    digits.add_argument("--w", type=argument(Finite), help="w of (1+w) cond - w uncond; what is not"
+    digits.add_argument("--w", type=argument(Weight), help="w of (1+w) cond - w uncond; what is not"
                         " given here is as in the report")  # fmt: skip
     digits.add_argument("--steps", type=argument(Count))
-    digits.add_argument("--weights", type=Path)
+    digits.add_argument("--weights", type=place)
     digits.set_defaults(run=sample_digits_command)
 
     faces = commands.add_parser("sample-faces", help="write 00.png for 00.pt, ...")
-    faces.add_argument("noise_dir", type=Path, help="folder with 00.pt ..; `course`: HW2_DATA's")
-    faces.add_argument("out", type=Path)
-    faces.add_argument("--weights", type=Path, help="the course's UNet.pt or a .safetensors;"
+    faces.add_argument("noise_dir", type=place, help="folder with 00.pt ..; `course`: HW2_DATA's")
+    faces.add_argument("out", type=place)
+    faces.add_argument("--weights", type=place, help="the course's UNet.pt or a .safetensors;"
                        " default: UNet.pt beside the noise folder, else the shipped")  # fmt: skip
     faces.add_argument("--eta", type=argument(Share), help="0, the default, is deterministic")
     faces.add_argument("--steps", type=argument(Count), help="as the reference faces by default")
     faces.add_argument("--seed", type=argument(Seed), help="of the noise added where eta > 0")
-    faces.add_argument("--batch", type=argument(Count), help="faces at a time: more memory;"
-                       " default: 1 with UNet.pt, else 32 of 64x64 pixels")  # fmt: skip
+    faces.add_argument("--batch", type=argument(Count), help="faces at a time: more memory, 1"
+                       " of 255 may change; default: 1 with UNet.pt, else 32 of 64x64")  # fmt: skip
     faces.set_defaults(run=sample_faces_command)
 
     compare = commands.add_parser("compare-faces", help="mean squared errors to reference faces")
-    compare.add_argument("faces", type=Path)
-    compare.add_argument("references", type=Path, help="folder with 00.png ..; `course`: its GT")
+    compare.add_argument("faces", type=place)
+    compare.add_argument("references", type=place, help="folder with 00.png ..; `course`: its GT")
     compare.add_argument(
         "--limit", type=argument(Finite), default=20.0, help="of the mean error, on 0..255"
     )
     compare.set_defaults(run=compare_faces_command)
 
     classify = commands.add_parser("classify", help="label a folder of images")
-    classify.add_argument("image_dir", type=Path, help="images of any size; `course`: HW2_DATA's")
-    classify.add_argument("out_csv", type=Path)
+    classify.add_argument("image_dir", type=place, help="images of any size; `course`: HW2_DATA's")
+    classify.add_argument("out_csv", type=place)
     classify.add_argument(
         "--target", type=argument(Target), required=True, help="svhn | usps | mnistm"
     )
-    classify.add_argument("--weights", type=Path)
+    classify.add_argument("--weights", type=place)
     classify.add_argument("--list", dest="listed", metavar="FILE", help="csv of the image_names to"
                           " read; for `course`: train | val (default) | test")  # fmt: skip
     classify.set_defaults(run=classify_command)
 
     judge = commands.add_parser("judge", help="accuracy of {digit}_NNN.png files")
-    judge.add_argument("folder", type=Path)
-    judge.add_argument("--weights", type=Path)
+    judge.add_argument("folder", type=place)
+    judge.add_argument("--weights", type=place)
     judge.set_defaults(run=judge_command)
 
     verify = commands.add_parser("verify", help="recorded numbers, measured again in minutes",
@@ -146,7 +149,7 @@ def train_command(args: argparse.Namespace) -> None:
     if args.warm_start and args.what != "faces":
         raise UserError(f"--warm-start is for faces; `hw2 train {args.what}` starts anew")
     for option in ("target", "rows"):
-        if getattr(args, option) and args.what != "dann":
+        if getattr(args, option) is not None and args.what != "dann":
             raise UserError(f"--{option} is for dann alone; `hw2 train {args.what}` is right")
     if args.what == "dann":
         train_dann(args, settings)
@@ -191,7 +194,7 @@ def train_dann(args: argparse.Namespace, settings: dict[str, str]) -> None:
 
     changes = dict(settings)
     seed = valid("seed", changes.pop("seed", 0), Seed)
-    names = args.rows.split(",") if args.rows else dann_rows.TABLE
+    names = dann_rows.TABLE if args.rows is None else args.rows.split(",")
     for name in names:  # complains before any data are read
         dann_rows.with_settings(dann_rows.row_for(name, args.preset), changes)
     result = dann.run(
@@ -254,13 +257,11 @@ def compare_faces_command(args: argparse.Namespace) -> int:
 def classify_command(args: argparse.Namespace) -> None:
     from hw2lib.commands import classify
 
-    if args.out_csv.exists():
-        raise UserError(f"{args.out_csv} exists; name a new file")
     folder, names = args.image_dir, None
     if str(folder) == "course" and not folder.exists():
         folder, names = classify.of_course(args.target, args.listed or "val")
     elif args.listed:
-        names = classify.listed(Path(args.listed).expanduser())
+        names = classify.listed(place(args.listed))
     print(classify.classify(folder, args.out_csv, args.target, args.weights, names))
 
 
@@ -288,19 +289,60 @@ def verify_command(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status. SIGTERM ends it as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Run one command; returns the exit status. SIGTERM and SIGHUP end it as Ctrl-C does.
+
+    All that is no user's mistake but comes from outside, a full disk above all, ends as one.
+    """
+    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP)}
+    for name, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as under nohup
+            signal.signal(name, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # one of a notebook has none, a closed one is None
+            stream.reconfigure(errors="backslashreplace")  # of file names that it cannot show
     try:
         args = build_parser().parse_args(argv)
-        return args.run(args) or 0
-    except UserError as error:
-        print(f"hw2: error: {error}", file=sys.stderr)
-        return 2
+        status = args.run(args) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # who read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        print("hw2: error: interrupted", file=sys.stderr)
+        _complain("interrupted")
         return 130
+    except Exception as error:
+        line = _one_line(error)
+        if line is None:
+            raise
+        _complain(line)
+        return 2
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _one_line(error: Exception) -> str | None:
+    """What a user can do something about, in a line; None for a fault of ours."""
+    if isinstance(error, UserError):
+        return str(error)
+    reason = (str(error).splitlines() or ["no room"])[0]
+    if isinstance(error, OSError):
+        name = error.filename or "reading or writing"
+        return f"{name}: {error.strerror or reason}; make room there or name another place"
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in reason):
+        return f"out of memory ({reason}); less at a time would be right"
+    return None
+
+
+def _complain(line: str) -> None:
+    """One line on standard error, below the progress bars."""
+    from tqdm import tqdm
+
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    print(f"hw2: error: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,11 +35,12 @@ from hw2lib.datasets.files import (
     read_photo,
     read_svhn,
     read_usps,
+    users,
 )
 from hw2lib.datasets.mnistm import blend
 from hw2lib.errors import UserError
 from hw2lib.io.cache import kept
-from hw2lib.io.paths import data_dir, sha256
+from hw2lib.io.paths import check_data_dir, data_dir, sha256
 
 DOMAINS = ("mnistm", "svhn", "usps", "mnist")
 KINDS = ("auto", "course", "public", "embedded")
@@ -104,6 +106,7 @@ def load(name: str, data: str = "auto") -> DigitDomain:
     if data not in KINDS:
         raise UserError(f"data {data!r} is unknown; one of {', '.join(KINDS)} is right")
     if data == "auto":
+        check_data_dir()
         data = available(name)[0]
     loader = {"course": _load_course, "public": _load_public, "embedded": _load_embedded}[data]
     domain = DigitDomain(name, data, *loader(name))
@@ -198,13 +201,23 @@ def _public_files(name: str) -> tuple[list[Path], dict[str, list[Path]]]:
         return [existing(base / "USPS" / n, "USPS") for n in ("usps.bz2", "usps.t.bz2")], {}
     if name == "svhn":
         mat = [base / "SVHN" / n for n in ("train_32x32.mat", "test_32x32.mat")]
-        npz = sorted((base / "SVHN").glob("*.npz"))
+        npz = users(base / "SVHN", "*.npz")
         if npz and not all(file.is_file() for file in mat):
             return npz[:1], {}
         return [existing(file, "SVHN, or one .npz with x and y") for file in mat], {}
     names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-    files = [existing(base / "MNIST" / "raw" / f"{n}-ubyte", "MNIST") for n in names]
+    files = [_mnist_file(base / "MNIST", f"{n}-ubyte") for n in names]
     return files, {part: photo_files(base / part) for part in PHOTOS * (name == "mnistm")}
+
+
+def _mnist_file(folder: Path, name: str) -> Path:
+    """In raw/, as torchvision has it, or not; with a dot before idx, as some mirrors have it."""
+    raw = folder / "raw" / name
+    for path in (raw, folder / name):
+        for other in (path, path.with_name(name.replace("-idx", ".idx"))):
+            with suppress(UserError):
+                return existing(other, "MNIST")
+    return existing(raw, "MNIST")
 
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images as they lie in a file, and their labels

@@ -23,13 +23,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hw2lib.datasets import embedded
-from hw2lib.datasets.files import existing, label, read_image, reading
+from hw2lib.datasets.files import existing, label, of_user, read_image, reading, users
 from hw2lib.errors import UserError
 from hw2lib.io.cache import kept
-from hw2lib.io.paths import data_dir, sha256
+from hw2lib.io.paths import check_data_dir, data_dir, place, sha256
 
 SIDE = 64
 KINDS = ("auto", "public", "embedded")
+LARGEST = 4096  # pixels of a noise's side
 HELD_OUT = 1000  # images that no model is trained on: what samples are compared with
 
 
@@ -63,6 +64,8 @@ def load(data: str = "auto") -> FaceSet:
     """
     if data not in KINDS:
         raise UserError(f"data {data!r} is unknown; one of {', '.join(KINDS)} is right")
+    if data == "auto":
+        check_data_dir()
     if data == "embedded" or (data == "auto" and not tar_path().is_file()):
         images = embedded.faces(side=SIDE)
         digest = hashlib.sha256(images.tobytes()).hexdigest()
@@ -83,8 +86,8 @@ def split(data: FaceSet) -> tuple[Tensor, Tensor]:
 def _from_tar(path: Path) -> np.ndarray:
     """All images of the tar, uint8 (N, 3, 64, 64), in the order of their names."""
     with reading(path, f"a whole tar of {SIDE}x{SIDE} JPEG files"), tarfile.open(path) as tar:
-        members = [m for m in tar if m.isfile() and Path(m.name).suffix.lower() in
-                   (".jpg", ".jpeg", ".png")]  # fmt: skip
+        members = [m for m in tar if m.isfile() and of_user(m.name.removeprefix("./")) and
+                   Path(m.name).suffix.lower() in (".jpg", ".jpeg", ".png")]  # fmt: skip
         members.sort(key=lambda member: member.name)
         bar = tqdm(members, "opening the tar", delay=2)
         files = [(member.name, tar.extractfile(member).read()) for member in bar]
@@ -101,10 +104,10 @@ def _from_tar(path: Path) -> np.ndarray:
 
 def noise_files(folder: str | Path) -> list[Path]:
     """The noise files NN.pt of a folder, sorted by name; UserError when there are none."""
-    folder = Path(folder).expanduser()
+    folder = place(folder)
     if not folder.is_dir():
         raise UserError(f"noise folder {folder} is missing; a folder with 00.pt .. is right")
-    files = sorted(folder.glob("*.pt"))
+    files = users(folder, "*.pt")
     if not files:
         raise UserError(f"noise folder {folder} holds no .pt file; 00.pt, 01.pt .. are right")
     return files
@@ -115,20 +118,25 @@ def load_noise(path: str | Path) -> Tensor:
 
     Only tensors are read (`weights_only=True`): a file that holds code is refused.
     """
-    path = Path(path).expanduser()
+    path = place(path)
     right = "a float tensor (1, 3, H, W) saved with torch.save would be right"
     if not path.is_file():
         raise UserError(f"noise file {path} is missing; {right}")
     try:
         with warnings.catch_warnings(action="ignore"):  # of a sparse tensor, refused below
             noise = torch.load(path, map_location="cpu", weights_only=True)
+        if fault := _fault(noise):
+            raise UserError(f"noise file {path} holds {fault}; {right}")
+        noise = noise.float().contiguous()
+    except UserError:
+        raise
     except pickle.UnpicklingError:
         raise UserError(f"noise file {path} holds other things than a tensor; {right}") from None
     except Exception:  # torch.load meets damaged bytes with errors of every kind
         raise UserError(f"noise file {path} is damaged or no PyTorch file; {right}") from None
-    if fault := _fault(noise):
-        raise UserError(f"noise file {path} holds {fault}; {right}")
-    return noise.float().contiguous()
+    if not torch.isfinite(noise).all():
+        raise UserError(f"noise file {path} holds values that are not finite; {right}")
+    return noise
 
 
 def _fault(noise: object) -> str | None:
@@ -139,7 +147,7 @@ def _fault(noise: object) -> str | None:
     shape = tuple(noise.shape)
     if noise.ndim != 4 or shape[:2] != (1, 3) or 0 in shape or not noise.is_floating_point():
         return f"{noise.dtype} of shape {shape}"
-    return None if torch.isfinite(noise).all() else "values that are not finite"
+    return f"{shape[2]}x{shape[3]} pixels" if max(shape) > LARGEST else None
 
 
 # --- comparing ------------------------------------------------------------------------------
@@ -150,16 +158,17 @@ def squared_errors(folder: str | Path, references: str | Path) -> dict[str, floa
 
     Raises UserError for a missing folder, no reference, a missing or damaged picture, other sizes.
     """
-    folder, references = (Path(path).expanduser() for path in (folder, references))
+    folder, references = place(folder), place(references)
     for path in (folder, references):
         if not path.is_dir():
-            raise UserError(f"folder {path} does not exist; a folder with 00.png .. is right")
-    names = sorted(file.name for file in references.glob("*.png"))
+            what = "is a file" if path.exists() else "does not exist"
+            raise UserError(f"folder {path} {what}; a folder with 00.png .. is right")
+    names = [file.name for file in users(references, "*.png")]
     if not names:
         raise UserError(f"folder {references} holds no .png file; 00.png, 01.png .. are right")
     errors = {}
     for name in names:
-        if not (folder / name).is_file():
+        if not (folder / name).exists():
             raise UserError(f"{folder / name} is missing; {references / name} is its reference")
         ours, theirs = (read_image(path / name) for path in (folder, references))
         if ours.shape != theirs.shape:

@@ -7,19 +7,21 @@ its photographs are compared with those the recorded runs used.
 
 from __future__ import annotations
 
+import hashlib
 import os
-import shutil
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
+import zlib
+from http.client import HTTPException
 from pathlib import Path
 
 from tqdm import tqdm
 
 from hw2lib.datasets import course, digits, faces
+from hw2lib.datasets.files import of_user, users
 from hw2lib.errors import UserError
-from hw2lib.io.paths import data_dir, sha256, writable_dir
+from hw2lib.io.paths import data_dir, locked, sha256, synced, temporary
 
 NAMES = ("mnist", "usps", "svhn", "bsds500")  # what can be fetched
 BSDS500 = [
@@ -35,6 +37,7 @@ PHOTOS_SHA256 = {  # of the photographs in the order of their names, as in the r
 def data_status() -> str:
     """What is on disk and what `auto` would use: a table as text, read without loading anything."""
     named = "named by HW2_DATA" if os.environ.get("HW2_DATA") else "HW2_DATA is not set"
+    named += "" if data_dir().is_dir() else ", does not exist"
     lines = [f"data folder: {data_dir()} ({named})", ""]
     lines.append(f"{'data':<8} {'used':<10} {'course':<8} {'public':<8} embedded")
     notes = []
@@ -101,85 +104,100 @@ def download(addresses: list[str], file: Path, checksum: str | None) -> Path:
     """`file` from the first address that gives it with the right checksum ("md5:..." or None).
 
     What an earlier, broken download left in FILE.part is kept and continued. A file that is
-    already there is left as it is, whatever its checksum: it may be the user's own.
+    already there is left as it is; UserError if it is not the published one.
     """
-    import pooch
-
-    if file.is_file() or (file.suffix == ".gz" and file.with_suffix("").is_file()):
-        return file if file.is_file() else file.with_suffix("")
-    writable_dir(file.parent)
-    pooch.get_logger().setLevel("ERROR")
-    reasons = []
-    for address in addresses:
-        try:
-            pooch.retrieve(address, checksum, file.name, file.parent, downloader=_resume(file))
-            return file
-        except (OSError, urllib.error.URLError, ValueError) as error:  # ValueError: checksum
-            reasons.append(f"{address}: {str(error).splitlines()[0]}")
+    plain = file.with_suffix("")
+    if file.suffix == ".gz" and plain.is_file():
+        return plain
+    if file.is_file():
+        if not _right(file, checksum):
+            raise UserError(
+                f"{file} is there, but not as it is published; remove it to download it again"
+            )
+        return file
+    reasons, part = [], file.with_name(file.name + ".part")
+    with locked(file.parent):
+        for address in addresses:
+            try:
+                _go_on(address, part)
+                if _right(part, checksum):
+                    synced(part)
+                    return part.replace(file)
+                part.unlink()
+                reasons.append(f"{address}: its checksum is not the published one")
+            except (OSError, HTTPException, ValueError) as error:
+                reasons.append(
+                    f"{address}: {(str(error).splitlines() or [type(error).__name__])[0]}"
+                )
     raise UserError(
         f"{file} could not be downloaded ({'; '.join(reasons)}); run the command again to go on, "
         "or put the file there yourself"
     )
 
 
-def _resume(file: Path):
-    """A downloader for pooch that goes on with FILE.part."""
-    part = file.with_name(file.name + ".part")
+def _right(file: Path, checksum: str | None) -> bool:
+    with open(file, "rb") as stream:
+        return checksum in (None, f"md5:{hashlib.file_digest(stream, 'md5').hexdigest()}")
 
-    def run(url: str, output_file: str, _pooch) -> None:
-        have = part.stat().st_size if part.is_file() else 0
-        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-        try:
-            answer = urllib.request.urlopen(request, timeout=30)
-        except urllib.error.HTTPError as error:
-            if error.code != 416:  # 416: nothing is left to send, the part is the whole
-                raise
-            shutil.move(part, output_file)
-            return
-        with answer:
-            if answer.status != 206:  # the server sends the whole file again
-                have = 0
-            length = int(answer.headers.get("Content-Length") or 0)
-            bar = tqdm(total=have + length or None, initial=have, unit="B", unit_scale=True,
-                       desc=file.name)  # fmt: skip
-            with bar, open(part, "ab" if have else "wb") as stream:
-                got = 0
-                while block := answer.read(1 << 16):
-                    got += stream.write(block)
-                    bar.update(len(block))
-        if got < length:
-            raise OSError(f"the connection ended after {have + got} of {have + length} bytes")
-        shutil.move(part, output_file)
 
-    return run
+def _go_on(url: str, part: Path) -> None:
+    """Download what `part` lacks."""
+    have = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=30)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # 416: nothing is left to send, the part is the whole
+            raise
+        return
+    with answer:
+        if answer.status != 206:  # the server sends the whole file again
+            have = 0
+        length = int(answer.headers.get("Content-Length") or 0)
+        bar = tqdm(total=have + length or None, initial=have, unit="B", unit_scale=True,
+                   desc=part.stem)  # fmt: skip
+        with bar, open(part, "ab" if have else "wb") as stream:
+            got = 0
+            while block := answer.read(1 << 16):
+                got += stream.write(block)
+                bar.update(len(block))
+    if got < length:
+        raise OSError(f"the connection ended after {have + got} of {have + length} bytes")
 
 
 def fetch_photos(folder: Path, addresses: list[str] = BSDS500) -> list[Path]:
     """BSDS500's photographs in FOLDER/{train,val,test}; the archive itself is not kept."""
     parts = ("train", "val", "test")
-    if all((folder / part).is_dir() for part in ("train", "test")):
+    if all(users(folder / part, "*.jpg") for part in ("train", "test")):
         return [folder / part for part in parts if (folder / part).is_dir()]
     archive = download(addresses, folder / "BSR_bsds500.tgz", None)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+    with temporary(folder, "photographs", directory=True) as inside:
         try:
             with tarfile.open(archive) as tar:
                 for member in tar:
                     path = Path(member.name)
-                    if member.isfile() and path.suffix == ".jpg" and path.parent.name in parts:
+                    if (
+                        member.isfile()
+                        and of_user(path.name)
+                        and path.suffix == ".jpg"
+                        and path.parent.name in parts
+                    ):
                         member.name = f"{path.parent.name}/{path.name}"
-                        tar.extract(member, temporary, filter="data")
-        except (tarfile.TarError, OSError, EOFError) as error:
+                        tar.extract(member, inside, filter="data")
+        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+            if getattr(error, "errno", None):  # of the disk, not of the archive
+                raise
             archive.unlink()
             raise UserError(f"{archive} was damaged ({error}) and is removed; try again") from None
         for part, digest in PHOTOS_SHA256.items():
-            photos = sorted((Path(temporary) / part).glob("*.jpg"))
+            photos = sorted((inside / part).glob("*.jpg"))
             if sha256(*photos) != digest:
                 archive.unlink()
                 raise UserError(
                     f"{addresses[0]} gave other {part} photographs than the recorded runs used; "
                     f"unpack BSDS500's images into {folder / part} yourself if you trust them"
                 )
-        for part in sorted(Path(temporary).iterdir()):
+        for part in sorted(inside.iterdir()):
             part.rename(folder / part.name)
     archive.unlink()
     return [folder / part for part in parts]

@@ -21,6 +21,19 @@ from PIL import Image
 from hw2lib.errors import UserError
 from hw2lib.io.paths import data_dir, sha256
 
+SYSTEMS = {"thumbs.db", "desktop.ini", "__macosx"}  # names that systems make, in small letters
+
+
+def of_user(path: Path | str) -> bool:
+    """Whether a file or folder is of a person: not hidden (.DS_Store, ._00.pt), not of SYSTEMS."""
+    parts = Path(path).parts
+    return not any(part.startswith(".") or part.lower() in SYSTEMS for part in parts)
+
+
+def users(folder: Path, pattern: str) -> list[Path]:
+    """The files of a folder that fit, sorted by name, without what systems put there."""
+    return sorted(p for p in folder.glob(pattern) if of_user(p.name) and p.is_file())
+
 
 @contextmanager
 def reading(name: Path | str, right: str) -> Iterator[None]:
@@ -80,6 +93,13 @@ def read_usps(path: Path) -> tuple[np.ndarray, np.ndarray]:
         table = np.array(text.replace(b":", b" ").split(), np.float32).reshape(-1, 1 + 2 * 256)
         if not len(table):
             raise ValueError("it is empty")
+        for what, right in (
+            ("a class that is not 1 to 10", np.isin(table[:, 0], np.arange(1, 11))),
+            ("other indices than 1 to 256", (table[:, 1::2] == np.arange(1, 257)).all(1)),
+            ("a value that is not -1 to 1", (np.abs(table[:, 2::2]) <= 1).all(1)),
+        ):
+            if not right.all():
+                raise ValueError(f"line {right.argmin() + 1} has {what}")
     images = ((table[:, 2::2] + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
     return images.reshape(-1, 16, 16), table[:, 0].astype(np.int64) - 1
 
@@ -111,15 +131,23 @@ def read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
 # --- pictures ---------------------------------------------------------------------------------
 
 
+@contextmanager
+def opened(source: Path | io.BytesIO) -> Iterator[Image.Image]:
+    """An image, decoded; ValueError for a pipe, for which one would wait for ever."""
+    if isinstance(source, Path) and source.exists() and not source.is_file():
+        raise ValueError("it is no file")
+    with Image.open(source) as image:
+        image.load()
+        yield image
+
+
 def read_image(path: Path | str, content: bytes | None = None, side: int = 0) -> np.ndarray:
     """Image file -> uint8 (H, W, 3); UserError if `side` is given and it is not side x side.
 
     content: the file's bytes where they do not lie at `path`, which names them then.
     """
-    with (
-        reading(path, "a PNG or JPEG file"),
-        Image.open(path if content is None else io.BytesIO(content)) as image,
-    ):
+    source = path if content is None else io.BytesIO(content)
+    with reading(path, "a PNG or JPEG file"), opened(source) as image:
         pixels = np.asarray(image.convert("RGB"))
     height, width, _ = pixels.shape
     if side and (height, width) != (side, side):
@@ -138,7 +166,7 @@ def read_photo(path: Path, side: int) -> np.ndarray:
 
 def photo_files(folder: Path) -> list[Path]:
     """The photographs of a folder, sorted by name; UserError when there are none."""
-    files = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    files = [p for p in users(folder, "*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")]
     if not files:
         raise UserError(
             f"{folder} holds no photographs; the .jpg files of BSDS500 would be right "
@@ -153,17 +181,26 @@ def photo_files(folder: Path) -> list[Path]:
 def read_csv(path: Path, header: str) -> dict[int, list[str]]:
     """A csv file of images whose first columns are `header` -> {number of the line: its cells}.
 
-    Empty lines and spaces around cells do not count. UserError for a file that is missing or no
-    text, another header, and no line below it.
+    Empty lines do not count, nor spaces around cells other than the first, the image's name.
+    UserError for a file that is missing or no text, another header, no line below it, and a name
+    that leads out of the images' folder.
     """
     with reading(path, f"a csv file with the header {header}"):
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
-    lines = {n: [cell.strip() for cell in row] for n, row in enumerate(rows, 1) if row}
-    head, columns = lines.pop(1, []), header.split(",")
-    if head[: len(columns)] != columns:
+        text = path.read_text("utf-8-sig", errors="surrogateescape")  # a name is bytes on the disk
+        reader = csv.reader(io.StringIO(text, newline=""))
+        rows = [(reader.line_num, row) for row in reader if row]
+    lines = {number: [row[0], *map(str.strip, row[1:])] for number, row in rows}
+    head, columns = lines.pop(1, [""]), header.split(",")
+    if [cell.strip() for cell in head[: len(columns)]] != columns:
         raise UserError(
-            f"{path} begins with {','.join(head)[:60]!r}; the header {header} would be right"
+            f"{path} begins with {','.join(head)[:60]!r}; the header {header} would be right "
+            "(commas between columns)"
         )
     if not lines:
         raise UserError(f"{path} names no image; one line for each image would be right")
+    for number, (name, *_) in lines.items():
+        if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
+            raise UserError(
+                f"{path} line {number} names {name!r}; a file in the images' folder would be right"
+            )
     return lines

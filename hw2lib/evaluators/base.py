@@ -15,7 +15,7 @@ from hw2lib.datasets.faces import FaceSet
 from hw2lib.device import device, device_name
 from hw2lib.io.parameters import choose
 from hw2lib.io.paths import WEIGHTS
-from hw2lib.io.weights import load_state, load_weights, save_weights
+from hw2lib.io.weights import Header, load_state, load_weights, save_weights
 from hw2lib.training import TrainConfig, fit
 
 Loss = Callable[[nn.Module, int, torch.Generator], Tensor]  # of a batch of that size
@@ -61,6 +61,7 @@ class Evaluator:
     kind: str
     make: type[Scoring]
     presets: dict[str, TrainConfig]
+    header: type[Header] = Header  # what that of its weights holds
 
     def train(
         self, data: DigitDomain | FaceSet, loss: Loss, measure: Callable[[Scoring], dict],
@@ -93,7 +94,7 @@ class Evaluator:
         """The network of a weights file (default: the shipped one) on `device()`, with its
         `header`. UserError for a missing or damaged file, and for one of another network."""
         path = Path(weights or WEIGHTS / f"{self.name}.safetensors")
-        state, header = load_weights(path, self.kind)
+        state, header = load_weights(path, self.kind, self.header)
         net = load_state(self.make().to(memory_format=self.make.layout), state, path)
         net.header = header
         return net.to(device())

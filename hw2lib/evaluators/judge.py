@@ -22,16 +22,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from pydantic import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hw2lib.datasets.augment import random_shift
 from hw2lib.datasets.digits import SIDE, DigitDomain, DigitSet, to_float
-from hw2lib.datasets.files import reading
+from hw2lib.datasets.files import of_user, opened, reading
 from hw2lib.device import device
 from hw2lib.errors import UserError
 from hw2lib.evaluators.base import Evaluator, Scoring
+from hw2lib.io.parameters import Count, Share
+from hw2lib.io.paths import place
+from hw2lib.io.weights import Header
 from hw2lib.metrics import accuracy_metric
 from hw2lib.training import TrainConfig
 
@@ -92,12 +95,28 @@ class Judge(Scoring):
         ])  # fmt: skip
 
 
+class Accuracy(BaseModel):
+    """On real test images, with its interval."""
+
+    mean: Share
+    low: Share
+    high: Share
+    n: Count
+
+
+class JudgeHeader(Header):
+    """What the header of the judge's weights holds."""
+
+    test_accuracy: Accuracy
+
+
 JUDGE = Evaluator(
     "judge", "judge", Judge,
     {  # full: 4.7 passes over 60,000 digits, some eight minutes on one idle core
         "quick": TrainConfig(200, 64, lr=2e-3, schedule="cosine", warmup=20, ema=0.98),
         "full": TrainConfig(2200, 128, lr=3e-3, schedule="cosine", warmup=100, ema=0.99),
     },
+    JudgeHeader,
 )  # fmt: skip
 load = JUDGE.load
 
@@ -175,10 +194,11 @@ def score_folder(folder: str | Path, judge: Judge | None = None) -> Score:
 
 def read_folder(folder: str | Path) -> DigitSet:
     """The images `{digit}_NNN.png` of a folder in the order of their names; errors as above."""
-    folder = Path(folder).expanduser()
+    folder = place(folder)
     if not folder.is_dir():
-        raise UserError(f"folder {folder} does not exist; name one with files like 3_001.png")
-    files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+        what = "is a file" if folder.exists() else "does not exist"
+        raise UserError(f"folder {folder} {what}; name one with files like 3_001.png")
+    files = sorted(file for file in folder.iterdir() if of_user(file.name))
     if not files:
         raise UserError(f"folder {folder} is empty; it should hold files like 3_001.png")
     images, labels = [], []
@@ -193,8 +213,7 @@ def read_folder(folder: str | Path) -> DigitSet:
 
 def _read_png(file: Path) -> Tensor:
     """uint8 (3, 28, 28)."""
-    with reading(file, f"a picture of {SIDE}x{SIDE} pixels, RGB,"), Image.open(file) as image:
-        image.load()
+    with reading(file, f"a picture of {SIDE}x{SIDE} pixels, RGB,"), opened(file) as image:
         if image.size != (SIDE, SIDE) or image.mode != "RGB":
             raise ValueError(f"it is {image.size[0]}x{image.size[1]} {image.mode}")
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)

@@ -22,13 +22,13 @@ from hw2lib.diffusion import (
 from hw2lib.errors import UserError
 from hw2lib.experiments.recipe import (
     N_TRAIN_STEPS,
+    DigitHeader,
     Preset,
     Run,
-    empty_model,
     epochs,
     preset_name,
 )
-from hw2lib.io.parameters import Count, Finite, Seed, Share, choose, settings
+from hw2lib.io.parameters import Count, Seed, Share, Weight, choose, settings
 from hw2lib.io.paths import WEIGHTS, runs_dir
 from hw2lib.io.weights import load_state, load_weights
 from hw2lib.models.digit_unet import (
@@ -78,7 +78,7 @@ SOLVER = "dpmpp"  # but DDIM where eta > 0 or images are in [0, 1], whose range 
 class Sampling:
     """How digits are drawn; the defaults are the report's, and the chapter tells why."""
 
-    w: Finite = 1.25  # guidance: (1 + w) conditional - w unconditional
+    w: Weight = 1.25  # guidance: (1 + w) conditional - w unconditional
     steps: Count = 10
     solver: Literal["dpmpp", "ddim", "ddpm"] | None = None  # None: SOLVER; DDPM takes all T steps
     interval: tuple[int, int] | None = None  # first and last time step with guidance; None: all
@@ -136,10 +136,12 @@ def train_digits(
 
 def load_digit_unet(weights: str | Path | None = None) -> tuple[DigitNet, dict]:
     """(model, header) from a weights file; the shipped `digits.safetensors` by default."""
-    path = Path(weights) if weights else WEIGHTS / "digits.safetensors"
-    state, header = load_weights(path, "digit_unet")
-    make = ReportConfig if "width" in header.get("architecture", ()) else DigitConfig
-    return load_state(empty_model(make_digit_unet, make, header, path), state, path), header
+    path = weights or WEIGHTS / "digits.safetensors"
+    state, header = load_weights(path, "digit_unet", DigitHeader)
+    make = ReportConfig if "width" in header["architecture"] else DigitConfig
+    with torch.device("meta"):  # no memory is taken
+        model = make_digit_unet(make(**header["architecture"]))
+    return load_state(model, state, path), header
 
 
 def sample_digits(

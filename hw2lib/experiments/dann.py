@@ -38,7 +38,7 @@ from hw2lib.datasets.digits import DigitSet
 from hw2lib.datasets.pairs import Batches, Problem, Unlabelled, load_problem, supervised
 from hw2lib.errors import UserError
 from hw2lib.experiments.dann_rows import TABLE, Row, row_for, with_settings
-from hw2lib.io.paths import runs_dir, writable_dir
+from hw2lib.io.paths import place, runs_dir
 from hw2lib.models.dann_net import SOURCE, TARGET, Network, classify_tensor, features, save
 from hw2lib.training import Loss, fit, update_ema
 
@@ -187,7 +187,7 @@ def train(
     (default: a folder below `runs_dir()`).
     Errors: UserError when `out` holds another run.
     """
-    out = writable_dir(out or runs_dir() / f"dann-{problem.name}-own" / f"seed-{seed}")
+    out = place(out or runs_dir() / f"dann-{problem.name}-own" / f"seed-{seed}")
     model, loss = learner(row, problem, seed)
     fitted = fit(
         model, loss, row.train(seed), out, resume=resume, label=f"{row.title}, seed {seed}",

@@ -41,10 +41,11 @@ class Row:
     separate: bool = True  # source and target have batch statistics of their own
     frozen_after: Share = 1.0  # share of steps after which batch statistics stay as they are
     steps: Count = 4800
-    batch_size: Annotated[int, Field(ge=2)] = 64  # of each domain
+    batch_size: Annotated[int, Field(ge=2, le=2**16)] = 64  # of each domain
     lr: Positive = 4e-3
     schedule: LrSchedule = "cosine"
     weight_decay: NonNegative = 1e-4
+    save_every_s: NonNegative = 120.0  # seconds between checkpoints; no part of what a row is
 
     def __post_init__(self) -> None:
         for name in self.losses:
@@ -64,7 +65,7 @@ class Row:
         """The settings of the training loop."""
         return TrainConfig(
             self.steps, self.batch_size, self.lr, self.schedule, self.weight_decay,
-            min(50, self.steps // 5), 5.0, seed=seed,
+            min(50, self.steps // 5), 5.0, seed=seed, save_every_s=self.save_every_s,
         )  # fmt: skip
 
     def weight(self, loss: str, progress: float) -> float:
@@ -78,8 +79,9 @@ class Row:
         return 1 - (1 - self.label_end) * min(1.0, max(0.0, (progress - begin) / (end - begin)))
 
     def settings(self) -> dict[str, Any]:
-        """Everything but the title, in JSON's types."""
-        return {key: value for key, value in asdict(self).items() if key != "title"}
+        """What makes the row what it is, in JSON's types."""
+        apart = ("title", "save_every_s")
+        return {key: value for key, value in asdict(self).items() if key not in apart}
 
 
 def ramp(progress: float) -> float:

@@ -18,15 +18,15 @@ from hw2lib.diffusion import Predict, make_schedule
 from hw2lib.errors import UserError
 from hw2lib.experiments.recipe import (
     N_TRAIN_STEPS,
+    FaceHeader,
     Preset,
     Run,
-    empty_model,
     epochs,
     preset_name,
 )
 from hw2lib.io.parameters import Count, Seed, Share, choose, settings
-from hw2lib.io.paths import WEIGHTS, runs_dir
-from hw2lib.io.weights import load_state, load_weights, warm_start
+from hw2lib.io.paths import WEIGHTS, place, runs_dir
+from hw2lib.io.weights import load_state, load_weights, plain_state
 from hw2lib.models.face_unet import COARSE, SMALL, TINY, FaceConfig, FaceUNet
 from hw2lib.samplers import (
     Denoiser,
@@ -75,7 +75,6 @@ def train_faces(
     torch.manual_seed(p.train.seed)
     model = training_layout(FaceUNet(p.model))
     out = Path(out or runs_dir() / f"faces-{name}")
-    origin = warm_start(model, start, "face_unet", out)
     images, held_out = faces.split(face_set)
     schedule, where = make_schedule(p.schedule, N_TRAIN_STEPS), device()
     pick = epochs(len(images), p.train.batch_size)
@@ -92,7 +91,7 @@ def train_faces(
         return p.loss(net, x_0, schedule, generator)
 
     more = {"size": faces.SIDE, "held_out": len(held_out)}
-    return Run("face_unet", p, name, face_set, out, resume, more).train(model, loss, origin)
+    return Run("face_unet", p, name, face_set, out, resume, more).train(model, loss, start)
 
 
 def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:
@@ -101,11 +100,22 @@ def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:
     The model is on `device()`, in evaluation mode and the memory format that samples fastest.
     header["prediction"] tells what it predicts: "eps" for the course's, "v" for ours.
     """
-    path = Path(weights) if weights else WEIGHTS / "faces.safetensors"
+    path = place(weights or WEIGHTS / "faces.safetensors")
     if path.suffix == ".safetensors":
-        state, header = load_weights(path, "face_unet")
-        model = load_state(empty_model(FaceUNet, FaceConfig, header, path), state, path)
-        return model.to(device()).to(memory_format=torch.channels_last), header
+        state, header = load_weights(path, "face_unet", FaceHeader)
+        config = FaceConfig(**header["architecture"])
+    else:
+        state, config = _course_state(path), FaceConfig()
+        header = {"kind": "face_unet", "prediction": "eps", "schedule": "linear", "size": 256,
+                  "n_train_steps": N_TRAIN_STEPS}  # fmt: skip
+    with torch.device("meta"):  # no memory is taken; UNet.pt's would be 455 MB
+        model = FaceUNet(config)
+    return load_state(model, state, path).to(device(), memory_format=torch.channels_last), header
+
+
+def _course_state(path: Path) -> dict[str, Tensor]:
+    """The state dict of UNet.pt in fp32, be it in another precision, from several GPUs (keys
+    "module.*") or wrapped as {"state_dict": ..}."""
     if not path.is_file():
         raise UserError(f"weights file {path} does not exist; name UNet.pt or a .safetensors file")
     try:
@@ -117,11 +127,11 @@ def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:
         ) from None
     if not isinstance(state, dict):
         raise UserError(f"weights file {path} holds a {type(state).__name__}, not a state dict")
-    header = {"kind": "face_unet", "prediction": "eps", "schedule": "linear", "size": 256}
-    with torch.device("meta"):  # 455 MB of initial values would be thrown away
-        model = FaceUNet()
-    model = load_state(model, state, path).to(device()).to(memory_format=torch.channels_last)
-    return model, {**header, "n_train_steps": N_TRAIN_STEPS}
+    state = state.get("state_dict", state)
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        keys = ", ".join(map(str, list(state)[:5]))
+        raise UserError(f"weights file {path} holds {keys}; the state dict alone is right")
+    return plain_state({str(k).removeprefix("module."): v for k, v in state.items()}, path)
 
 
 @settings
@@ -151,7 +161,7 @@ def sample_faces(
     `predict` is the model of `load_face_unet`, or another function of x_t and t on `device()`.
     t = 981, 961, .., 1; x_0 clipped; the last step lands at alpha_bar[0]. `batch` faces at a time,
     which bounds the memory; the noise of eta > 0 depends on the seed and each face's number (by
-    default 0 to N-1) alone, so no face depends on its neighbours.
+    default 0 to N-1; of a noise file, by its name) alone, so no face depends on its neighbours.
     """
     where = device()
     schedule = make_schedule(header["schedule"], header["n_train_steps"])

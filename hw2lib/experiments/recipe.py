@@ -9,9 +9,10 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from hw2lib.datasets import digits, faces
@@ -20,11 +21,12 @@ from hw2lib.diffusion import PREDICTIONS, Predict, Schedule, diffusion_loss
 from hw2lib.errors import UserError
 from hw2lib.io.parameters import Finite, NonNegative, Share, changed, settings
 from hw2lib.io.paths import runs_dir
-from hw2lib.io.weights import COLD, save_weights
+from hw2lib.io.weights import Header, save_weights, warm_start
 from hw2lib.models.digit_unet import DigitConfig, DigitUNet, ReportConfig, ReportUNet
 from hw2lib.models.face_unet import FaceConfig, FaceUNet
 from hw2lib.training import Fitted, Loss, TrainConfig, fit
 
+ScheduleName = Literal["linear", "cosine"]
 N_TRAIN_STEPS = 1000  # T, the diffusion's time steps
 
 
@@ -34,7 +36,7 @@ class Preset:
 
     train: TrainConfig
     model: DigitConfig | ReportConfig | FaceConfig
-    schedule: Literal["linear", "cosine"]
+    schedule: ScheduleName
     prediction: Literal[PREDICTIONS] = "v"
     min_snr: NonNegative = 5.0  # 0: every time step has weight one
     log_snr_mean: Finite = 0.0
@@ -101,6 +103,24 @@ def run_folder(label: str, preset: Preset, data: digits.DigitDomain | faces.Face
     return runs_dir() / f"{label}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
+class DiffusionHeader(Header):
+    """What the header of a diffusion model's weights holds, with the limits of what is built."""
+
+    schedule: ScheduleName
+    n_train_steps: Annotated[int, Field(ge=2, le=10_000)]
+    prediction: Literal[PREDICTIONS]
+    zero_one: bool = False
+
+
+class DigitHeader(DiffusionHeader):
+    architecture: DigitConfig | ReportConfig
+
+
+class FaceHeader(DiffusionHeader):
+    architecture: FaceConfig
+    size: Annotated[int, Field(ge=1, le=4096)] = faces.SIDE
+
+
 @dataclass(frozen=True)
 class Run:
     """One training of a diffusion model: which preset on which data, and where it is kept."""
@@ -114,9 +134,10 @@ class Run:
     more: dict  # what the header says beside what every diffusion model's says
 
     def train(
-        self, model: DigitUNet | ReportUNet | FaceUNet, loss: Loss, origin: dict = COLD
+        self, model: DigitUNet | ReportUNet | FaceUNet, loss: Loss, start: str | Path | None = None
     ) -> tuple[Fitted, dict]:
-        """Fit, then write `out/weights.safetensors`; returns (fitted, the weights' header).
+        """Fit, from the weights `start` if they are named, then write `out/weights.safetensors`;
+        returns (fitted, the weights' header).
 
         The header's `images_seen` and `seconds` are those of all runs since random weights, see
         `warm_start`.
@@ -134,6 +155,7 @@ class Run:
             "data": {"source": self.data.data, "sha256": self.data.sha256},
         }
         label = self.kind.removesuffix("_unet") + "s"
+        origin = warm_start(model, start, self.kind, self.out)
         fitted = fit(
             model, loss, p.train, self.out, resume=self.resume, label=label, identity=identity
         )
@@ -148,21 +170,3 @@ class Run:
         }
         save_weights(self.out / "weights.safetensors", fitted.ema.state_dict(), header)
         return fitted, header
-
-
-def empty_model(
-    net: Callable[[Any], DigitUNet | ReportUNet | FaceUNet], make: type, header: dict, path: Path
-) -> DigitUNet | ReportUNet | FaceUNet:
-    """A network of the header's architecture without values; UserError if none can have it."""
-    try:
-        config = make(**header["architecture"])
-        missing = {"schedule", "n_train_steps", "prediction"} - header.keys()
-        if missing:
-            raise KeyError(missing.pop())
-    except (KeyError, TypeError, UserError) as error:
-        raise UserError(
-            f"weights file {path} has a header without an architecture that fits ({error}); use a "
-            "file that `hw2 train` wrote"
-        ) from None
-    with torch.device("meta"):  # no memory is taken
-        return net(config)

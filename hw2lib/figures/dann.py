@@ -36,10 +36,11 @@ def embed_tsne(features, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
     x = np.asarray(torch.as_tensor(features).detach().cpu(), dtype=np.float32)
     if len(x) <= 3:
         raise ValueError(f"{len(x)} points are too few for a map")
-    if x.shape[1] > 50 and len(x) > 50:
+    init = "pca" if np.ptp(x, axis=0).any() else "random"  # equal points have no directions
+    if init == "pca" and x.shape[1] > 50 and len(x) > 50:
         x = PCA(50, random_state=seed).fit_transform(x)
     perplexity = min(perplexity, (len(x) - 1) / 3)
-    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(x)
+    return TSNE(2, perplexity=perplexity, init=init, random_state=seed).fit_transform(x)
 
 
 @styled

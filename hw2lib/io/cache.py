@@ -40,7 +40,7 @@ def kept(
         with np.load(file, allow_pickle=False) as stored:
             found = dict(stored)
         return found, float(found.pop(_SECONDS))
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
+    except (OSError, EOFError, ValueError, TypeError, KeyError, BadZipFile, MemoryError):
         pass  # not there; or damaged, which is no one's fault
     began = time.perf_counter()
     made = {field: np.asarray(value) for field, value in make().items()}

@@ -33,6 +33,7 @@ from hw2lib.errors import UserError
 S = TypeVar("S")
 
 Count = Annotated[int, Field(ge=1)]
+Batch = Annotated[int, Field(ge=1, le=2**16)]
 Natural = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -43,6 +44,7 @@ Size = Literal["quick", "full"]  # the presets of the notebooks
 Data = Literal["auto", "course", "public", "embedded"]  # kinds of data files
 Target = Literal["svhn", "usps", "mnistm"]
 Guidance = Annotated[float, Field(ge=0, le=20)]
+Weight = Annotated[float, Field(ge=-1, le=100)]  # of guidance; -1: unconditional
 Steps = Annotated[int, Field(ge=2, le=1000)]  # of a sampler
 Seeds = Annotated[int, Field(ge=1, le=20)]  # how many
 

@@ -53,7 +53,7 @@ class _Record(_Checked):
     mean: float
     low: float | None
     high: float | None
-    n: int
+    n: Annotated[int, Field(ge=1)]
     unit: Text
 
     @model_validator(mode="after")
@@ -255,9 +255,11 @@ def load(name: str, directory: str | Path | None = None) -> dict:
         result = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"result file {path} does not exist; run what makes {name} first") from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise UserError(f"result file {path} is no readable JSON; make it again") from None
     check(result, f"result file {path}")
+    if result["name"] != name:
+        raise UserError(f"result file {path} is named {result['name']} within; {name} is right")
     return result
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,23 @@ from torch.nn import functional as F
 
 from hw2lib.datasets.augment import Handling, prepare
 from hw2lib.device import device
-from hw2lib.io.weights import load_state, load_weights, save_weights
+from hw2lib.io.weights import Header, load_state, load_weights, save_weights
 
 KIND = "dann"
 SOURCE, TARGET = 0, 1  # which batch statistics to use
 READINGS = (1, 2, 10)
 CORNERS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))  # of the views in an image padded by a pixel
+
+
+class DannHeader(Header):
+    """What the header of a weights file holds."""
+
+    channels: Literal[1, 3]
+    standardise: bool
+    separate: bool
+    readings: Literal[READINGS] | None = None
+    inverted: bool = False  # of the shipped files: they are read as they are and inverted
+    target: str | None = None
 
 
 class DomainNorm(nn.Module):
@@ -179,12 +191,11 @@ def save(network: Network, path: str | Path, **header) -> Path:
 
 def load(path: str | Path) -> tuple[Network, dict]:
     """(network in eval mode on `device()`, header) of a weights file made by `save`."""
-    state, header = load_weights(path, KIND)
+    state, header = load_weights(path, KIND, DannHeader)
     network = Network(
         header["channels"],
         standardise=header["standardise"],
         separate=header["separate"],
-        # The shipped files say "inverted": they are read as they are and inverted.
         readings=header.get("readings", 2 if header.get("inverted") else 1),
     )
     return load_state(network, state, path).to(device()), header

@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from hw2lib.io.parameters import Count, settings
+from hw2lib.io.parameters import settings
 from hw2lib.models.face_unet import SinusoidalEmbedding
 
 NULL_LABEL = 10
 Width = Annotated[int, Field(ge=8, le=4096, multiple_of=8)]  # channels, in 8 groups
+Blocks = Annotated[int, Field(ge=1, le=16)]
 
 
 @settings
@@ -29,7 +30,7 @@ class DigitConfig:
     """
 
     widths: tuple[Width, Width] = (64, 128)
-    blocks: tuple[Count, Count] = (2, 2)
+    blocks: tuple[Blocks, Blocks] = (2, 2)
     c_condition: Annotated[int, Field(ge=1, le=4096)] = 256
     unfold: Literal[1, 2] = 2
     scaled: bool = True  # the condition scales and shifts features; else it only shifts them
@@ -166,7 +167,7 @@ class ReportConfig:
     """Feature width F, and T, by which the time is divided."""
 
     width: Width = 128
-    n_steps: Count = 1000
+    n_steps: Annotated[int, Field(ge=1, le=10_000)] = 1000
 
 
 class ReportUNet(nn.Module):

@@ -32,7 +32,7 @@ class FaceConfig:
     """
 
     widths: Annotated[
-        tuple[Annotated[int, Field(ge=2, le=4096)], ...], Field(min_length=1)
+        tuple[Annotated[int, Field(ge=2, le=4096)], ...], Field(min_length=1, max_length=8)
     ] = (128, 128, 256, 256, 512, 512)  # fmt: skip
     blocks: Annotated[int, Field(ge=1, le=16)] = 2
     attention: tuple[int, ...] = (4,)  # indices into widths; mid1 always attends

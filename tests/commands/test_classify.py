@@ -2,6 +2,8 @@
 
 import csv
 import os
+import tracemalloc
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -364,3 +366,56 @@ def test_the_command_reads_the_courses_folder(capsys, weights, folder, option, n
     assert run(capsys, "classify", "course", out, *more, *option)[0] == 0
     names = [row[0] for row in rows(out)][1:]
     assert len(names) == n and names == sorted(names)
+
+
+def test_names_that_classify_writes_are_read_as_a_list(images, weights, tmp_path):
+    for name in (" a.png", "b\nc.png", "d,e.png", 'f".png', os.fsdecode(b"\xff.png")):
+        Image.fromarray(seven()).save(images / name)
+    out = classify.classify(images, tmp_path / "o.csv", "usps", weights)
+    names = classify.listed(out)
+    assert names == sorted(p.name for p in images.iterdir()) and " a.png" in names
+    again = classify.classify(images, tmp_path / "p.csv", "usps", weights, names)
+    assert again.read_bytes() == out.read_bytes()
+
+
+def test_dark_pictures_of_16_bits_are_stretched(tmp_path):
+    dark = Image.fromarray(seven().astype(np.uint16) + 45)  # its brightest value is 300
+    assert abs(written(dark, tmp_path).astype(int) - seven()).max() <= 1
+
+
+def test_a_big_picture_is_shrunk_before_it_becomes_floats(tmp_path):
+    x = np.kron(seven(56), np.ones((40, 40), np.uint8))  # 2240x2240
+    big, small = (Image.fromarray(np.stack([a, a, a, a], 2), "RGBA") for a in (x, seven(56)))
+    tracemalloc.start()
+    found = written(big, tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < x.size * 12  # bytes; floats of all pixels were 16 and more
+    assert abs(found.astype(int) - written(small, tmp_path)).max() <= 8
+    deep = x.astype(np.uint16) * 257
+    tracemalloc.start()
+    classify._eight_bits(deep)
+    assert tracemalloc.get_traced_memory()[1] < x.size * 2
+    tracemalloc.stop()
+
+
+def test_what_does_not_fit_into_memory_is_not_called_damaged(failing, monkeypatch):
+    def greedy(_):
+        raise MemoryError
+
+    monkeypatch.setattr(classify, "as_digit", greedy)
+    assert "10.png (too big for the memory)" in failing()
+
+
+def test_what_decoders_print_is_not_shown(images, weights, tmp_path, capfd):
+    """libtiff writes its own line to standard error; one of us alone is right."""
+    rng, file = np.random.default_rng(0), images / "c.tif"
+    Image.fromarray(rng.random((40, 40)) < 0.5).save(file, compression="group4")
+    data = np.frombuffer(file.read_bytes(), np.uint8).copy()
+    data[8:40] = rng.integers(0, 256, 32)  # within the strip
+    file.write_bytes(data.tobytes())
+    classify._read(file)
+    assert "Fax4Decode" in capfd.readouterr().err  # it does print
+    with suppress(UserError):
+        classify.classify(images, tmp_path / "o.csv", "usps", weights)
+    assert capfd.readouterr().err == ""

@@ -1,6 +1,9 @@
 """The console command: each command on tiny weights, and one clear line for each mistake."""
 
+import os
 import signal
+import subprocess
+import sys
 from dataclasses import asdict
 
 import numpy as np
@@ -127,7 +130,7 @@ def interruptible():
 
 
 @pytest.mark.usefixtures("interruptible")
-@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("command", ["sample-digits", "sample-faces"])
 def test_an_interrupted_sampling_leaves_nothing(
     capsys, weights, tmp_path, monkeypatch, command, name
@@ -362,3 +365,61 @@ def test_data_status_names_every_domain(capsys):
     assert status == 0
     for name in ("mnistm", "svhn", "usps", "mnist", "faces"):
         assert name in out
+
+
+def process(*argv, **how):
+    command = [sys.executable, "-m", "hw2lib.commands.cli", *map(str, argv)]
+    env = {**os.environ, **how.pop("env", {})}
+    return subprocess.run(command, capture_output="stdout" not in how, text=True, env=env, **how)
+
+
+def test_a_full_or_closed_output_and_one_of_another_encoding(tmp_path, images_of_a_strange_name):
+    with open("/dev/full", "w") as full:
+        done = process("data", "status", stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "No space" in done.stderr
+    there, gone = os.pipe()
+    os.close(there)
+    done = process("data", "status", stdout=gone, stderr=subprocess.PIPE)
+    os.close(gone)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+    argv = images_of_a_strange_name
+    done = process(*argv, env={"PYTHONIOENCODING": "ascii:strict", "OMP_NUM_THREADS": "1"})
+    assert (done.returncode, done.stderr) == (0, "") and "\\xe9" in done.stdout
+
+
+@pytest.fixture
+def images_of_a_strange_name(tmp_path):
+    (tmp_path / "i").mkdir()
+    Image.new("L", (28, 28)).save(tmp_path / "i" / "a.png")
+    return "classify", tmp_path / "i", tmp_path / "\u00e9.csv", "--target", "usps"
+
+
+def test_a_tilde_of_the_shell_is_a_home_folder(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    few = ("--data", "embedded", "--set", "steps=1", "batch_size=2")
+    assert run(capsys, "train", "digits", "--out=~/run", *few)[0] == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["home"]
+    assert (tmp_path / "home/run/weights.safetensors").is_file()
+
+
+def test_a_data_folder_that_is_missing_trains_on_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HW2_DATA", str(tmp_path / "nowhere"))
+    for what in ("digits", "faces", "judge", "dann"):
+        assert "nowhere is no folder" in fails(capsys, "train", what, "--out", tmp_path / "o")
+    assert list(tmp_path.iterdir()) == []
+    assert "does not exist" in run(capsys, "data", "status")[1]
+
+
+def test_memory_that_is_not_there_is_one_line(capsys, monkeypatch, tmp_path):
+    def greedy(*_):
+        torch.empty(2**55)
+
+    monkeypatch.setattr(folders, "digits_into", greedy)
+    assert "out of memory" in fails(capsys, "sample-digits", tmp_path / "o")
+
+
+def test_a_fault_of_ours_is_not_hidden(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(folders, "digits_into", lambda *_: [].pop())
+    with pytest.raises(IndexError):
+        run(capsys, "sample-digits", tmp_path / "o")

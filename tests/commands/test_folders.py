@@ -37,7 +37,7 @@ def test_what_is_there_is_not_overwritten(tmp_path, kind):
     else:
         out.touch()
     with (
-        pytest.raises(UserError, match="is not empty; name a new folder") as error,
+        pytest.raises(UserError, match="is (not empty|no folder); name a new folder") as error,
         new_folder(out),
     ):
         pytest.fail("the block ran")
@@ -69,3 +69,46 @@ def test_faces_are_named_after_their_noises(tmp_path, monkeypatch):
     assert faces_into(tmp_path / "out", NOISE) == 10
     assert sorted(f.stem for f in (tmp_path / "out").iterdir()) == [f"{k:02d}" for k in range(10)]
     assert Image.open(tmp_path / "out" / "03.png").size == (64, 64)
+
+
+@pytest.mark.parametrize("kind", ["plain", "link", "here"])
+def test_an_empty_folder_is_filled(tmp_path, monkeypatch, kind):
+    """Also in a folder where nothing can be made: a mount point's may be one's own alone."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".out.99999.part").mkdir()  # left by a killed run
+    asked = {"plain": out, "link": tmp_path / "link", "here": "."}[kind]
+    (tmp_path / "link").symlink_to(out)
+    monkeypatch.chdir(out)
+    before = out.stat().st_ino
+    with new_folder(asked) as folder:
+        assert folder.parent.resolve() == out
+        (folder / "a").write_text("a")
+        assert not (out / "a").exists()
+    left = {file.name for file in out.iterdir()} - {".out.99999.part"}
+    assert left == {"a"} and out.stat().st_ino == before
+
+
+def test_the_loser_of_two_is_told(tmp_path):
+    with pytest.raises(OSError, match="not empty"), new_folder(tmp_path / "out") as folder:
+        (folder / "a").touch()
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "theirs").touch()
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["theirs"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_number_of_a_noise_follows_from_its_name_alone(tmp_path, monkeypatch):
+    asked = []
+
+    def sample(predict, header, noise, how, *, numbers, **_):
+        asked.extend(numbers)
+        return torch.rand(len(noise), 3, 8, 8)
+
+    monkeypatch.setattr(ddim, "load_face_unet", lambda weights: (None, {"prediction": "eps"}))
+    monkeypatch.setattr(ddim, "sample_faces", sample)
+    for name in ("01", "03", "anna", "._01"):
+        (tmp_path / "n").mkdir(exist_ok=True)
+        torch.save(torch.zeros(1, 3, 8, 8), tmp_path / "n" / f"{name}.pt")
+    assert faces_into(tmp_path / "out", tmp_path / "n") == 3
+    assert asked[:2] == [1, 3] and asked[2] > 99

@@ -207,3 +207,13 @@ def test_real_mnistm_follows_its_masks():
     x, mask = test.images[:1000].float().mean(1), test.masks[:1000, 0]
     jump, edge = (x[:, 1:] - x[:, :-1]).abs(), mask[:, 1:] != mask[:, :-1]
     assert jump[edge].mean() > 2 * jump[~edge].mean()
+
+
+@pytest.mark.parametrize("how", ["dots", "without raw"])
+def test_mnist_under_the_names_of_other_places(folder, how):
+    make_mnist(folder)
+    raw = folder / "MNIST" / "raw"
+    for file in list(raw.iterdir()):
+        dots = raw / file.name.replace("-idx", ".idx")
+        file.rename(dots if how == "dots" else raw.parent / file.name)
+    assert len(digits.load("mnist", "public").train) == 20

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import io
 import os
+import socketserver
 import tarfile
 import threading
 
@@ -57,7 +58,6 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def address(monkeypatch):
-    pytest.importorskip("pooch")
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(Server, "drop_after", None)
     server = http.server.HTTPServer(("127.0.0.1", 0), Server)
@@ -93,7 +93,9 @@ def test_download_with_wrong_checksum_leaves_nothing(address, tmp_path):
 
 def test_download_leaves_a_file_that_is_there_and_tries_the_next_address(address, tmp_path):
     save(tmp_path / "mine", b"mine")
-    assert fetch.download([address], tmp_path / "mine", SUM).read_bytes() == b"mine"
+    with pytest.raises(UserError, match="mine is there, but not as it is published; remove it"):
+        fetch.download([address], tmp_path / "mine", SUM)
+    assert fetch.download([address], tmp_path / "mine", None).read_bytes() == b"mine"
     dead = "http://127.0.0.1:9/none"
     assert fetch.download([dead, address], tmp_path / "file.bin", SUM).is_file()
 
@@ -116,3 +118,29 @@ def test_photographs_other_than_the_recorded_ones_are_refused(address, tmp_path,
     monkeypatch.setattr(Server, "content", b"no archive")
     with pytest.raises(UserError, match="damaged"):
         fetch.fetch_photos(tmp_path / "other", [address])
+
+
+ANSWERS = {  # what http.client has exceptions of its own for
+    "a chunk cut off": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nabc",
+    "a bad chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n",
+    "no HTTP": b"hello\r\n\r\n",
+    "a header too long": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_that_is_no_http_is_one_line(tmp_path, monkeypatch, name):
+    class Answer(socketserver.StreamRequestHandler):
+        def handle(self):
+            self.rfile.readline()
+            self.wfile.write(ANSWERS[name])
+
+    monkeypatch.setenv("no_proxy", "*")
+    with socketserver.TCPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/f"
+        with pytest.raises(UserError, match="f could not be downloaded .*; run the") as error:
+            fetch.download([address], tmp_path / "f", SUM)
+        server.shutdown()
+    assert "\n" not in str(error.value) and not (tmp_path / "f").exists()

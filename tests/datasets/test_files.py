@@ -2,6 +2,8 @@
 
 import bz2
 import gzip
+import io
+import tarfile
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from helpers.files import idx, make_svhn, save
 from helpers.lines import one_line
 from PIL import Image
 
-from hw2lib.datasets import files
+from hw2lib.datasets import faces, files
 from hw2lib.errors import UserError
 
 
@@ -103,7 +105,7 @@ def test_csv_with_mark_spaces_and_empty_lines(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "is missing"), (b"\xff\xfe\x00", "cannot be read"), (b"", "begins with ''"),
+    [(None, "is missing"), (b"\xff\xfe\x00", "begins with"), (b"", "begins with ''"),
      (b"name,label\na.png,1", "the header image_name,label would be right"),
      (b"image_name,label\n", "names no image")],
 )  # fmt: skip
@@ -113,3 +115,31 @@ def test_csv_that_is_none(tmp_path, content, words):
     with pytest.raises(UserError, match=words) as error:
         files.read_csv(tmp_path / "a.csv", "image_name,label")
     assert "a.csv" in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "of_user"),
+    [("a.png", True), ("._a.png", False), ("Thumbs.db", False), ("desktop.ini", False),
+     ("__MACOSX/a.png", False), (".DS_Store", False), ("x/a.png", True)],
+)  # fmt: skip
+def test_names_that_systems_make(name, of_user):
+    assert files.of_user(name) == of_user
+
+
+def test_files_of_systems_are_no_photographs_noises_or_faces(tmp_path):
+    for name in ("a.jpg", "._a.jpg", "00.pt", "._00.pt"):
+        save(tmp_path / name, b"")
+    assert files.photo_files(tmp_path) == [tmp_path / "a.jpg"]
+    assert faces.noise_files(tmp_path) == [tmp_path / "00.pt"]
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), 9).save(picture, "PNG")
+    with tarfile.open(tmp_path / "f.tar", "w") as tar:
+        for name in ("./a.png", "./._a.png", "__MACOSX/a.png"):
+            info = tarfile.TarInfo(name)
+            info.size = len(picture.getvalue()) if name == "./a.png" else 0
+            tar.addfile(info, io.BytesIO(picture.getvalue()))
+    assert faces._from_tar(tmp_path / "f.tar").shape == (1, 3, 64, 64)
+    for folder in ("ours", "gt"):
+        save(tmp_path / folder / "a.png", picture.getvalue())
+        save(tmp_path / folder / "._a.png", b"")
+    assert faces.squared_errors(tmp_path / "ours", tmp_path / "gt") == {"a.png": 0}

@@ -114,6 +114,10 @@ def test_bad_preset_and_weights(domain, tmp_path):
     with pytest.raises(UserError, match="needs judge"):
         judge.load(other)
     torn = save_weights(tmp_path / "y.safetensors", {"a": torch.zeros(1)}, {"kind": "judge"})
+    with pytest.raises(UserError, match="does not fit .test_accuracy: Field required"):
+        judge.load(torn)
+    header = {"kind": "judge", "test_accuracy": {"mean": 0.5, "n": 10, "low": 0.2, "high": 0.8}}
+    torn = save_weights(tmp_path / "y.safetensors", {"a": torch.zeros(1)}, header)
     with pytest.raises(UserError, match="another architecture"):
         judge.load(torn)
 

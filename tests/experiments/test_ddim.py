@@ -55,7 +55,7 @@ def face(folder, monkeypatch):
     network = FaceUNet(COURSE).eval()
     with torch.no_grad():
         network.out[2].weight.mul_(0.1)
-    monkeypatch.setattr(ddim, "FaceUNet", lambda: FaceUNet(COURSE))
+    monkeypatch.setattr(ddim, "FaceUNet", lambda _: FaceUNet(COURSE))
     path = folder / "hw2_data" / "face"
     for part in ("noise", "GT"):
         (path / part).mkdir(parents=True)

@@ -326,13 +326,20 @@ def test_a_checkpoint_that_is_no_state_dict_is_one_line(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    "content", [{}, {"a": torch.zeros(1)}, {"state_dict": {}}, {0: 1}, {"down1.bias": "text"}]
+    ("content", "words"),
+    [
+        ({}, "for another architecture"),
+        ({"a": torch.zeros(1)}, "for another architecture"),
+        ({"state_dict": {}}, "for another architecture"),
+        ({0: 1}, "holds 0; the state dict alone is right"),
+        ({"net": {}, "epoch": 3}, "holds net, epoch; the state dict alone is right"),
+    ],
 )
-def test_a_checkpoint_of_another_architecture_is_one_line(tmp_path, monkeypatch, content):
+def test_a_checkpoint_of_another_architecture_is_one_line(tmp_path, monkeypatch, content, words):
     # 455 MB are not needed to see that the names do not fit
-    monkeypatch.setattr(ddim, "FaceUNet", lambda: FaceUNet(TINY))
+    monkeypatch.setattr(ddim, "FaceUNet", lambda _: FaceUNet(TINY))
     torch.save(content, tmp_path / "UNet.pt")
-    with pytest.raises(UserError, match="for another architecture") as caught:
+    with pytest.raises(UserError, match=words) as caught:
         load_face_unet(tmp_path / "UNet.pt")
     assert "UNet.pt" in one_line(caught)
 
@@ -340,7 +347,7 @@ def test_a_checkpoint_of_another_architecture_is_one_line(tmp_path, monkeypatch,
 def test_a_plain_state_dict_is_the_courses(tmp_path, monkeypatch):
     """It predicts the noise, with the linear schedule, at 256x256."""
     face_model = FaceUNet(TINY)
-    monkeypatch.setattr(ddim, "FaceUNet", lambda: FaceUNet(TINY))
+    monkeypatch.setattr(ddim, "FaceUNet", lambda _: FaceUNet(TINY))
     torch.save(face_model.state_dict(), tmp_path / "UNet.pt")
     model, config = load_face_unet(tmp_path / "UNet.pt")
     assert same(model, face_model) and not model.training
@@ -361,10 +368,10 @@ def test_weights_of_the_other_experiment_are_one_line(tmp_path, load):
     ("header", "line"),
     [
         ({**DIFFUSION, "architecture": {"widths": [8, 24]}}, "another architecture"),
-        ({**DIFFUSION, "architecture": {"depth": 3}}, "header without an architecture"),
-        ({**DIFFUSION, "architecture": [1]}, "header without an architecture"),
-        (DIFFUSION, "header without an architecture"),
-        ({"architecture": asdict(DIGITS.model)}, "header without an architecture"),
+        ({**DIFFUSION, "architecture": {"depth": 3}}, "a header that does not fit"),
+        ({**DIFFUSION, "architecture": [1]}, "a header that does not fit"),
+        (DIFFUSION, "a header that does not fit"),
+        ({"architecture": asdict(DIGITS.model)}, "a header that does not fit"),
     ],
 )
 def test_a_header_that_does_not_fit_is_one_line(tmp_path, header, line):
@@ -373,3 +380,22 @@ def test_a_header_that_does_not_fit_is_one_line(tmp_path, header, line):
     with pytest.raises(UserError, match=line) as caught:
         load_digit_unet(file)
     assert str(file) in one_line(caught)
+
+
+@pytest.mark.parametrize("how", ["half", "double", "module", "state_dict"])
+def test_a_course_network_saved_in_another_way_is_the_same(tmp_path, monkeypatch, how):
+    face_model = FaceUNet(TINY).half().float()
+    monkeypatch.setattr(ddim, "FaceUNet", lambda _: FaceUNet(TINY))
+    state = face_model.state_dict()
+    if how in ("half", "double"):
+        state = {key: getattr(value, how)() for key, value in state.items()}
+    elif how == "module":
+        state = {f"module.{key}": value for key, value in state.items()}
+    else:
+        state = {"state_dict": state, "epoch": 3}
+    torch.save(state, tmp_path / "UNet.pt")
+    model, _ = load_face_unet(tmp_path / "UNet.pt")
+    for key, value in model.state_dict().items():
+        near = 1e-3 if how == "half" else 0
+        assert torch.allclose(value, face_model.state_dict()[key], atol=near), key
+    assert next(model.parameters()).dtype == torch.float32

@@ -140,3 +140,9 @@ def test_accuracy_dots_show_means_intervals_and_what_was_reported():
     assert not dann.accuracy_dots(rows).legends
     with pytest.raises(ValueError, match="no entry"):
         dann.accuracy_dots({"DANN": {"SVHN": None}})
+
+
+def test_features_that_are_all_alike_have_a_map():
+    """scikit-learn's start by PCA ends in a segmentation fault."""
+    for d in (2, 256):
+        assert np.isfinite(dann.embed_tsne(np.ones((60, d)))).all()

@@ -96,3 +96,77 @@ def test_atomic_write_leaves_the_old_file_when_the_block_raises(tmp_path, old, e
 def test_a_block_that_writes_nothing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "file"):
         pass
+
+
+@pytest.mark.parametrize("text", ["~nobodyx/run", "a\0b"])
+def test_a_path_that_is_none_is_one_line(text, monkeypatch):
+    with pytest.raises(UserError, match="cannot be read .*; write it in full") as caught:
+        paths.place(text)
+    assert "\n" not in str(caught.value)
+    if "\0" not in text:  # which no variable can hold
+        monkeypatch.setenv("HW2_DATA", text)
+        with pytest.raises(UserError, match="~nobodyx"):
+            paths.data_dir()
+
+
+def test_a_tilde_is_read_once_wherever_something_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    with atomic_write("~/a/file") as part:
+        part.write_text("x")
+    writable_dir("~/b")
+    with paths.locked("~/c"):
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["home"]
+    assert sorted(p.name for p in (tmp_path / "home").iterdir()) == ["a", "b"]
+
+
+def test_a_data_folder_that_leads_to_itself_or_nowhere(tmp_path, monkeypatch):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.setenv("HW2_DATA", str(tmp_path / "loop"))
+    with pytest.raises(UserError, match="HW2_DATA=.*loop leads nowhere"):
+        paths.data_dir()
+    monkeypatch.setenv("HW2_DATA", str(tmp_path / "none"))
+    with pytest.raises(UserError, match="HW2_DATA=.*none is no folder"):
+        paths.check_data_dir()
+    monkeypatch.delenv("HW2_DATA")
+    paths.check_data_dir()
+
+
+def test_what_a_killed_process_left_goes_and_what_another_holds_stays(tmp_path):
+    for dead in (".file.99999.part", ".file.88888.part"):
+        (tmp_path / dead).touch()
+    with paths.temporary(tmp_path, "file") as held:
+        other = held.rename(tmp_path / ".file.77777.part")  # held by a process that lives
+        with atomic_write(tmp_path / "file") as part:
+            part.write_text("x")
+        assert sorted(tmp_path.iterdir()) == [other, tmp_path / "file"]
+    with paths.temporary(tmp_path, "file", directory=True) as part:
+        (part / "inside").touch()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
+
+
+def test_a_new_file_never_replaces_another(tmp_path):
+    file = tmp_path / "o.csv"
+    with pytest.raises(UserError, match="o.csv exists"), atomic_write(file, new=True) as part:
+        part.write_text("ours")
+        file.write_text("a rival's, written meanwhile")
+    assert file.read_text().startswith("a rival's")
+    with pytest.raises(UserError, match="exists"), atomic_write(file, new=True):
+        pytest.fail("the block ran")
+
+
+def test_an_error_of_the_disk_names_the_file(tmp_path):
+    with pytest.raises(OSError) as caught, atomic_write(tmp_path / "file"):
+        raise OSError(28, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "file")
+
+
+def test_one_process_works_in_a_folder(tmp_path):
+    with (
+        paths.locked(tmp_path / "run"),
+        pytest.raises(UserError, match="another process is at work in .*run; wait"),
+        paths.locked(tmp_path / "run"),
+    ):
+        pytest.fail("the block ran")
+    assert not (tmp_path / "run").exists()  # nothing was made in it

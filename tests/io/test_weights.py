@@ -199,11 +199,12 @@ def test_a_start_from_another_architecture_is_one_line(first, tmp_path):
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
-def test_a_damaged_origin_is_one_line(first, tmp_path):
+@pytest.mark.parametrize("content", ["{", "[1]", "{}", '{"images_seen": "x", "seconds": 1}'])
+def test_a_damaged_origin_is_one_line(first, tmp_path, content):
     file, _ = first
     run(tmp_path, file)
     assert json.loads((tmp_path / weights.ORIGIN).read_text())["images_seen"] == 4
-    (tmp_path / weights.ORIGIN).write_text("{")
+    (tmp_path / weights.ORIGIN).write_text(content)
     with pytest.raises(UserError, match="is damaged"):
         run(tmp_path, resume=True)
 
