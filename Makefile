@@ -14,7 +14,7 @@ SNAKEMAKE = $(BIN)/snakemake --cores all --resources mem_mb=$$($(BIN)/python -c 
 # The Snakefile and the notebooks' kernels call the environment's programs by their names.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: report pdf test verify lock clean
+.PHONY: report pdf test verify faults lock clean
 
 report: .venv/.made
 	@$(NO_DOT)
@@ -51,6 +51,9 @@ test: .venv/.made
 
 verify: .venv/.made  ## recorded numbers, measured again with the shipped weights
 	$(BIN)/hw2 verify
+
+faults: .venv/.made  ## kills, full disks, bad inputs and damaged files: the long form, one table
+	PYTHONPATH=tests:. $(BIN)/python -m faults.campaign
 
 lock:  ## after a change of what pyproject.toml asks for
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes \

@@ -139,6 +139,22 @@ def load_noise(path: str | Path) -> Tensor:
     return noise
 
 
+def load_noises(folder: str | Path, most: int) -> tuple[list[Path], Tensor]:
+    """The first noise files of a folder, and their noises, float32 (N, 3, H, W), 2 <= N <= most.
+
+    UserError for a folder of a single noise, and for noises of several sizes.
+    """
+    files = noise_files(folder)[:most]
+    noises = [load_noise(file) for file in files]
+    if len(files) < 2:
+        raise UserError(f"noise folder {folder} holds {files[0].name} alone; two noises are needed")
+    for file, noise in zip(files, noises, strict=True):
+        if noise.shape != noises[0].shape:
+            sizes = f"{tuple(noise.shape)}, {files[0].name} is {tuple(noises[0].shape)}"
+            raise UserError(f"noise file {file} is {sizes}; noises of one size are right")
+    return files, torch.cat(noises)
+
+
 def _fault(noise: object) -> str | None:
     if not isinstance(noise, Tensor):
         return f"a {type(noise).__name__}"

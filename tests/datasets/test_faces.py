@@ -125,6 +125,21 @@ def test_noise_files_are_sorted():
     assert [file.name for file in faces.noise_files(NOISE)] == [f"0{i}.pt" for i in range(10)]
 
 
+def test_the_first_noises_of_a_folder_come_in_one_tensor():
+    files, noises = faces.load_noises(NOISE, most=4)
+    assert [file.stem for file in files] == ["00", "01", "02", "03"]
+    assert noises.shape == (4, 3, 64, 64) and torch.equal(noises[2:3], faces.load_noise(files[2]))
+
+
+def test_noises_to_walk_between_are_two_of_one_size(tmp_path):
+    torch.save(torch.zeros(1, 3, 64, 64), tmp_path / "00.pt")
+    with pytest.raises(UserError, match="holds 00.pt alone; two noises are needed"):
+        faces.load_noises(tmp_path, most=4)
+    torch.save(torch.zeros(1, 3, 32, 32), tmp_path / "01.pt")
+    with pytest.raises(UserError, match=r"01.pt is \(1, 3, 32, 32\), 00.pt is \(1, 3, 64, 64\)"):
+        faces.load_noises(tmp_path, most=4)
+
+
 def test_noise_folder_missing_or_empty(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(UserError, match="noise folder"):
