@@ -3,12 +3,15 @@
     PYTHONPATH=tests:. python -m faults.campaign             # the long form; prints one table
     PYTHONPATH=tests:. python -m faults.campaign 3 100       # 3 chains, 100 of each kind of file
 
+With --record the table becomes data/results/faults.json, which the book's page shows.
+
 Expected everywhere: one line that names the file or parameter, what is wrong and what would be
 right, exit status 2, nothing lost. The tests beside run the short form of the same functions.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import os
@@ -33,7 +36,7 @@ from hw2lib.evaluators import judge
 from hw2lib.experiments import cfdg, ddim
 from hw2lib.io import results
 from hw2lib.io.weights import save_weights
-from hw2lib.metrics import accuracy_metric
+from hw2lib.metrics import accuracy_metric, metric
 from hw2lib.models import dann_net
 from hw2lib.models.digit_unet import DigitConfig, DigitUNet
 from hw2lib.models.face_unet import TINY, FaceUNet
@@ -274,32 +277,50 @@ def _kinds(folder: Path) -> dict:
 # --- the table ------------------------------------------------------------------------------------
 
 
-def main(chains: int = 20, n: int = 2000) -> None:
-    """chains: of killed trainings; n: damaged copies of each kind of file."""
+def measure(folder: Path, chains: int, n: int) -> tuple[list[tuple[str, int, int]], dict, int]:
+    """(what, how many ended as they should, of how many) of each fault; `ceilings`; kills.
+
+    chains: of killed trainings; n: damaged copies of each kind of file.
+    """
+    weights = folder / "weights"
+    weights.mkdir()
+    make_weights(weights)
+    right, killed = kills(folder, chains)
+    rows = [("trainings killed at random moments", right, chains)]
+    rows.append(("commands on a full disk", DISKS - len(full_disks(folder, weights)), DISKS))
+    bad = [case for case in inputs.CASES if inputs.fault(case, folder, weights, told)]
+    rows.append(("bad inputs", len(inputs.CASES) - len(bad), len(inputs.CASES)))
+    (folder / "m").mkdir()
+    for kind, faults in mutations(folder / "m", n).items():
+        rows.append((f"damaged {kind}", n - len(faults), n))
+    (folder / "c").mkdir()
+    return rows, ceilings(folder / "c"), killed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("chains", type=int, nargs="?", default=20, help="killed trainings")
+    parser.add_argument("copies", type=int, nargs="?", default=2000, help="of each kind of file")
+    parser.add_argument("--record", action="store_true", help="write data/results/faults.json")
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        os.environ["HW2_BUILD"] = str(folder / "build")
-        weights = folder / "weights"
-        weights.mkdir()
-        make_weights(weights)
-        right, killed = kills(folder, chains)
-        rows.append((f"chains of killed trainings ({killed} kills)", right, chains))
-        wrong = full_disks(folder, weights)
-        rows.append(("commands on a full disk", DISKS - len(wrong), DISKS))
-        bad = [case for case in inputs.CASES if inputs.fault(case, folder, weights, told)]
-        rows.append(("bad inputs", len(inputs.CASES) - len(bad), len(inputs.CASES)))
-        (folder / "m").mkdir()
-        for kind, faults in mutations(folder / "m", n).items():
-            rows.append((f"damaged {kind}", n - len(faults), n))
-        (folder / "c").mkdir()
-        memory = ceilings(folder / "c")
+        os.environ["HW2_BUILD"] = f"{name}/build"
+        rows, memory, killed = measure(Path(name), args.chains, args.copies)
     for what, right, of in rows:
         print(f"{what:<44} {right:>5} of {of:>5}")
     for what, most in memory.items():
         print(f"{'memory of ' + what:<44} {most:>10} MiB")
+    if args.record:
+        records = [results.record("made", "as_expected", metric([right], of, "number"), fault=what)
+                   for what, right, of in rows]  # fmt: skip
+        records += [results.record("taken", "memory", metric([most], 1, "MiB"), by=what)
+                    for what, most in memory.items()]  # fmt: skip
+        results.write("faults", preset="full", data={"source": "none", "sha256": {}}, seeds=[0],
+                      seconds=time.perf_counter() - began, records=records,
+                      settings={"kills": killed}, directory=results.RESULTS)  # fmt: skip
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()
