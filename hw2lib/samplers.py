@@ -50,12 +50,16 @@ def time_steps(n_train: int, steps: int, spacing: str = "trailing") -> list[int]
     """`steps` time steps, falling.
 
     "trailing" starts at T - 1, pure noise; "leading" is the reference's, one above a multiple of
-    T / steps: 981, 961, .., 1 for 50 of 1000 (diffusers' names, steps_offset=1).
+    a whole stride: 981, 961, .., 1 for 50 of 1000 (diffusers' names, steps_offset=1). Where that
+    would start below .9 T, as 501 steps would at t = 501, the stride is not whole.
     """
     if not 1 <= steps <= n_train:
         raise UserError(f"steps={steps} is out of range; choose 1 to {n_train}")
     if spacing == "leading":
-        return [min(i * n_train // steps + 1, n_train - 1) for i in reversed(range(steps))]
+        stride = n_train // steps
+        if stride * steps < 0.9 * n_train:
+            stride = n_train / steps
+        return [min(int(i * stride) + 1, n_train - 1) for i in reversed(range(steps))]
     return [round(n_train * (steps - i) / steps) - 1 for i in range(steps)]
 
 

@@ -5,11 +5,14 @@
   this book, printed tables of the notebooks, formulas (hw2math).
 - References are a list with items.
 - A page whose front matter names a `lang` is marked as being in that language.
+- Runs of one notebook have the titles that the table of contents gives them.
 """
 
 from __future__ import annotations
 
+import re
 from html import escape
+from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -62,6 +65,15 @@ def describe(app: Sphinx, doctree: nodes.document) -> None:
             output.parent.replace(output, scrolled(output))
 
 
+def title_as_listed(app: Sphinx, doctree: nodes.document) -> None:
+    """The page's title becomes the one that the table of contents names for it, if any."""
+    toc = (Path(app.srcdir) / "_toc.yml").read_text(encoding="utf-8")
+    listed = dict(re.findall(r'file: (\S+)\n\s+title: "(.+)"', toc))
+    for title in list(doctree.findall(nodes.title))[:1]:
+        if name := listed.get(app.env.docname):
+            title.children = [nodes.Text(name)]
+
+
 def in_its_language(app: Sphinx, page: str, template: str, context: dict, _: object) -> None:
     """Mark the text of a page that names its language: for fonts and screen readers."""
     language = app.env.metadata.get(page, {}).get("lang")
@@ -73,5 +85,6 @@ def setup(app: Sphinx) -> dict:
     app.add_node(ScrollBox, html=(visit_scroll_box, depart_scroll_box))
     app.add_node(nodes.citation, override=True, html=(visit_citation, depart_citation))
     app.connect("doctree-read", describe)
+    app.connect("doctree-read", title_as_listed, priority=100)  # before titles are collected
     app.connect("html-page-context", in_its_language)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -316,15 +316,14 @@ class Provenance(Reported):
                 said, rows = self.summary(result), self.rows(result)
             except (KeyError, TypeError, AttributeError, ValueError) as error:
                 raise Mistake(f"{name}.json lacks a field: {error!r}") from None
+            made = scrolled(table(["field", "recorded"], rows, f"{name}.json"))
             answer += [nodes.literal_block(command, command, language="sh"),
                        nodes.paragraph("", said),
-                       *folded("Files, settings, versions and records",
-                               scrolled(table(["field", "recorded"], rows)))]  # fmt: skip
+                       *folded("Files, settings, versions and records", made)]  # fmt: skip
         weights = self.weights()
         if weights:
             head = ["file", "MiB", "sha256", "configuration"]
-            answer += [nodes.rubric("", "Shipped weights (data/weights)"),
-                       scrolled(table(head, weights))]  # fmt: skip
+            answer.append(scrolled(table(head, weights, "Shipped weights (data/weights)")))
         return answer
 
     def summary(self, result: dict) -> str:

@@ -326,6 +326,13 @@ def test_a_figure_that_is_not_there_is_a_warning(project, directive, warning):
     assert warning in project.build(f"```{{recorded-figure}} {directive}\n```\n").warnings
 
 
+def test_a_page_bears_the_title_that_the_contents_name(project):
+    toc = 'root: index\n  - file: index\n    title: "To SVHN"\n'
+    (project.top / "book" / "_toc.yml").write_text(toc)
+    page = project.build("text")
+    assert "<h1>To SVHN" in page.html and "<title>To SVHN" in page.html
+
+
 def test_figures_count_from_one_on_each_page(project):
     recorded_run(project)
     figure = "```{recorded-figure} cfdg/grid\n```\n"

@@ -45,7 +45,7 @@ def test_a_row_with_the_targets_labels_makes_no_choice(tmp_path):
     problem = supervised(make_problem(made_up("mnistm"), target), target)
     records = dann.row_records("target_only", [short("target_only", problem, tmp_path)])
     assert [r["score"] for r in records] == ["accuracy", "source_accuracy"]
-    assert dann.table(records).shape == (1, 3)
+    assert dann.table(records).shape == (1, 4)  # the method, and what was measured
 
 
 def test_joint_error_is_small_where_one_head_serves_both_and_not_where_classes_are_swapped():
