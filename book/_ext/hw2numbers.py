@@ -143,11 +143,11 @@ def entry(result: dict, row: str, score: str, setting: dict) -> dict | None:
 
 
 def number(x: float, unit: str) -> str:
-    """One number: accuracies in per cent, anything else with three significant digits."""
+    """One number: accuracies in per cent, counts whole, else three significant digits."""
     if unit == "accuracy":
         return f"{100 * x:.1f}"
-    if x == 0:
-        return "0"
+    if x == 0 or (unit == "number" and x == int(x)):
+        return f"{x:,.0f}"
     return f"{x:,.{max(0, 2 - _exponent(x))}f}"
 
 

@@ -89,7 +89,8 @@ def project(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("x", "unit", "text"),
-    [(0.4651, "accuracy", "46.5"), (1.0, "accuracy", "100.0"), (0, "distance", "0"),
+    [(20.0, "number", "20"), (1234.5, "number", "1,234"),
+     (0.4651, "accuracy", "46.5"), (1.0, "accuracy", "100.0"), (0, "distance", "0"),
      (0.70711, "norm", "0.707"), (2.846, "distance", "2.85"), (0.00123456, "distance", "0.00123"),
      (12.345, "s", "12.3"), (0.9999, "norm", "1.00"), (-2.5, "nats", "-2.50"),
      (12345, "", "12,345"), (999.9, "", "1,000")],
