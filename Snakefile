@@ -86,8 +86,9 @@ onsuccess:
     say_times()
 
 
-rule report:
+rule report:  # names the notebooks too: a book that was built without them is not enough
     input:
+        expand("{build}/papermill/{name}.ipynb", build=BUILD, name=NOTEBOOKS),
         "_build/html/index.html",
 
 

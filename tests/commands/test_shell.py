@@ -103,6 +103,27 @@ def test_the_report_follows_hw2_build_and_the_data_at_hand(tmp_path):
     assert at_hand.read_text() == "faces\nfaces/celeba64.tar\n"
 
 
+def test_a_book_that_was_built_before_does_not_stand_for_the_report(tmp_path):
+    """After `jupyter-book build book/` or `make test`, `make report` runs the notebooks still."""
+    clone = tmp_path / "clone"
+    (clone / "_build" / "html").mkdir(parents=True)
+    for name in ("notebooks", "book", "_config.yml", "data"):
+        (clone / name).symlink_to(ROOT / name)
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "-n", "--rerun-triggers", "mtime",
+               "--directory", str(clone), "-s", str(ROOT / "Snakefile")]  # fmt: skip
+
+    def planned() -> str:
+        how = {"env": environment(tmp_path), "capture_output": True, "text": True}
+        done = subprocess.run([*command, "--", "report"], **how, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    planned()  # notes which data are at hand
+    (clone / "_build" / "html" / "index.html").write_text("built by hand, later than all else")
+    said = planned()
+    assert all(f"papermill/{name}.ipynb" in said for name in ("cfdg", "ddim", "dann-usps"))
+
+
 def notebook(folder, *lines):
     """notebooks/cfdg.ipynb of one cell, in a clone that has no other."""
     cell = nbformat.v4.new_code_cell("\n".join(lines))
