@@ -3,6 +3,8 @@
 - A figure without alt text gets its caption as that.
 - What is wider than a narrow screen scrolls in a box that the keyboard can reach: the tables of
   this book, printed tables of the notebooks, formulas (hw2math).
+- Of a cell that shows a table and a picture, the picture alone is the figure with the caption.
+- A line that is printed several times in a row is shown once.
 - References are a list with items.
 - A page whose front matter names a `lang` is marked as being in that language.
 - Runs of one notebook have the titles that the table of contents gives them.
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import re
 from html import escape
+from itertools import groupby
 from pathlib import Path
 
 from docutils import nodes
@@ -54,7 +57,11 @@ def depart_citation(self: HTML5Translator, node: nodes.citation) -> None:
 
 
 def describe(app: Sphinx, doctree: nodes.document) -> None:
-    """Alt texts, and boxes around the tables that notebooks print."""
+    """Alt texts, boxes around the tables that notebooks print, and no line printed twice."""
+    for printed in doctree.findall(nodes.literal_block):
+        if "output" in printed["classes"]:
+            text = "\n".join(line for line, _ in groupby(printed.rawsource.splitlines()))
+            printed.rawsource, printed.children = text, [nodes.Text(text)]  # alike: highlighted
     for figure in doctree.findall(nodes.figure):
         captions = list(figure.findall(nodes.caption))
         for image in figure.findall(nodes.image):
@@ -62,7 +69,8 @@ def describe(app: Sphinx, doctree: nodes.document) -> None:
                 image["alt"] = captions[0].astext()
     for output in list(doctree.findall(nodes.raw)):
         if "text_html" in output["classes"]:
-            output.parent.replace(output, scrolled(output))
+            figure = output.parent if isinstance(output.parent, nodes.figure) else output
+            figure.parent.replace(figure, scrolled(output))
 
 
 def title_as_listed(app: Sphinx, doctree: nodes.document) -> None:

@@ -1,9 +1,10 @@
 """Accuracies as a picture: dots with intervals, drawn in HTML from the result files.
 
 - directive  {accuracy-dots} NAME ...   one panel a file; each line of the content is one of the
-             options: titles, caption   picture, ROW || LABEL, as in results-table; diamonds are
-                                        values of data/report.json called "PREFIX ROW", PREFIX
-                                        being what follows the last "-" of the file's name
+             options: titles, caption,  picture, ROW || LABEL, as in results-table; diamonds are
+             name                       values of data/report.json called "PREFIX ROW", PREFIX
+                                        being what follows the last "-" of the file's name;
+                                        where it has caption and name, it is a numbered figure
 
 It needs no picture file, so it follows the numbers, the page's width and its dark mode.
 """
@@ -16,7 +17,7 @@ from typing import ClassVar
 
 from docutils import nodes
 from hw2numbers import Mistake, entry, missing, number, read, root
-from hw2report import Reported, above, commas, rows_of
+from hw2report import Reported, commas, rows_of
 from sphinx.application import Sphinx
 
 TICKS = (0, 25, 50, 75, 100)
@@ -28,7 +29,7 @@ class AccuracyDots(Reported):
     required_arguments = 1
     final_argument_whitespace = True
     has_content = True
-    option_spec: ClassVar = {"titles": commas, "caption": str}
+    option_spec: ClassVar = {"titles": commas, "caption": str, "name": str}
 
     def content_nodes(self) -> list[nodes.Node]:
         names, rows = self.arguments[0].split(), rows_of(self)
@@ -59,8 +60,12 @@ class AccuracyDots(Reported):
         if panels:
             html = (f'<div class="hw2-dots" role="img" aria-label="{escape("; ".join(said))}">'
                     f"{''.join(panels)}</div>")  # fmt: skip
-            answer = [*above(self.options.get("caption")), nodes.raw("", html, format="html"),
-                      *answer]  # fmt: skip
+            caption = self.options.get("caption", "")
+            figure = nodes.figure("", nodes.raw("", html, format="html"),
+                                  nodes.caption(caption, caption))  # fmt: skip
+            self.set_source_info(figure)
+            self.add_name(figure)
+            answer = [figure, *answer]
         return answer
 
 

@@ -168,12 +168,6 @@ def _headers(head: Sequence[str]) -> list[nodes.row]:
     return list(lines)
 
 
-def above(caption: str | None) -> list[nodes.Node]:
-    """The caption that stands above a picture."""
-    text = nodes.paragraph("", "", nodes.Text(caption or ""))
-    return [nodes.container("", text, classes=["hw2-caption"])] if caption else []
-
-
 def _row(cells: Sequence[object]) -> nodes.row:
     return nodes.row("", *map(_entry, cells))
 
@@ -328,8 +322,10 @@ class Provenance(Reported):
 
     def summary(self, result: dict) -> str:
         seeds, took = ", ".join(map(str, result["seeds"])), float(result["seconds"])
-        made = f"{result['data']['source']} data, preset {result['preset']}, seeds {seeds}"
-        return f"{made}; {took:,.0f} s on {result['device']}; {len(result['records'])} records."
+        source = result["data"]["source"].replace("none", "no")
+        device = re.sub(r"\b1 threads", "1 thread", result["device"])
+        made = f"{source} data, preset {result['preset']}, seeds {seeds}"
+        return f"{made}; {took:,.0f} s on {device}; {len(result['records'])} records."
 
     def rows(self, result: dict) -> list[list[object]]:
         files: list[nodes.Node] = []

@@ -2,87 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
-import nbformat
-import pytest
-import torch
-from helpers.bookcopy import EXTENSIONS, ROOT, built_copy, toc_files
-from PIL import Image
-from sphinx.application import Sphinx
-from sphinx.util.docutils import docutils_namespace
-
-from hw2lib.io.weights import save_weights
-
-sys.path.insert(0, str(EXTENSIONS))
-
 import hw2math
 import hw2report
+import pytest
+import torch
+from helpers.bookcopy import ROOT, built_copy, toc_files
+from helpers.bookproject import ACCURACY, NORM, made, result_file
 
-ACCURACY = {"values": [0.46, 0.47], "mean": 0.465, "low": 0.441, "high": 0.489,
-            "n": 1600, "unit": "accuracy"}  # fmt: skip
-NORM = {"values": [0.7071], "mean": 0.7071, "low": None, "high": None, "n": 1, "unit": "norm"}
-
-
-def made(row: str, entry: dict = ACCURACY, score: str = "accuracy", **setting) -> dict:
-    """A record whose numbers are made up."""
-    return {"row": row, "score": score, "setting": setting, **entry}
-
-
-def result_file(
-    folder: Path, *records: dict, name: str = "dann-svhn", source: str = "public", **more
-) -> None:
-    """Write a result file, which never leaves the test's folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {
-        "name": name, "preset": "full", "data": {"source": source, "sha256": {"a.npz": "0" * 64}},
-        "weights": {}, "settings": {"steps": 7}, "seeds": [0, 1], "device": "a processor",
-        "versions": {"torch": "2.15.0"}, "commit": "abc123", "seconds": 1234.5, **more,
-        "records": list(records) or [made("dann")],
-    }  # fmt: skip
-    (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
-
-
-class Project:
-    """A one-page book with our extensions alone: `text`, `html` and `warnings` after build()."""
-
-    def __init__(self, top: Path):
-        self.top, self.recorded = top, top / "data" / "results"
-        self.local = top / "local" / "results"
-        (top / "book").mkdir()
-        (top / "book" / "_toc.yml").write_text("root: index\n")
-
-    def build(self, page: str) -> Project:
-        (self.top / "book" / "index.md").write_text(f"# Page\n\n{page}\n", encoding="utf-8")
-        return self.again()
-
-    def again(self) -> Project:
-        warnings, out = io.StringIO(), self.top / "out"
-        extensions = ["myst_parser", "hw2access", "hw2math", "hw2report", "hw2dots", "hw2figures"]
-        config = {"extensions": extensions, "html_theme": "basic", "html_math_renderer": "mathml",
-                  "myst_enable_extensions": ["dollarmath"], "numfig": True}  # fmt: skip
-        with docutils_namespace():  # registers its roles anew in every build
-            app = Sphinx(self.top / "book", None, out, self.top / "trees", "html", config,
-                         status=None, warning=warnings)  # fmt: skip
-            app.build()
-        self.warnings = re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue())
-        self.html = (out / "index.html").read_text(encoding="utf-8")
-        body = self.html.split('role="main"')[1].split("sphinxsidebar")[0]
-        self.text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", body))
-        return self
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.setenv("HW2_BUILD", str(tmp_path / "local"))
-    return Project(tmp_path)
-
+from hw2lib.io.weights import save_weights
 
 # --- numbers --------------------------------------------------------------------------------
 
@@ -241,21 +172,6 @@ def test_a_row_for_comparison_is_grey_and_a_table_has_its_caption(project):
     assert "no row best that could be grey" in project.build(f"{table}best{rows}").warnings
 
 
-def test_accuracies_are_drawn_as_dots_with_the_reports_beside_them(project):
-    result_file(project.recorded, made("dann"), made("norm", NORM, "norm"))
-    (project.top / "data" / "report.json").write_text('{"values": {"svhn dann": 0.25}}')
-    dots = "```{accuracy-dots} dann-svhn dann-usps\n:titles: to S, to U\n:caption: Dots.\n\n"
-    page = project.build(dots + "dann || ours\n```\n")
-    assert 'aria-label="to S, ours 46.5 %"' in page.html
-    assert 'class="hw2-interval" style="left:44.10%;width:4.80%"' in page.html
-    assert 'class="hw2-dot" style="left:46.50%"' in page.html
-    assert 'class="hw2-diamond" style="left:25.00%"' in page.html
-    assert "Dots." in page.text and "to U: not recorded yet" in page.text
-    assert not page.warnings
-    assert "norm, accuracy is no record" in project.build(dots + "norm\n```\n").warnings
-    assert "0 rows, 2 files" in project.build(dots + "```\n").warnings
-
-
 def test_tables_are_numbered_named_and_have_two_header_lines_where_titles_have_two_parts(project):
     result_file(project.recorded, made("dann"), made("dann", score="recall"))
     table = (
@@ -270,103 +186,11 @@ def test_tables_are_numbered_named_and_have_two_header_lines_where_titles_have_t
     assert "<caption>" in page.html and 'href="#tab-a"' in page.html
 
 
-# --- pictures of recorded runs ----------------------------------------------------------------
-
-
-def recorded_run(project, label="grid", caption="A *caption* of the run."):
-    """An executed notebook with one picture, red on the left and green on the right."""
-    image, content = Image.new("RGB", (40, 20), (255, 0, 0)), io.BytesIO()
-    image.paste((0, 255, 0), (20, 0, 40, 20))
-    image.save(content, "png")
-    data = {"image/png": base64.b64encode(content.getvalue()).decode()}
-    cell = nbformat.v4.new_code_cell(
-        "draw()", outputs=[nbformat.v4.new_output("display_data", data)]
-    )
-    cell.metadata.update(label=label, mystnb={"figure": {"caption": caption}})
-    folder = project.top / "book" / "executed"
-    folder.mkdir(exist_ok=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), folder / "cfdg.ipynb")
-    return content.getvalue()
-
-
-def shown(page) -> list[Path]:
-    names = re.findall(r'src="(_images/[^"]+)"', page.html)
-    return [page.top / "out" / name for name in names]
-
-
-def test_a_recorded_figure_is_the_runs_picture_with_its_caption_number_and_alt_text(project):
-    content = recorded_run(project)
-    page = project.build(
-        "See {numref}`fig-a`.\n\n```{recorded-figure} cfdg/grid\n:name: fig-a\n```\n"
-    )
-    assert not page.warnings
-    assert [file.read_bytes() for file in shown(page)] == [content]
-    assert "See Fig. 1." in page.text and "Fig. 1 A caption of the run." in page.text
-    assert 'alt="A caption of the run."' in page.html
-
-
-def test_a_recorded_figure_may_be_a_part_with_words_of_its_own(project):
-    recorded_run(project)
-    page = project.build(
-        "```{recorded-figure} cfdg/grid\n:part: .5 0 1 .5\n\nThe **right** side.\n```\n"
-    )
-    assert not page.warnings and "The right side." in page.text
-    image = Image.open(shown(page)[0])
-    assert image.size == (20, 10) and image.getcolors() == [(200, (0, 255, 0))]
-
-
-@pytest.mark.parametrize(
-    ("directive", "warning"),
-    [("cfdg", "write RUN/LABEL"),
-     ("ddim/grid", "there is no ddim.ipynb in executed/"),
-     ("cfdg/mesh", "cfdg.ipynb has no cell 'mesh'; there are grid"),
-     ("cfdg/grid\n:part: .5 0 .4 1", "left < right and top < bottom")],
-)  # fmt: skip
-def test_a_figure_that_is_not_there_is_a_warning(project, directive, warning):
-    recorded_run(project)
-    assert warning in project.build(f"```{{recorded-figure}} {directive}\n```\n").warnings
-
-
 def test_a_page_bears_the_title_that_the_contents_name(project):
     toc = 'root: index\n  - file: index\n    title: "To SVHN"\n'
     (project.top / "book" / "_toc.yml").write_text(toc)
     page = project.build("text")
     assert "<h1>To SVHN" in page.html and "<title>To SVHN" in page.html
-
-
-def test_figures_count_from_one_on_each_page(project):
-    recorded_run(project)
-    figure = "```{recorded-figure} cfdg/grid\n```\n"
-    (project.top / "book" / "second.md").write_text(f"# Second\n\n{figure}")
-    page = project.build(f"```{{toctree}}\nsecond\n```\n\n{figure}")
-    second = (project.top / "out" / "second.html").read_text()
-    assert not page.warnings and "Fig. 1 " in page.html and "Fig. 1 " in second
-
-
-def test_a_recorded_picture_has_no_caption_and_a_text_for_those_who_cannot_see_it(project):
-    content = recorded_run(project)
-    page = project.build("```{recorded-picture} cfdg/grid\n:alt: Red and green.\n```\n")
-    assert not page.warnings and 'alt="Red and green."' in page.html
-    assert [file.read_bytes() for file in shown(page)] == [content] and "Fig." not in page.text
-    assert "add :alt:" in project.build("```{recorded-picture} cfdg/grid\n```\n").warnings
-
-
-def test_a_figure_without_picture_or_caption_is_a_warning(project):
-    recorded_run(project, caption="")
-    page = "```{recorded-figure} cfdg/grid\n```\n"
-    assert "cfdg/grid has no caption" in project.build(page).warnings
-    run = project.top / "book" / "executed" / "cfdg.ipynb"
-    run.write_text(run.read_text().replace("image/png", "text/plain"))
-    assert "the cell 'grid' has no picture" in project.again().warnings
-
-
-def test_a_new_recording_is_shown_without_being_asked_for(project):
-    recorded_run(project)
-    first = shown(project.build("```{recorded-figure} cfdg/grid\n```\n"))
-    run = project.top / "book" / "executed" / "cfdg.ipynb"
-    run.write_text(run.read_text().replace("A *caption*", "Another caption"))
-    page = project.again()
-    assert "Another caption of the run." in page.text and shown(page) == first
 
 
 def test_a_cell_that_fits_several_records_is_a_warning(project):
