@@ -26,8 +26,13 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from pandas.io.formats.style import Styler
 
-TITLES = {"p_drop": "labels dropped, p", "frechet": "Fréchet distance", "a_distance": "A-distance",
-          "kernel": "kernel distance", "eta": "η", "alpha": "α"}  # fmt: skip
+# Words for the names of rows, scores and settings; else their own with blanks for "_".
+TITLES = {
+    "p_drop": "labels dropped, p", "frechet": "Fréchet distance", "a_distance": "A-distance",
+    "kernel": "kernel distance", "eta": "η", "alpha": "α", "ddim": "DDIM", "ddpm": "DDPM",
+    "dpmpp": "DPM-Solver++(2M)", "drawn": "generated", "real": "real images",
+    "blurred": "real, blurred", "other noise": "another noise",
+}  # fmt: skip
 
 WIDTH = 7.0
 # Okabe and Ito's colours (told apart by colour-blind readers too), filled up to ten.
@@ -121,23 +126,31 @@ def strip(images: Tensor, alphas: Sequence[float], rows: Sequence[str] = ()) -> 
 # --- scores ---------------------------------------------------------------------------------
 
 
-def titled(table: DataFrame, caption: str) -> Styler:
-    """A table as a notebook shows it: with a caption, titles in words, and no numbers of lines."""
+def titled(table: DataFrame, caption: str, names: Mapping[str, str] = TITLES) -> Styler:
+    """A table as a notebook shows it: with a caption, in words (`names` those of its rows), and
+    without numbers of lines and without row, score or target where all lines have the same."""
     from pandas.io.formats.style import Styler
 
-    words = {name: TITLES.get(name, name.replace("_", " ")) for name in table}
-    shown = Styler(table.rename(columns=words), uuid=f"{crc32(caption.encode())}", cell_ids=False)
+    same = [c for c in table if c in ("row", "score", "target") and table[c].nunique() == 1]
+    table = table.drop(columns=same if len(table) > 1 else []).rename(columns=_words)
+    shown = Styler(table, uuid=f"{crc32(caption.encode())}", cell_ids=False)
     shown.set_caption(caption).set_table_attributes('class="dataframe"')
-    return shown.format(_number).hide(axis="index")
+    return shown.format(lambda value: _shown(value, names)).hide(axis="index")
 
 
-def _number(value: object) -> str:
-    """Four digits of a number, whole ones as they are; an interval of time steps in words."""
+def _words(name: str) -> str:
+    return TITLES.get(name, name.replace("_", " "))
+
+
+def _shown(value: object, names: Mapping[str, str]) -> str:
+    """Four digits of a number, whole ones as they are; names and intervals of steps in words."""
     if isinstance(value, list):
         return " to ".join(map(str, value))
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else f"{value}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return names.get(value) or _words(value)
 
 
 @styled

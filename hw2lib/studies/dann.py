@@ -10,6 +10,7 @@ import copy
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -122,7 +123,7 @@ def table(records: Sequence[dict]) -> pd.DataFrame:
 
 
 def describe(result: dict) -> str:
-    """Where the data come from and what the rows learn from, one line each."""
+    """Where the data come from and what the rows learn from, in 78 columns."""
     problem = result["problem"]
     lines = [
         *problem.domains,
@@ -130,14 +131,14 @@ def describe(result: dict) -> str:
         f"{len(problem.target):,} target images, no label",
         f"last iterate, seeds {', '.join(map(str, result['seeds']))}",
     ]
-    for name, trained in result["rows"].items():
+    for trained in result["rows"].values():
         row = trained[0].row
         labels = f"{row.labels} labels" + f" down to {row.label_end:g}" * (row.label_end < 1)
         learnt = [labels, *(f"{loss} {weight:g}" for loss, weight in row.losses.items())]
         off = f"; augmentation off: {', '.join(row.off)}" if row.off else ""
         work = f"{row.steps:,} steps of {row.batch_size} images a domain"
-        lines.append(f"{name}: {work}; {', '.join(learnt)}{off}")
-    return "\n".join(lines)
+        lines.append(f"{row.title}: {work}; {', '.join(learnt)}{off}")
+    return "\n".join(fill(line, 78, subsequent_indent="  ") for line in lines)
 
 
 def write(result: dict, records: Sequence[dict], *, publish: bool = False) -> Path:

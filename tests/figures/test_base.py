@@ -65,6 +65,19 @@ def test_a_table_has_its_caption_and_titles_in_words():
     assert html == base.titled(table, "What guidance gives.").to_html()  # no chance in its names
 
 
+def test_a_table_names_its_rows_and_leaves_out_what_all_lines_share():
+    lines = pd.DataFrame(
+        {"row": ["dann", "drawn"], "score": "frechet", "solver": ["dpmpp", "ddim"]}
+    )
+    html = base.titled(lines, "Both.", {"dann": "DANN, ours"}).to_html()
+    assert re.findall(r"<th[^>]*>([^<]*)</th>", html) == ["row", "solver"]
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", html) == [
+        "DANN, ours", "DPM-Solver++(2M)", "generated", "DDIM",
+    ]  # fmt: skip
+    alone = base.titled(lines[:1], "One.").to_html()  # says what it is
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", alone)[:2] == ["dann", "Fréchet distance"]
+
+
 def test_architecture(monkeypatch, capsys):
     model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())
     if base.shutil.which("dot"):
