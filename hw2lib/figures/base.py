@@ -20,6 +20,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -121,6 +122,15 @@ def strip(images: Tensor, alphas: Sequence[float], rows: Sequence[str] = ()) -> 
     if images.shape[1] != len(alphas):
         raise ValueError(f"{images.shape[1]} images for {len(alphas)} alphas; must be equal")
     return labelled_grid(images, rows, [f"{a:g}" for a in alphas], column_title=r"$\alpha$")
+
+
+def log_log(ax: Axes, x: Sequence[int]) -> None:
+    """Logarithmic axes with plain numbers: the x given, and several y in each decade."""
+    ax.set(xscale="log", yscale="log")
+    ax.set_xticks(x, [str(n) for n in x])
+    ax.minorticks_off()
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+    ax.yaxis.set_major_formatter("{x:g}")
 
 
 # --- scores ---------------------------------------------------------------------------------

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 from torch import Tensor
 
-from hw2lib.figures.base import COLOURS, interval_bars, labelled_grid, new_axes, styled
+from hw2lib.figures.base import COLOURS, interval_bars, labelled_grid, log_log, new_axes, styled
 
 
 def digit_grid(images: Tensor) -> Figure:
@@ -92,11 +91,7 @@ def solver_curve(families: Mapping[str, Mapping[int, float]], real: float, y: st
     for (name, points), colour, mark in zip(families.items(), COLOURS, "os^v", strict=False):
         ax.plot(list(points), list(points.values()), marker=mark, color=colour, label=name)
     ax.axhline(real, color="#222222", lw=1, ls="--", label="real images")
-    ax.set(xscale="log", yscale="log", xlabel="network evaluations for one sample", ylabel=y)
-    taken = sorted({n for points in families.values() for n in points})
-    ax.set_xticks(taken, [str(n) for n in taken])
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.minorticks_off()
-    ax.yaxis.set_major_formatter("{x:g}")
+    log_log(ax, sorted({n for points in families.values() for n in points}))
+    ax.set(xlabel="network evaluations for one sample", ylabel=y)
     ax.legend()
     return fig

@@ -20,6 +20,7 @@ from hw2lib.figures.base import (
 )
 
 MARKS = ("o", "^")  # of the first and the second domain
+DOMAINS = {"mnist": "MNIST", "mnistm": "MNIST-M", "svhn": "SVHN", "usps": "USPS"}
 
 
 # --- maps of features ---------------------------------------------------------------------------
@@ -89,6 +90,7 @@ def tsne_panels(
     axes[0, 0].set_title("by class")
     axes[0, 1].set_title("by domain")
     _legend(axes[-1, 0], [(str(k), COLOURS[k], "o") for k in range(10)], 5)
+    names = [DOMAINS.get(name, name) for name in names]
     _legend(axes[-1, 1], list(zip(names, COLOURS[:2], MARKS, strict=True)), 1)
     fig.supxlabel(
         f"t-SNE, perplexity {perplexity:g}, seed {seed}; the same {counts[0]} + {counts[1]} "
@@ -148,29 +150,22 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
 
 
 @styled
-def accuracy_dots(
-    rows: Mapping[str, Mapping[str, dict | None]],
-    reported: Mapping[str, Mapping[str, float]] | None = None,
-) -> Figure:
+def accuracy_dots(rows: Mapping[str, Mapping[str, dict | None]]) -> Figure:
     """Accuracies as dots with their 95 % intervals: one line a method, one panel a target.
 
-    rows: method -> target -> entry of a result file (None: not run); reported: method -> target ->
-    accuracy (0..1) of others, drawn as open diamonds.
+    rows: method -> target -> entry of a result file (None: not run).
     All panels share one scale. Raises ValueError where there is no entry at all.
     """
-    reported = reported or {}
     targets = list(dict.fromkeys(target for row in rows.values() for target in row))
     found = [entry for row in rows.values() for entry in row.values() if entry]
     if not found:
         raise ValueError("no entry to draw")
     lowest = [e["mean"] if e["low"] is None else e["low"] for e in found]
-    lowest += [value for row in reported.values() for value in row.values()]
-    height = 1.1 + 0.48 * len(rows) + (0.3 if reported else 0)
-    fig, axes = new_axes(height, len(targets), sharex=True, sharey=True)
+    fig, axes = new_axes(1.1 + 0.48 * len(rows), len(targets), sharex=True, sharey=True)
     for ax, target, colour in zip(axes, targets, COLOURS, strict=False):
-        for k, (name, row) in enumerate(rows.items()):
-            _dot(ax, k, row.get(target), reported.get(name, {}).get(target), colour)
-        ax.set_title(target)
+        for k, row in enumerate(rows.values()):
+            _dot(ax, k, row.get(target), colour)
+        ax.set_title(DOMAINS.get(target, target))
         ax.grid(axis="x", color="0.9")
         ax.set_axisbelow(True)
         ax.tick_params(axis="y", length=0)
@@ -181,16 +176,10 @@ def accuracy_dots(
     axes[0].xaxis.set_major_formatter("{x:g}")  # short: panels stand close
     axes[0].set_yticks(range(len(rows)), list(rows))
     axes[len(targets) // 2].set_xlabel("accuracy")
-    if reported:
-        ax.plot([], [], "o", color="0.3", label="here, with 95 % interval")
-        ax.plot([], [], "D", color="0.2", mfc="none", ms=6, label="the report reproduced")
-        fig.legend(loc="outside lower center", ncols=2)
     return fig
 
 
-def _dot(ax: Axes, y: int, entry: dict | None, other: float | None, colour: str) -> None:
-    if other is not None:
-        ax.plot(other, y, "D", color="0.2", mfc="none", ms=6, zorder=5)
+def _dot(ax: Axes, y: int, entry: dict | None, colour: str) -> None:
     if not entry:
         ax.text(0.5, y, "not run", transform=ax.get_yaxis_transform(), ha="center", va="center",
                 fontsize=10, color="0.4")  # fmt: skip

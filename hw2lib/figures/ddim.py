@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 from torch import Tensor
 
-from hw2lib.figures.base import COLOURS, interval_bars, labelled_grid, new_axes, styled
+from hw2lib.figures.base import COLOURS, interval_bars, labelled_grid, log_log, new_axes, styled
 from hw2lib.interpolation import WAYS
 
 _WAY_COLOURS = dict(zip(WAYS, (COLOURS[0], COLOURS[3], COLOURS[2]), strict=True))
@@ -70,19 +69,10 @@ def quality_table(
         ax.axhline(value, color="0.45", ls="--", lw=1)
         ax.annotate(name_of_mark, (1, value), (-4, 3), xycoords=("axes fraction", "data"),
                     textcoords="offset points", ha="right", fontsize=10)  # fmt: skip
-    _both_logarithmic(ax, steps)
+    log_log(ax, steps)
     ax.set(xlabel="steps", ylabel=name, xlim=(None, 1.7 * steps[-1]))  # room for the marks' names
     ax.legend(fontsize=10)
     return fig
-
-
-def _both_logarithmic(ax: Axes, x: Sequence[int]) -> None:
-    """Logarithmic axes with plain numbers: the x given, and several y in each decade."""
-    ax.set(xscale="log", yscale="log")
-    ax.set_xticks(x, [str(n) for n in x])
-    ax.minorticks_off()
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
-    ax.yaxis.set_major_formatter("{x:g}")
 
 
 @styled
@@ -144,6 +134,6 @@ def inversion_curve(errors: Mapping[int, tuple[Tensor, Tensor]]) -> Figure:
     fig, axes = new_axes(3.2, 2)
     for k, (ax, name) in enumerate(zip(axes, ("decoded face", "noise found"), strict=True)):
         _mean_and_middle(ax, steps, torch.stack([errors[n][k] for n in steps], 1), COLOURS[k])
-        _both_logarithmic(ax, steps)  # afterwards: on logarithmic axes means would be geometric
+        log_log(ax, steps)  # afterwards: on logarithmic axes means would be geometric
         ax.set(xlabel="steps", ylabel="", title=f"error of the {name}")
     return fig
