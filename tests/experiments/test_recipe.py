@@ -1,8 +1,6 @@
-"""experiments: settings, training and loading, with tiny networks on the embedded data."""
+"""experiments: settings, training, with tiny networks on the embedded data."""
 
 import math
-import os
-import pickle
 import signal
 from dataclasses import asdict, replace
 from functools import cache
@@ -10,17 +8,17 @@ from functools import cache
 import pytest
 import torch
 from helpers.lines import one_line
+from helpers.networks import same
 
 from hw2lib.datasets import digits, faces
 from hw2lib.errors import UserError
-from hw2lib.experiments import cfdg, ddim, recipe
+from hw2lib.experiments import cfdg, recipe
 from hw2lib.experiments.cfdg import DIGIT_PRESETS, load_digit_unet, train_digits
 from hw2lib.experiments.ddim import FACE_PRESETS, load_face_unet, train_faces
 from hw2lib.experiments.recipe import Preset, epochs, preset_name, with_settings
 from hw2lib.io.parameters import choose
-from hw2lib.io.weights import save_weights
 from hw2lib.models.digit_unet import NULL_LABEL, DigitConfig, DigitUNet, ReportConfig, ReportUNet
-from hw2lib.models.face_unet import TINY, FaceUNet
+from hw2lib.models.face_unet import TINY
 from hw2lib.training import TrainConfig
 
 TRAIN = TrainConfig(steps=3, batch_size=4, warmup=1, ema=0.5)
@@ -35,11 +33,6 @@ def drawn_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(faces, "load", cache(faces.load))
         yield
-
-
-def same(a, b):
-    states = a.state_dict(), b.state_dict()
-    return all(torch.equal(x, y) for x, y in zip(*(s.values() for s in states), strict=True))
 
 
 # --- settings ------------------------------------------------------------------------------------
@@ -276,126 +269,3 @@ def test_labels_are_dropped_in_training(tmp_path, monkeypatch):
         train_digits(replace(DIGITS, p_drop=p), data="embedded", out=tmp_path / str(p))
     seen = torch.stack(seen)
     assert (seen[:3] == NULL_LABEL).all() and (seen[3:] < NULL_LABEL).all()
-
-
-# --- weights files -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("load", [load_digit_unet, load_face_unet])
-@pytest.mark.parametrize("name", ["none.safetensors", "UNet.pt"])
-def test_missing_weights_are_one_line(tmp_path, load, name):
-    with pytest.raises(UserError, match="does not exist") as caught:
-        load(tmp_path / name)
-    assert name in one_line(caught)
-
-
-class Code:
-    """What a malicious checkpoint would hold."""
-
-    def __reduce__(self):
-        return os.system, ("touch hacked",)
-
-
-@pytest.mark.parametrize("save", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o, 2))])
-def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, monkeypatch, save):
-    monkeypatch.chdir(tmp_path)
-    save({"a": Code()}, tmp_path / "UNet.pt")
-    with pytest.raises(UserError, match="truncated or holds more than tensors") as caught:
-        load_face_unet(tmp_path / "UNet.pt")
-    one_line(caught)
-    assert not (tmp_path / "hacked").exists()
-
-
-@pytest.mark.parametrize("share", [0, 0.1, 0.9])
-def test_a_truncated_checkpoint_is_one_line(tmp_path, share):
-    file = tmp_path / "UNet.pt"
-    torch.save({"a": torch.zeros(1000)}, file)
-    raw = file.read_bytes()
-    file.write_bytes(raw[: int(share * len(raw))])
-    with pytest.raises(UserError, match="truncated") as caught:
-        load_face_unet(file)
-    assert "UNet.pt" in one_line(caught)
-
-
-@pytest.mark.parametrize("content", [torch.zeros(3), [1], "text", 3])
-def test_a_checkpoint_that_is_no_state_dict_is_one_line(tmp_path, content):
-    torch.save(content, tmp_path / "UNet.pt")
-    with pytest.raises(UserError, match="not a state dict") as caught:
-        load_face_unet(tmp_path / "UNet.pt")
-    one_line(caught)
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ({}, "for another architecture"),
-        ({"a": torch.zeros(1)}, "for another architecture"),
-        ({"state_dict": {}}, "for another architecture"),
-        ({0: 1}, "holds 0; the state dict alone is right"),
-        ({"net": {}, "epoch": 3}, "holds net, epoch; the state dict alone is right"),
-    ],
-)
-def test_a_checkpoint_of_another_architecture_is_one_line(tmp_path, monkeypatch, content, words):
-    # 455 MB are not needed to see that the names do not fit
-    monkeypatch.setattr(ddim, "FaceUNet", lambda _: FaceUNet(TINY))
-    torch.save(content, tmp_path / "UNet.pt")
-    with pytest.raises(UserError, match=words) as caught:
-        load_face_unet(tmp_path / "UNet.pt")
-    assert "UNet.pt" in one_line(caught)
-
-
-def test_a_plain_state_dict_is_the_courses(tmp_path, monkeypatch):
-    """It predicts the noise, with the linear schedule, at 256x256."""
-    face_model = FaceUNet(TINY)
-    monkeypatch.setattr(ddim, "FaceUNet", lambda _: FaceUNet(TINY))
-    torch.save(face_model.state_dict(), tmp_path / "UNet.pt")
-    model, config = load_face_unet(tmp_path / "UNet.pt")
-    assert same(model, face_model) and not model.training
-    assert (config["prediction"], config["schedule"], config["size"]) == ("eps", "linear", 256)
-    assert config["n_train_steps"] == 1000
-
-
-@pytest.mark.parametrize("load", [load_digit_unet, load_face_unet])
-def test_weights_of_the_other_experiment_are_one_line(tmp_path, load):
-    other = "face_unet" if load is load_digit_unet else "digit_unet"
-    file = save_weights(tmp_path / "w.safetensors", {}, {"kind": other})
-    with pytest.raises(UserError, match=f"is for {other}; this command needs") as caught:
-        load(file)
-    one_line(caught)
-
-
-@pytest.mark.parametrize(
-    ("header", "line"),
-    [
-        ({**DIFFUSION, "architecture": {"widths": [8, 24]}}, "another architecture"),
-        ({**DIFFUSION, "architecture": {"depth": 3}}, "a header that does not fit"),
-        ({**DIFFUSION, "architecture": [1]}, "a header that does not fit"),
-        (DIFFUSION, "a header that does not fit"),
-        ({"architecture": asdict(DIGITS.model)}, "a header that does not fit"),
-    ],
-)
-def test_a_header_that_does_not_fit_is_one_line(tmp_path, header, line):
-    header = {"kind": "digit_unet", **header}
-    file = save_weights(tmp_path / "w.safetensors", DigitUNet(DIGITS.model).state_dict(), header)
-    with pytest.raises(UserError, match=line) as caught:
-        load_digit_unet(file)
-    assert str(file) in one_line(caught)
-
-
-@pytest.mark.parametrize("how", ["half", "double", "module", "state_dict"])
-def test_a_course_network_saved_in_another_way_is_the_same(tmp_path, monkeypatch, how):
-    face_model = FaceUNet(TINY).half().float()
-    monkeypatch.setattr(ddim, "FaceUNet", lambda _: FaceUNet(TINY))
-    state = face_model.state_dict()
-    if how in ("half", "double"):
-        state = {key: getattr(value, how)() for key, value in state.items()}
-    elif how == "module":
-        state = {f"module.{key}": value for key, value in state.items()}
-    else:
-        state = {"state_dict": state, "epoch": 3}
-    torch.save(state, tmp_path / "UNet.pt")
-    model, _ = load_face_unet(tmp_path / "UNet.pt")
-    for key, value in model.state_dict().items():
-        near = 1e-3 if how == "half" else 0
-        assert torch.allclose(value, face_model.state_dict()[key], atol=near), key
-    assert next(model.parameters()).dtype == torch.float32
