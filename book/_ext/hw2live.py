@@ -3,43 +3,63 @@
 A page opened by double click may load scripts and nothing else, so everything that the page asks
 for later is a script `hw2live.give(name, value)` in live/data, made of what the library ships:
 
-- engine       live/network.js, as text for workers, and live/kernels.wasm
+- engine       live/worker/*.js as one script for workers, and live/kernels.wasm
 - digits       the digit model, its schedule, and the noises of the report's grid
+- faces        the face model with most weights rounded to 8 bits, its schedule, the report's noises
 - readers-T    the adapted networks of target T that lie in data/weights
 - examples     ten digits of each target's stand-in (hw2lib.datasets.embedded)
+- walk         norms of the noises on the arc and on the line from 00 to 01
 - maps         live/maps.json, which benchmarks/feature_maps.py writes
+
+Bytes stand in the scripts as letters of 15 bits each. The scripts are UTF-16, so that a letter
+takes two bytes, 7 % more than the bytes themselves (base64: 33 %); they begin with a byte order
+mark, which a browser follows whatever a server says of them.
 
 Nothing goes to _static: the theme puts every script there on every page.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
 from sphinx.application import Sphinx
 
 from hw2lib.datasets import embedded
+from hw2lib.datasets.faces import load_noise
 from hw2lib.datasets.pairs import TARGETS
 from hw2lib.diffusion import make_schedule
 from hw2lib.experiments.dann_rows import ROWS
+from hw2lib.interpolation import path
 from hw2lib.io.weights import weights_header
 from hw2lib.samplers import individual_noise, sample_generators
 
-PAGE = ("page.js", "page.css", "digits.js", "reading.js", "maps.js", "forgetting.js")  # at once
+PAGE = ("page.js", "page.css", "digits.js", "faces.js", "reading.js", "maps.js", "forgetting.js",
+        "walk.js")  # fmt: skip
+WORKER = ("arithmetic", "weights", "samplers", "digits", "faces", "reading", "tasks")  # one script
 ORDER = [row.title for row in ROWS.values()]  # of the readers; unknown titles stand last
 GRID_NOISES, SIDE, SEED = 10, 28, 0  # of the report's grid
+FACE_NOISES = 4  # of data/noise
+ZERO, BITS = 0x5000, 15  # letters from here on, all of one UTF-16 unit each
 
 
 def text_of(content: bytes) -> str:
-    return base64.b64encode(content).decode()
+    """Letters of 15 bits; the first tells how many bytes were added to make whole letters."""
+    added = -len(content) % BITS
+    bits = np.unpackbits(np.frombuffer(content + bytes(added), np.uint8)).reshape(-1, BITS)
+    letters = np.full(len(bits), ZERO, "<u2")
+    for column in bits.T:
+        letters = (letters - ZERO) * 2 + column + ZERO
+    return chr(ZERO + added) + letters.astype("<u2").tobytes().decode("utf-16-le")
 
 
 def engine(sources: Path) -> dict:
     return {
-        "network": (sources / "network.js").read_text(encoding="utf-8"),
+        "worker": "".join((sources / "worker" / f"{name}.js").read_text() for name in WORKER),
         "wasm": text_of((sources / "kernels.wasm").read_bytes()),
     }
 
@@ -54,6 +74,39 @@ def digits(file: Path) -> dict:
         "alphaBar": make_schedule(header["schedule"], header["n_train_steps"]).alpha_bar.tolist(),
         "noises": text_of(noises.numpy().astype("<f4").tobytes()),
     }
+
+
+def rounded(file: Path) -> bytes:
+    """A face model's file, its wide 3x3 kernels as whole numbers times NAME.scale, one a channel.
+
+    Half as many bytes; what it does to faces stands in data/results/live.json. With all kernels
+    rounded the faces would be others: those of the first and last resolution are not.
+    """
+    state = load_file(file)
+    for name, weight in list(state.items()):
+        if weight.ndim == 4 and weight.shape[-1] == 3 and len(weight) >= 128:
+            scale = weight.float().abs().amax((1, 2, 3)) / 127
+            state[name] = (weight / scale[:, None, None, None]).round().to(torch.int8)
+            state[f"{name}.scale"] = scale
+    return save(state, {"config": json.dumps(weights_header(file))})
+
+
+def faces(file: Path, noises: Path) -> dict:
+    header = weights_header(file)
+    four = [load_noise(noises / f"{k:02d}.pt") for k in range(FACE_NOISES)]
+    return {
+        "file": file.name,
+        "weights": text_of(rounded(file)),
+        "alphaBar": make_schedule(header["schedule"], header["n_train_steps"]).alpha_bar.tolist(),
+        "noises": text_of(torch.cat(four).numpy().astype("<f4").tobytes()),
+    }
+
+
+def walk(noises: Path) -> dict[str, list[float]]:
+    """way -> norms at alpha 0, .1, .., 1, as a share of the first noise's."""
+    a, b = (load_noise(noises / f"0{k}.pt") for k in range(2))
+    ways = {way: path(a, b, [k / 10 for k in range(11)], way) for way in ("slerp", "lerp")}
+    return {way: (x.flatten(1).norm(dim=1) / a.norm()).tolist() for way, x in ways.items()}
 
 
 def readers(folder: Path) -> dict[str, list[dict]]:
@@ -82,8 +135,8 @@ def examples() -> dict[str, list[str]]:
 
 def give(data: Path, name: str, value: object) -> None:
     """Write the script data/NAME.js."""
-    script = f"hw2live.give({json.dumps(name)}, {json.dumps(value)});\n"
-    (data / f"{name}.js").write_text(script, encoding="utf-8")
+    script = f"hw2live.give({json.dumps(name)}, {json.dumps(value, ensure_ascii=False)});\n"
+    (data / f"{name}.js").write_text("\ufeff" + script, encoding="utf-16-le")
 
 
 def write(sources: Path, weights: Path, out: Path) -> None:
@@ -98,6 +151,11 @@ def write(sources: Path, weights: Path, out: Path) -> None:
     give(data, "maps", json.loads((sources / "maps.json").read_text(encoding="utf-8")))
     if (weights / "digits.safetensors").is_file():
         give(data, "digits", digits(weights / "digits.safetensors"))
+    noises = weights.parent / "noise"
+    if noises.is_dir():
+        give(data, "walk", walk(noises))
+    if (weights / "faces.safetensors").is_file():
+        give(data, "faces", faces(weights / "faces.safetensors", noises))
     for target, networks in readers(weights).items():
         give(data, f"readers-{target}", networks)
 

@@ -1,19 +1,11 @@
 "use strict";
 /* A digit, step by step: form, pictures and slider of the digit model. */
 (() => {
-  const {SIDE, SIZE, load, bytesOf, hire, taskQueue, once, show, toBytes, uniform, normal, element,
-    told} = hw2live;
+  const {SIDE, SIZE, load, bytesOf, crewOf, show, toBytes, uniform, normal, element, told,
+    numberIn} = hw2live;
   const GRID_NOISES = 10;
 
-  const crew = once(async () => {
-    const {file, weights} = await load("digits");
-    const workers = Math.min(4, navigator.hardwareConcurrency || 2);
-    return taskQueue(await Promise.all(Array.from({length: workers}, async () => {
-      const ask = await hire();
-      await ask("weights", {name: file, base64: weights});
-      return ask;
-    })));
-  });
+  const crew = crewOf("digits");
 
   /** Noise number k = 1, 2, ..: the report's for the columns of its grid, else the page's own. */
   function noise(k, noises) {
@@ -51,15 +43,6 @@
   second.innerHTML = first.innerHTML;
   second.querySelector("legend").textContent = "second setting";
   second.querySelector("[name=w]").value = 0;
-
-  /** The number in a field; an Error that names the field where it is out of range. */
-  function numberIn(input, whole) {
-    const value = input.valueAsNumber, {min, max} = input;
-    if (!(value >= min && value <= max) || (whole && value % 1))
-      throw new Error(`${input.parentNode.firstChild.textContent.trim()}: a ${whole ? "whole " : ""
-        }number from ${min} to ${max} would be right`);
-    return value;
-  }
 
   function settings() {
     return (form.compare.checked ? [first, second] : [first]).map(box => {

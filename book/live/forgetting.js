@@ -1,7 +1,7 @@
 "use strict";
 /* What eta forgets, as studies/ddim computes it; no network is needed. */
 (() => {
-  const {element} = hw2live;
+  const {element, svgPart} = hw2live;
 
   const CURVES = [10, 50, 250, 1000]; // steps
   const PLOT = {left: 64, right: 580, top: 15, bottom: 260};
@@ -31,12 +31,7 @@
   const across = t => PLOT.right - (PLOT.right - PLOT.left) * t / 999;
   const up = share => PLOT.bottom - (PLOT.bottom - PLOT.top) * share;
 
-  function part(name, properties, text = "") {
-    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-    Object.entries(properties).forEach(([key, value]) => made.setAttribute(key, value));
-    made.textContent = text;
-    plot.append(made);
-  }
+  const part = (...what) => svgPart(plot, ...what);
 
   function axes() {
     for (const share of [0, 0.5, 1]) {

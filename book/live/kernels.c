@@ -3,12 +3,13 @@
    Built with Debian's clang and lld, on one line, which tests/book/test_live.py reads:
    clang --target=wasm32 -O3 -msimd128 -fno-builtin -nostdlib -Wl,--no-entry -Wl,--strip-all -o kernels.wasm kernels.c
 
-   Activations lie with channels last, (N, H, W, C) float32; network.js allocates all memory. */
+   Activations lie with channels last, (N, H, W, C) float32; memory is allocated by
+   worker/arithmetic.js. */
 #include <wasm_simd128.h>
 
 #define EXPORT(name) __attribute__((export_name(#name)))
 #define UNROLL _Pragma("clang loop unroll(full)")
-enum { POSITIONS = 6, BLOCK = 8, GROUPS = 8, HEADS = 4, KEYS = 1024 };
+enum { POSITIONS = 6, BLOCK = 8, KEYS = 1024 };
 
 extern float __heap_base;
 EXPORT(heap_base) float *heap_base(void) { return &__heap_base; }
@@ -72,14 +73,15 @@ void conv(const float *x, const float *w, const float *b, float *y, int n, int h
 
 /* y (N, H + 2 pad, W + 2 pad, C) = act(GN(x) (1 + scale) + shift) within a frame of zeros.
 
-   x (N, H, W, C); condition (N, 2 C): scale and shift, or 0; act: SiLU, or nothing. */
+   x (N, H, W, C) in groups of C / groups channels; condition (N, 2 C): scale and shift, or 0; act:
+   SiLU, or nothing. */
 EXPORT(norm)
 void norm(const float *x, const float *gamma, const float *beta, const float *condition, float *y,
-          int n, int h, int w, int c, int pad, int silu) {
-  const int size = c / GROUPS, across = w + 2 * pad;
+          int n, int h, int w, int c, int pad, int silu, int groups) {
+  const int size = c / groups, across = w + 2 * pad;
   float a[c], b[c];
   for (int image = 0; image < n; image++, x += h * w * c, y += (h + 2 * pad) * across * c) {
-    for (int group = 0; group < GROUPS; group++) {
+    for (int group = 0; group < groups; group++) {
       double mean = 0, variance = 0;
       for (int p = 0; p < h * w; p++)
         for (int i = 0; i < size; i++) mean += x[p * c + group * size + i];
@@ -110,10 +112,12 @@ void norm(const float *x, const float *gamma, const float *beta, const float *co
   }
 }
 
-/* y (N, P, C) = softmax(q k^T / sqrt(d)) v in four heads of d = C / 4; qkv (N, P, 3 C), P <= 1024. */
+/* y (N, P, C) = softmax(q k^T / sqrt(d)) v in heads of d = C / heads.
+
+   qkv (N, P, 3 C), P <= 1024. */
 EXPORT(attention)
-void attention(const float *qkv, float *y, int n, int p, int c) {
-  const int d = c / HEADS;
+void attention(const float *qkv, float *y, int n, int p, int c, int heads) {
+  const int d = c / heads;
   const float scale = 1 / __builtin_sqrtf(d);
   float share[KEYS];
   for (int image = 0; image < n; image++, qkv += p * 3 * c, y += p * c)

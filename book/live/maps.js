@@ -2,7 +2,7 @@
 /* Maps of features by t-SNE, made by benchmarks/feature_maps.py: the same points of each network,
    marked by digit or by domain. Loaded when they are scrolled to. */
 (() => {
-  const {load, element, told} = hw2live;
+  const {load, element, svgPart, seen, told} = hw2live;
   const DIGITS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c564b",
     "#7f7f7f", "#bcbd22", "var(--pst-color-text-base, #222)"];
   const DOMAINS = [["●", "#0072b2"], ["▲", "#e69f00"]];
@@ -32,9 +32,8 @@
   function start() {
     const one = all[target.value];
     choices("network", one.maps.map(({title}) => title));
-    points = one.digits.map(() =>
-      document.createElementNS("http://www.w3.org/2000/svg", "text"));
-    plot.replaceChildren(...points);
+    plot.replaceChildren();
+    points = one.digits.map(() => svgPart(plot, "text", {}));
     update();
   }
 
@@ -63,9 +62,5 @@
   target.addEventListener("change", start);
   live.addEventListener("change", event => event.target.type === "radio" && update());
   live.hidden = false;
-  new IntersectionObserver((entries, observer) => {
-    if (!entries.some(({isIntersecting}) => isIntersecting)) return;
-    observer.disconnect();
-    told(live.querySelector("[role=status]"), begin);
-  }).observe(live);
+  seen(live, () => told(live.querySelector("[role=status]"), begin));
 })();

@@ -1,6 +1,6 @@
 "use strict";
-/* What the parts of the live page share: loading, workers, pictures. What is computed for digits.js
-   and reading.js stands in network.js, which runs in workers.
+/* What the parts of the live page share: loading, workers, pictures. What is computed for digits.js,
+   faces.js and reading.js stands in the folder worker.
 
    The page may be opened by double click, where a browser loads scripts and nothing else. So the
    models lie in the folder data as scripts, made by _ext/hw2live.py, each of which calls
@@ -27,19 +27,28 @@ var hw2live = (() => {
     });
   }
 
-  function bytesOf(base64) {
-    return Uint8Array.from(atob(base64), letter => letter.charCodeAt(0));
+  /** Bytes of a text with 15 bits a letter from 0x5000 on; the first letter counts those too many. */
+  function bytesOf(text) {
+    const size = (text.length - 1) / 8 * 15 - (text.charCodeAt(0) - 0x5000);
+    const bytes = new Uint8Array(size);
+    let held = 0, bits = 0, at = 0;
+    for (let i = 1; i < text.length; i++) {
+      held = (held & 127) << 15 | text.charCodeAt(i) - 0x5000; // at most seven bits were left
+      for (bits += 15; bits >= 8; bits -= 8) bytes[at++] = held >> bits - 8;
+    }
+    return bytes;
   }
 
   // --- workers -----------------------------------------------------------------------------------
 
   /** A function (task, what it needs, onStep) -> promise, answered by a worker of its own. */
   async function hire() {
-    const {network, wasm} = await load("engine");
+    const {worker: source, wasm} = await load("engine");
     if (!window.WebAssembly || !WebAssembly.validate(bytesOf(wasm)))
       throw new Error("this browser has no WebAssembly with SIMD; Chrome and Edge have it from "
         + "version 91 on, Firefox from 89, Safari from 16.4");
-    const worker = new Worker(URL.createObjectURL(new Blob([network], {type: "text/javascript"})));
+    const parts = [bytesOf, uniform, normal, source].map(part => `${part}\n`);
+    const worker = new Worker(URL.createObjectURL(new Blob(parts, {type: "text/javascript"})));
     const waiting = new Map();
     let last = 0;
     worker.onmessage = ({data: {id, step, result, error}}) => {
@@ -82,18 +91,32 @@ var hw2live = (() => {
     });
   }
 
+  /** A function that promises workers which have the weights of the script `name`. */
+  function crewOf(name) {
+    return once(async () => {
+      const {file, weights} = await load(name);
+      const size = Math.min(4, navigator.hardwareConcurrency || 2);
+      return taskQueue(await Promise.all(Array.from({length: size}, async () => {
+        const ask = await hire();
+        await ask("weights", {name: file, text: weights});
+        return ask;
+      })));
+    });
+  }
+
   // --- pictures ----------------------------------------------------------------------------------
 
-  /** Show images, uint8 (3, 28, 28) each, in rows of `columns`. */
+  /** Show square images, uint8 (3, side, side) each, in rows of `columns`. */
   function show(canvas, images, columns = 1) {
-    canvas.width = SIDE * columns;
-    canvas.height = SIDE * Math.ceil(images.length / columns);
+    const pixels = (images[0] ?? []).length / 3, side = Math.sqrt(pixels);
+    canvas.width = side * columns;
+    canvas.height = side * Math.ceil(images.length / columns);
     const context = canvas.getContext("2d");
     images.forEach((image, n) => {
-      const picture = context.createImageData(SIDE, SIDE), pixels = SIDE * SIDE;
+      const picture = context.createImageData(side, side);
       for (let i = 0; i < pixels; i++)
         picture.data.set([image[i], image[i + pixels], image[i + 2 * pixels], 255], 4 * i);
-      context.putImageData(picture, SIDE * (n % columns), SIDE * Math.floor(n / columns));
+      context.putImageData(picture, side * (n % columns), side * Math.floor(n / columns));
     });
   }
 
@@ -124,6 +147,33 @@ var hw2live = (() => {
     return made;
   }
 
+  /** An element of SVG at the end of `plot`. */
+  function svgPart(plot, name, properties, text = "") {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+    Object.entries(properties).forEach(([key, value]) => made.setAttribute(key, value));
+    made.textContent = text;
+    plot.append(made);
+    return made;
+  }
+
+  /** Do `work` once, as soon as any of the part is in view. */
+  function seen(part, work) {
+    new IntersectionObserver((entries, observer) => {
+      if (!entries.some(({isIntersecting}) => isIntersecting)) return;
+      observer.disconnect();
+      work();
+    }).observe(part);
+  }
+
+  /** The number in a field; an Error that names the field where it is out of range. */
+  function numberIn(input, whole) {
+    const value = input.valueAsNumber, {min, max} = input;
+    if (!(value >= min && value <= max) || (whole && value % 1))
+      throw new Error(`${input.parentNode.firstChild.textContent.trim()}: a ${whole ? "whole " : ""
+        }number from ${min} to ${max} would be right`);
+    return value;
+  }
+
   /** Run `work`; what goes wrong becomes the one line of `status`. */
   async function told(status, work) {
     try {
@@ -133,6 +183,6 @@ var hw2live = (() => {
     }
   }
 
-  return {SIDE, SIZE, give, load, bytesOf, hire, taskQueue, once, show, toBytes, uniform, normal,
-    element, told};
+  return {SIDE, SIZE, give, load, bytesOf, hire, crewOf, once, show, toBytes, uniform, normal,
+    element, svgPart, seen, numberIn, told};
 })();

@@ -39,7 +39,8 @@ def test_the_picture_has_rows_of_ways_and_etas():
 
 def test_the_shipped_sheet_fits_the_page():
     """Its size in tiles is what the page's script counts with."""
-    page = (ROOT / "book" / "faces-walk.md").read_text(encoding="utf-8")
+    files = ("walk.html", "walk.js", "page.css")
+    page = "".join((ROOT / "book" / "live" / name).read_text(encoding="utf-8") for name in files)
     with Image.open(face_sheet.SHEET) as image:
         assert image.size == (64 * len(face_sheet.ALPHAS), 64 * len(face_sheet.ETAS) * len(WAYS))
     assert face_sheet.SHEET.stat().st_size <= face_sheet.LIMIT

@@ -185,5 +185,5 @@ def test_the_command_for_another_model_names_parameters_of_the_notebook():
 
 
 def test_every_claim_of_the_faces_page_names_a_test_that_exists():
-    named = claims_of("ddim", "ddim-appendix", "faces-walk")
+    named = claims_of("ddim", "ddim-appendix")
     assert named and all(name in globals() for name in named)

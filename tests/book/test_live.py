@@ -1,9 +1,7 @@
-"""The live page in headless Chromium, opened as a file: held against torch, used, and misused."""
+"""The live page in headless Chromium and Firefox, opened as a file, held against torch."""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 import shutil
@@ -15,20 +13,26 @@ import pytest
 import torch
 from helpers.bookcopy import EXTENSIONS
 from PIL import Image
+from safetensors.torch import load
 
 from hw2lib.commands.classify import as_digit
 from hw2lib.datasets.digits import to_uint8
+from hw2lib.datasets.faces import load_noise
 from hw2lib.diffusion import guided, linear_schedule, make_schedule
 from hw2lib.experiments.cfdg import load_digit_unet
-from hw2lib.io.paths import ROOT, WEIGHTS
+from hw2lib.experiments.ddim import Sampling, load_face_unet, sample_faces
+from hw2lib.interpolation import WAYS, path
+from hw2lib.io.paths import NOISE, ROOT, WEIGHTS
 from hw2lib.models import dann_net
 from hw2lib.models.digit_unet import NULL_LABEL
 from hw2lib.samplers import (
     Denoiser,
+    ddim_step,
     individual_noise,
     sample_ddim,
     sample_dpmpp,
     sample_generators,
+    time_steps,
 )
 from hw2lib.studies.ddim import left_of_the_start
 
@@ -36,55 +40,7 @@ sys.path.insert(0, str(EXTENSIONS))
 
 import hw2live
 
-browser = pytest.importorskip("helpers.browser", reason="websocket-client is not installed")
-
-pytestmark = pytest.mark.skipif(
-    browser.program() is None, reason="no Chromium here; the live page's test needs one"
-)
-
 SOURCES = ROOT / "book" / "live"
-PAGE = """<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="live/page.css">
-<script src="live/page.js"></script>{digits}{reading}<div style="height: 3000px"></div>
-{maps}{forgetting}"""
-UNTIL = """async (selector, pattern) => {
-  const line = document.querySelector(selector + ' [role=status]');
-  while (!RegExp(pattern).test(line.textContent)) await new Promise(r => setTimeout(r, 10));
-  return line.textContent;
-}"""
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """A folder with a page of the forms alone, and all that it loads."""
-    folder = tmp_path_factory.mktemp("site")
-    hw2live.write(SOURCES, WEIGHTS, folder / "live")
-    forms = {file.stem: file.read_text() for file in SOURCES.glob("*.html")}
-    (folder / "live.html").write_text(PAGE.format(**forms))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def address(site):
-    return (site / "live.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    window = browser.Browser(tmp_path_factory.mktemp("profile"))
-    yield window
-    window.close()
-
-
-@pytest.fixture
-def page(chromium, address):
-    chromium.view(390)
-    chromium.open(address)
-    return chromium
-
-
-def status(page, part: str, pattern: str) -> str:
-    """The line of a part of the page, as soon as it matches."""
-    return page.evaluate(f"({UNTIL})('#live-{part}', {json.dumps(pattern)})")
 
 
 def drawn(page, label: int, noise: int, w: float, steps: int, solver: str) -> dict:
@@ -119,10 +75,12 @@ def largest(a: list, b: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize(
-    "how", [(3, 1, 1.25, 10, "dpmpp"), (7, 10, 0.0, 3, "dpmpp"), (8, 4, 3.0, 16, "ddim")]
-)
-def test_every_step_is_torchs(page, how):
-    here, there = drawn(page, *how), drawn_by_torch(*how)
+    "how",
+    [(3, 1, 1.25, 10, "dpmpp"), (7, 10, 0.0, 3, "dpmpp"), (2, 6, -1.0, 2, "dpmpp"),
+     (8, 4, 3.0, 8, "ddim")],
+)  # fmt: skip
+def test_every_step_is_torchs(kept, how):
+    here, there = drawn(kept, *how), drawn_by_torch(*how)
     assert here["times"] == there["times"]
     assert torch.equal(torch.tensor(here["states"][0]), there["states"][0])  # the grid's noise
     for kind in ("states", "guesses"):
@@ -131,13 +89,92 @@ def test_every_step_is_torchs(page, how):
     assert largest(here["picture"], there["picture"].int()) <= 1
 
 
+WALK = {"from": 0, "to": 1, "alpha": 0.3, "way": "slerp", "eta": 0, "steps": 4}
+
+
+def drawn_face(page, **how: object) -> dict:
+    how = json.dumps({**WALK, **how})
+    return page.evaluate(
+        f"hw2live.drawFace({how}).then(({{times, states, guesses, norm}}) => ({{times, norm,"
+        " states: states.map(x => [...x]), guesses: guesses.map(x => [...x])}))"
+    )
+
+
+@pytest.fixture(scope="module")
+def faces():
+    """The face model with the page's rounded weights, in float32, and its header."""
+    model, header = load_face_unet()
+    state = {k: v.float() for k, v in load(hw2live.rounded(WEIGHTS / "faces.safetensors")).items()}
+    scales = {k: state.pop(k) for k in list(state) if k.endswith(".scale")}
+    for key, scale in scales.items():
+        state[key.removesuffix(".scale")] *= scale[:, None, None, None]
+    model.load_state_dict(state)
+    return model, header
+
+
+def face_by_torch(faces, x: torch.Tensor, steps: int, eta: float, fresh: list) -> dict:
+    model, header = faces
+    denoiser = Denoiser(model, make_schedule(header["schedule"], 1000), header["prediction"])
+    ab, times = denoiser.schedule.alpha_bar.tolist(), time_steps(1000, steps, "leading")
+    states, guesses = [x], []
+    with torch.no_grad():
+        for t, after, z in zip(times, [*times[1:], 0], fresh, strict=True):
+            x_0, eps = denoiser(x, t)
+            x = ddim_step(x, x_0, eps, ab[t], ab[after], eta, torch.tensor(z).view_as(x))
+            states.append(x)
+            guesses.append(x_0)
+    return {"times": [*times, None], "states": states, "guesses": [*guesses, x]}
+
+
+@pytest.mark.parametrize("eta", [0, 0.6])
+def test_every_step_of_a_face_is_torchs(kept, faces, eta):
+    here = drawn_face(kept, eta=eta)
+    fresh = kept.evaluate(
+        "(() => { const random = hw2live.uniform(0);"
+        " return [1, 2, 3, 4].map(() => [...hw2live.normal(12288, random)]); })()"
+    )
+    a, b = (load_noise(NOISE / f"0{k}.pt") for k in (0, 1))
+    there = face_by_torch(faces, path(a, b, [WALK["alpha"]])[0], WALK["steps"], eta, fresh)
+    assert here["times"] == there["times"]
+    for kind in ("states", "guesses"):
+        for here_x, there_x in zip(here[kind], there[kind], strict=True):
+            assert largest(here_x, there_x.flatten()) < 1e-4
+    pictures = [to_uint8(torch.tensor(here["states"][-1])), to_uint8(there["states"][-1]).flatten()]
+    assert (pictures[0].int() - pictures[1].int()).abs().max() <= 1
+
+
+def test_rounded_weights_draw_nearly_the_same_face(faces):
+    noise, how = load_noise(NOISE / "00.pt"), Sampling(10)
+    pictures = [to_uint8(sample_faces(model, header, noise, how)).float()
+                for model, header in (faces, load_face_unet())]  # fmt: skip
+    apart = (pictures[0] - pictures[1]).abs()
+    assert apart.mean() < 1 and apart.max() < 10
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_ways_between_noises_are_the_librarys(kept, way):
+    a, b = (load_noise(NOISE / f"0{k}.pt") for k in (2, 3))
+    for alpha in (0, 0.45):
+        start = drawn_face(kept, **{"from": 2, "to": 3, "way": way, "alpha": alpha, "steps": 1})
+        there = path(a, b, [alpha], way)
+        assert largest(start["states"][0], there.flatten()) < 1e-6
+        assert start["norm"] == pytest.approx((there.norm() / a.norm()).item(), rel=1e-6)
+
+
+def test_letters_hold_any_bytes(kept):
+    for size in range(32):
+        content = bytes(range(256))[-size - 1 : -1]
+        text = json.dumps(hw2live.text_of(content))
+        assert kept.evaluate(f"[...hw2live.bytesOf({text})]") == list(content)
+
+
 @pytest.mark.parametrize("target", hw2live.TARGETS)
-def test_probabilities_are_torchs(page, target):
+def test_probabilities_are_torchs(kept, target):
     images = torch.randint(0, 256, (2, 3, 28, 28), dtype=torch.uint8)
     networks = hw2live.readers(WEIGHTS)[target]
     assert networks
     for image in images:
-        found = page.evaluate(
+        found = kept.evaluate(
             f"hw2live.read({target!r}, Uint8Array.from({image.flatten().tolist()})).then(all =>"
             " all.map(({title, probabilities}) => [title, [...probabilities]]))"
         )
@@ -151,11 +188,11 @@ def test_probabilities_are_torchs(page, target):
 
 @pytest.mark.parametrize("size", [(28, 28), (90, 61), (17, 40), (5, 5), (120, 2)])
 @pytest.mark.parametrize("opaque", [True, False])
-def test_a_picture_is_handled_as_hw2_classify_does(page, size, opaque):
+def test_a_picture_is_handled_as_hw2_classify_does(kept, size, opaque):
     width, height = size
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 4), dtype=np.uint8)
     pixels[..., 3] |= 255 * opaque
-    found = page.evaluate(
+    found = kept.evaluate(
         f"hw2live.asDigit(Uint8Array.from({pixels.flatten().tolist()}), {width}, {height})"
         ".then(digit => [...digit])"
     )
@@ -164,211 +201,25 @@ def test_a_picture_is_handled_as_hw2_classify_does(page, size, opaque):
 
 
 @pytest.mark.parametrize(("steps", "eta"), [(10, 1.0), (50, 0.5), (1000, 0.25)])
-def test_what_eta_leaves_is_the_studys(page, steps, eta):
-    found = page.evaluate(
+def test_what_eta_leaves_is_the_studys(kept, steps, eta):
+    found = kept.evaluate(
         f"hw2live.leftOfTheStart(hw2live.linearSchedule(), {steps}, {eta}).map(([, left]) => left)"
     )
     expected = left_of_the_start(linear_schedule(), steps, eta)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
-def test_the_curves_follow_eta(page):
-    def plot() -> list:
-        return page.evaluate("[...document.querySelectorAll('.live-curve')].map(path =>"
-                             " path.getAttribute('d'))")  # fmt: skip
-
-    before = plot()
-    page.evaluate("slider = document.querySelector('[name=eta]'); slider.value = 0;"
-                  "slider.dispatchEvent(new Event('input'))")  # fmt: skip
-    assert len({*before, *plot()}) == len(before) + len(plot())
-    assert page.evaluate("document.querySelector('.live-left').textContent").count("100.0 %") == 4
-
-
-def test_maps_are_loaded_when_scrolled_to_and_keep_their_points(page):
-    assert not any(address.endswith("data/maps.js") for address in page.requests())
-    page.evaluate(
-        "maps = document.querySelector('#live-maps'); maps.scrollIntoView({behavior: 'instant'});"
-        "(async () => { while (!maps.querySelector('[type=radio]'))"
-        " await new Promise(r => setTimeout(r, 10)); })()"
-    )
-    shown = json.loads((SOURCES / "maps.json").read_text())["svhn"]
-    marks = "[...maps.querySelectorAll('svg text')].map(point => point.textContent)"
-    assert page.evaluate(marks) == [str(digit) for digit in shown["digits"]]
-    page.evaluate("maps.querySelectorAll('[name=live-by]')[1].click()")
-    assert page.evaluate(marks) == ["●▲"[side] for side in shown["sides"]]
-    for n, one in enumerate(shown["maps"]):
-        page.evaluate(f"maps.querySelectorAll('[name=live-network]')[{n}].click()")
-        assert one["title"] in page.evaluate("maps.querySelector('svg').ariaLabel")
-        places = page.evaluate("[...maps.querySelectorAll('svg text')].map(point =>"
-                               " [Number(point.getAttribute('x')),"
-                               " Number(point.getAttribute('y'))])")  # fmt: skip
-        assert places == one["places"]
-    assert page.complaints() == []
-
-
 @pytest.mark.skipif(
     not (shutil.which("clang") and shutil.which("wasm-ld")), reason="no clang and lld here"
 )
-def test_the_kernels_built_anew_draw_the_same(chromium, site, tmp_path):
+def test_the_kernels_built_anew_draw_the_same(kept, live_site, tmp_path):
     sources = shutil.copytree(SOURCES, tmp_path / "sources")
     (sources / "kernels.wasm").unlink()
     command = re.search(r"^ *(clang .*kernels\.c)$", (SOURCES / "kernels.c").read_text(), re.M)[1]
     subprocess.run(command.split(), cwd=sources, check=True)
-    again = shutil.copytree(site, tmp_path / "site")
+    again = shutil.copytree(live_site, tmp_path / "site")
     hw2live.give(again / "live" / "data", "engine", hw2live.engine(sources))
     how = (5, 2, 1.25, 2, "dpmpp")
-    pictures = []
-    for folder in (site, again):
-        chromium.open((folder / "live.html").as_uri())
-        pictures.append(drawn(chromium, *how)["states"][-1])
-    assert largest(pictures[0], torch.tensor(pictures[1])) < 1e-6
-
-
-def test_nothing_is_loaded_before_a_click_and_nothing_from_elsewhere(page, address):
-    asked = [address.rpartition("/")[2] for address in page.requests()]
-    assert sorted(asked) == sorted(["live.html", *hw2live.PAGE])
-    page.evaluate("document.querySelector('#live-digits form').requestSubmit()")
-    assert "column 1" in status(page, "digits", "Drawn in")
-    folder = address.rpartition("/")[0]
-    assert all(a.startswith((folder, "blob:", "data:")) for a in page.requests())
-    assert page.complaints() == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-
-
-def test_two_settings_are_drawn_side_by_side_and_scrubbed(page):
-    page.evaluate(
-        "form = document.querySelector('#live-digits form'); form.compare.click();"
-        "form.querySelectorAll('[name=steps]').forEach((input, i) => input.value = 2 + 2 * i);"
-        "form.label.value = 'all ten'; form.noise.value = 11; form.requestSubmit()"
-    )
-    assert "own generator" in status(page, "digits", "Drawn in")
-    seen = "[...document.querySelectorAll('#live-digits canvas')].map(c => c.toDataURL())"
-    end = page.evaluate(seen)
-    assert end[0] == end[1] and end[2] == end[3] and end[0] != end[2]
-    page.evaluate(
-        "slider = document.querySelector('#live-digits [name=step]');"
-        "slider.value = 0; slider.dispatchEvent(new Event('input'))"
-    )
-    start = page.evaluate(seen)
-    assert start[0] == start[2] and len({*start, *end}) == 5  # one noise, two first estimates
-    labels = page.evaluate(
-        "[...document.querySelectorAll('#live-digits canvas')].map(c => c.ariaLabel)"
-    )
-    assert [label[-11:] for label in labels] == ["step 0 of 2"] * 2 + ["step 0 of 4"] * 2
-
-
-def test_the_saved_picture_is_the_drawn_one(page):
-    page.evaluate(
-        "saved = []; HTMLAnchorElement.prototype.click = function () {"
-        " saved.push(this.download, this.href); };"
-        "form = document.querySelector('#live-digits form');"
-        "form.querySelector('[name=steps]').value = 1;"
-        "form.label.value = 4; form.requestSubmit()"
-    )
-    status(page, "digits", "Drawn in")
-    page.evaluate("form.save.click()")
-    name, content = page.evaluate("saved")
-    assert name == "digit-4-noise-1.png"
-    with Image.open(io.BytesIO(base64.b64decode(content.partition(",")[2]))) as picture:
-        pixels = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
-    assert pixels.shape == (3, 28, 28)
-    assert pixels.flatten().tolist() == drawn(page, 4, 1, 1.25, 1, "dpmpp")["picture"]
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "line"),
-    [("noise", "0", "Noise: a whole number from 1 to 999999 would be right."),
-     ("noise", "", "Noise: a whole number from 1 to 999999 would be right."),
-     ("steps", "2.5", "Steps: a whole number from 1 to 100 would be right."),
-     ("w", "-1", "Guidance w: a number from 0 to 10 would be right.")],
-)  # fmt: skip
-def test_a_wrong_number_is_one_line(page, field, value, line):
-    page.evaluate(
-        "form = document.querySelector('#live-digits form');"
-        f"form.querySelector('[name={field}]').value = {value!r}; form.requestSubmit()"
-    )
-    assert status(page, "digits", ".") == line
-
-
-def test_what_a_browser_lacks_and_what_is_not_there_is_one_line(page):
-    page.evaluate("WebAssembly.validate = () => false;"
-                  "document.querySelector('#live-digits form').requestSubmit()")  # fmt: skip
-    assert "no WebAssembly with SIMD" in status(page, "digits", "browser")
-    line = page.evaluate("hw2live.load('nothing').catch(error => error.message)")
-    assert line.startswith("live/data/nothing.js cannot be loaded")
-
-
-@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
-def test_steps_are_shown_on_the_way_unless_the_reader_wants_no_motion(page, motion):
-    feature = {"name": "prefers-reduced-motion", "value": motion}
-    page.send("Emulation.setEmulatedMedia", features=[feature])
-    page.evaluate(
-        "seen = new Set(); new MutationObserver(() => document.querySelectorAll('figcaption')"
-        ".forEach(caption => seen.add(caption.textContent)))"
-        ".observe(document.querySelector('.live-sets'), {subtree: true, childList: true});"
-        "document.querySelector('#live-digits form').requestSubmit()"
-    )
-    status(page, "digits", "Drawn in")
-    states = page.evaluate("[...seen].filter(text => text.startsWith('xₜ')).length")
-    assert states == 0 if motion == "reduce" else states > 1
-
-
-@pytest.fixture
-def reading(page):
-    page.evaluate(
-        "live = document.querySelector('#live-reading'); pad = live.querySelector('.live-pad');"
-        "live.querySelector('[name=start]').click()"
-    )
-    page.evaluate(
-        "(async () => { while (live.querySelector('.live-all').hidden)"
-        " await new Promise(r => setTimeout(r, 10)); })()"
-    )
-    return page
-
-
-def test_a_digit_is_drawn_with_the_keyboard_alone(reading):
-    reading.evaluate("pad.focus()")
-    keys = [" ", *["ArrowDown"] * 8, " "]
-    for key in keys:
-        reading.evaluate(f"pad.dispatchEvent(new KeyboardEvent('keydown', {{key: {key!r}}}))")
-    assert "best adaptation reads" in status(reading, "reading", "reads")
-    shares = reading.evaluate("[...live.querySelectorAll('.live-bars output')].map(o => o.value)")
-    assert len(shares) % 10 == 0
-    assert abs(sum(float(share[:-2]) for share in shares) - 10 * len(shares)) < len(shares) / 10
-    reading.evaluate("live.querySelector('[name=clear]').click()")
-    assert status(reading, "reading", "nothing").startswith("There is nothing to read yet")
-    assert reading.evaluate("live.querySelector('.live-bars').childElementCount") == 0
-
-
-def test_examples_are_read_and_changes_show(reading):
-    reading.evaluate("live.querySelectorAll('.live-examples button')[3].click()")
-    status(reading, "reading", "reads")
-    seen = "live.querySelector('.live-seen').toDataURL()"
-    pictures = {reading.evaluate(seen)}
-    for change in ("neighbours", "photograph", "blurred", "inverted"):
-        reading.evaluate(f"live.querySelector('[name={change}]').click()")
-        pictures.add(reading.evaluate(seen))
-    assert len(pictures) == 5
-    assert reading.complaints() == []
-
-
-@pytest.mark.parametrize(
-    ("content", "line"),
-    [("[]", "A.png is empty; a PNG or JPEG file would be right."),
-     ("['text']", "A.png is no picture that this browser can read; a PNG or JPEG file would be"
-      " right."),
-     ("[new Uint8Array(5e7 + 1)]", "A.png has more than 50 MB; a smaller one would be right."),
-     ("[await large(6000, 5000)]", "A.png has 6000x5000 pixels; at most 25 million would be"
-      " right.")],
-)  # fmt: skip
-def test_a_wrong_file_is_one_line(reading, content, line):
-    reading.evaluate(
-        "large = async (width, height) => { const canvas = new OffscreenCanvas(width, height);"
-        " canvas.getContext('2d'); return canvas.convertToBlob(); }"
-    )
-    reading.evaluate(
-        f"(async () => {{ const dropped = new DataTransfer(); dropped.items.add(new File({content},"
-        " 'a.png')); pad.dispatchEvent(new DragEvent('drop', {dataTransfer: dropped, bubbles: true"
-        "})); })()"
-    )
-    assert status(reading, "reading", "right") == line
+    before = drawn(kept, *how)["states"][-1]
+    kept.open((again / "live.html").as_uri())
+    assert largest(before, torch.tensor(drawn(kept, *how)["states"][-1])) < 1e-6

@@ -69,7 +69,7 @@ class Browser:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=30) as answer:
             page = next(t for t in json.load(answer) if t["type"] == "page")
         self.socket = websocket.create_connection(
-            page["webSocketDebuggerUrl"], timeout=60, suppress_origin=True
+            page["webSocketDebuggerUrl"], timeout=180, suppress_origin=True
         )
         self.ids, self.events = itertools.count(1), []
         for domain in ("Page", "Network", "Runtime", "Log"):
