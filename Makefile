@@ -4,9 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(if $(shell uv --version 2>/dev/null),uv,$(BIN)/uv)
 export PYTHONUNBUFFERED := 1
-BUILD := $(or $(HW2_BUILD),build)
 NO_DOT := command -v dot >/dev/null || echo "Graphviz's dot is missing: the architecture drawings are left out"
 NO_CHROMIUM := from helpers import browser; browser.program() or print("Chromium is missing: the page tests are left out")
+BUILD := from hw2lib.io.paths import build_dir; print(build_dir())
 FREE := import psutil; print(psutil.virtual_memory().available >> 20)
 # The Snakefile holds a lock of its own, which no killed run leaves behind: --nolock.
 SNAKEMAKE = $(BIN)/snakemake --cores all --resources mem_mb=$$($(BIN)/python -c '$(FREE)') \
@@ -19,7 +19,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 report: .venv/.made
 	@$(NO_DOT)
 	@$(SNAKEMAKE) -- report
-	@echo "The report: file://$(CURDIR)/_build/html/index.html"
+	@echo "The report: file://$$PWD/_build/html/index.html"
 
 pdf: .venv/.made  ## the answers to hand in, in English and Chinese (Debian: fonts-noto-cjk)
 	$(BIN)/jupyter-book build book/ --quiet
@@ -61,6 +61,10 @@ lock:  ## after a change of what pyproject.toml asks for
 	  --group notebooks --group book --group graph --group test -o requirements.lock
 	$(PYTHON) tests/helpers/environment.py > environment.yml
 
-clean:  ## of a folder that HW2_BUILD names, only what is made here
+clean:  ## what was made here; of a folder that HW2_BUILD names, only if it was made here, too
 	rm -rf _build .snakemake
-	-test ! -d "$(BUILD)" || { cd "$(BUILD)" && rm -rf book.log cache data.txt papermill results runs && rmdir "$$PWD" 2>/dev/null; }
+	@b=$$($(PYTHON) -c '$(BUILD)') || exit; test -d "$$b" || exit 0; \
+	  test -z "$$HW2_BUILD" || test -f "$$b/.hw2lib" || \
+	  { echo "$$b was not made here: remove from it yourself" >&2; exit 1; }; \
+	  cd "$$b" && rm -rf book.log book.tsv cache data.txt papermill results runs .hw2lib && \
+	  { rmdir "$$b" 2>/dev/null || true; }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from hw2lib.io.paths import build_dir, data_dir  # no torch: a second run starts at once
+from hw2lib.io.paths import build_dir, data_dir, writable_dir  # no torch: starts at once
 
 BUILD = build_dir()  # HW2_BUILD, else build/
 LIBRARY = sorted(glob("hw2lib/**/*.py", recursive=True))
@@ -30,7 +30,7 @@ FOUND = data_dir()
 files = {path for depth in ("*", "*/*", "*/*/*") for path in FOUND.glob(depth)}
 at_hand = "".join(f"{path.relative_to(FOUND)}\n" for path in sorted(files))
 if not DATA.is_file() or DATA.read_text() != at_hand:
-    DATA.parent.mkdir(parents=True, exist_ok=True)
+    writable_dir(BUILD)
     DATA.write_text(at_hand)
 
 
@@ -139,5 +139,5 @@ rule notebook:
     shell:
         "echo '{wildcards.name}: runs'; "
         "papermill {input[0]:q} {params.part:q} {params.options} >{log:q} 2>&1"
-        " || {{ grep . {log:q} | tail -n 1; echo '{wildcards.name}: failed, see {log}'; exit 1; }}; "
+        " || {{ grep . {log:q} | tail -n 1; echo '{wildcards.name}: failed, see' {log:q}; exit 1; }}; "
         "mv {params.part:q} {output:q}; echo \"{wildcards.name}: done in $SECONDS s\""

@@ -134,15 +134,20 @@ def files_in(folder: Path) -> list[str]:
     return names
 
 
-def listed(path: Path) -> list[str]:
-    """Names of a csv whose first column is `image_name`, other columns unread.
+def listed(path: Path, folder: Path) -> list[str]:
+    """Names of a csv whose first column is `image_name`, other columns unread: files of `folder`.
 
-    Errors: UserError for a missing file, another header, no name, and a name that comes twice.
+    Errors: UserError for a missing file or folder, another header, no name, a name that comes
+    twice, and one that is not in the folder.
     """
     names = [row[0] for row in read_csv(path, "image_name").values()]
     (twice, n), *_ = Counter(map(os.path.normpath, names)).most_common(1)
     if n > 1:
         raise UserError(f"{path} names {twice} twice; each image once is right")
+    there = set(files_in(folder))
+    lost = next((n for n in names if n not in there and not os.path.lexists(folder / n)), None)
+    if lost is not None:
+        raise UserError(f"{path} names {lost}, which is not in {folder}; a file there is right")
     return names
 
 
@@ -154,7 +159,7 @@ def of_course(target: str, which: str = "val") -> tuple[Path, list[str]]:
     if which not in LISTS:
         raise UserError(f"the course has no list {which!r}; choose one of {', '.join(LISTS)}")
     *_, folder = course.digit_files(target)
-    return folder, listed(folder.parent / f"{which}.csv")
+    return folder, listed(folder.parent / f"{which}.csv", folder)
 
 
 def as_digit(image: Image.Image) -> np.ndarray:

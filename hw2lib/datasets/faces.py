@@ -86,7 +86,7 @@ def split(data: FaceSet) -> tuple[Tensor, Tensor]:
 def _from_tar(path: Path) -> np.ndarray:
     """All images of the tar, uint8 (N, 3, 64, 64), in the order of their names."""
     with reading(path, f"a whole tar of {SIDE}x{SIDE} JPEG files"), tarfile.open(path) as tar:
-        members = [m for m in tar if m.isfile() and of_user(m.name.removeprefix("./")) and
+        members = [m for m in tar if m.isfile() and of_user(m.name) and
                    Path(m.name).suffix.lower() in (".jpg", ".jpeg", ".png")]  # fmt: skip
         members.sort(key=lambda member: member.name)
         bar = tqdm(members, "opening the tar", delay=2)

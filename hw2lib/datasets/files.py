@@ -11,6 +11,7 @@ import bz2
 import csv
 import gzip
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,7 @@ SYSTEMS = {"thumbs.db", "desktop.ini", "__macosx"}  # names that systems make, i
 
 def of_user(path: Path | str) -> bool:
     """Whether a file or folder is of a person: not hidden (.DS_Store, ._00.pt), not of SYSTEMS."""
-    parts = Path(path).parts
+    parts = [part for part in os.fspath(path).split("/") if part != "."]
     return not any(part.startswith(".") or part.lower() in SYSTEMS for part in parts)
 
 
@@ -89,9 +90,14 @@ def read_usps(path: Path) -> tuple[np.ndarray, np.ndarray]:
     A line is `class 1:v 2:v ... 256:v`, class 1..10 for the digits 0..9, v in [-1, 1].
     """
     with reading(path, "bzip2-ed libsvm text with 256 values a line"):
-        text = bz2.decompress(path.read_bytes())
-        table = np.array(text.replace(b":", b" ").split(), np.float32).reshape(-1, 1 + 2 * 256)
-        if not len(table):
+        lines = [line for line in bz2.decompress(path.read_bytes()).splitlines() if line.strip()]
+        table = np.empty((len(lines), 1 + 2 * 256), np.float32)
+        for k, line in enumerate(lines):
+            try:
+                table[k] = line.replace(b":", b" ").split()
+            except ValueError:
+                raise ValueError(f"line {k + 1} is not a class and 256 values") from None
+        if not lines:
             raise ValueError("it is empty")
         for what, right in (
             ("a class that is not 1 to 10", np.isin(table[:, 0], np.arange(1, 11))),
@@ -115,17 +121,24 @@ def read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
         with reading(path, "SVHN's MATLAB file"):
             file = loadmat(path, variable_names=["X", "y"])
-            images, labels = file["X"].transpose(3, 0, 1, 2), file["y"].astype(np.int64) % 10
+            images, labels = file["X"].transpose(3, 0, 1, 2), file["y"].reshape(-1)
     else:
         with reading(path, "an npz with x and y"), np.load(path, allow_pickle=False) as file:
-            images, labels = file["x"], file["y"].astype(np.int64)
-    labels = labels.reshape(-1)
+            images, labels = file["x"], file["y"].reshape(-1)
     if images.dtype != np.uint8 or images.shape != (len(labels), 32, 32, 3) or not len(labels):
         raise UserError(
             f"{path} holds {images.dtype} images of shape {images.shape} and {len(labels)} labels; "
             "uint8 (N, 32, 32, 3) with N labels would be right"
         )
-    return images, labels
+    first = int(path.suffix == ".mat")
+    right = np.isin(labels, np.arange(first, first + 10))
+    if not right.all():
+        k = right.argmin()
+        raise UserError(
+            f"{path} holds the label {labels[k]} for its crop {k}; {first} to {first + 9} would be "
+            "right"
+        )
+    return images, labels.astype(np.int64) % 10
 
 
 # --- pictures ---------------------------------------------------------------------------------

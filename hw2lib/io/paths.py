@@ -20,6 +20,7 @@ _SHIPPED = ROOT / "data" if CLONE else ROOT / "hw2lib" / "data"
 WEIGHTS = _SHIPPED / "weights"  # shipped weights, safetensors
 NOISE = _SHIPPED / "noise"  # shipped noise files 00.pt ..
 RESULTS = _SHIPPED / "results"  # recorded results, JSON; in a clone alone
+MADE = ".hw2lib"  # stands in a build folder that was made here; `make clean` removes from no other
 
 
 def _home() -> Path:
@@ -74,9 +75,12 @@ def runs_dir() -> Path:
 
 def writable_dir(path: str | Path) -> Path:
     """Make the folder `path` if need be and return it; UserError if it cannot be written."""
-    path = place(path)
+    path, build = place(path), build_dir()
     try:
+        new = path.is_relative_to(build) and not (build.is_dir() and any(build.iterdir()))
         path.mkdir(parents=True, exist_ok=True)
+        if new:
+            (build / MADE).touch()
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from hw2lib.commands import cli
-from hw2lib.io.paths import ROOT
+from hw2lib.io.paths import ROOT, writable_dir
 from hw2lib.io.weights import load_weights
 
 
@@ -196,12 +196,64 @@ def test_one_make_at_a_time_makes_the_environment_and_a_killed_one_stops_no_othe
     assert (tmp_path / ".venv" / ".made").is_file() and not making.is_file()
 
 
-def test_make_clean_removes_what_is_made_and_no_more(tmp_path):
-    for name in ("results/a.json", "cache/b", "mine.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    variables = {**os.environ, "HW2_BUILD": str(tmp_path)}
-    done = subprocess.run(["make", "clean"], cwd=tmp_path, env=variables, capture_output=True)
-    assert done.returncode == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", "Makefile"}
+STRANGE = ("$(touch made)", "`touch made`", "$HOME", "a 'b' c", "~")
+
+
+def clone(folder):
+    """The Makefile and the part of the library that it calls, in a folder of a strange name."""
+    (folder / "hw2lib").mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", folder)
+    for part in ("__init__.py", "errors.py", "io"):
+        (folder / "hw2lib" / part).symlink_to(ROOT / "hw2lib" / part)
+    return folder
+
+
+def made(folder, *argv, **variables):
+    """`make` in a folder; gives what it printed."""
+    command = ["make", "--silent", f"PYTHON={sys.executable}", *argv]
+    env = {**environment(folder), **variables}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert not list(folder.rglob("made")) and not list(folder.parent.glob("made"))
+    return done
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_make_runs_no_name_of_a_folder(tmp_path, name):
+    folder = clone(tmp_path / name)
+    (folder / "bin").mkdir()
+    for program in ("python", "snakemake"):
+        (folder / "bin" / program).write_text("#!/bin/sh\ncommand -v snakemake >>calls\n")
+        (folder / "bin" / program).chmod(0o755)
+    (folder / ".venv").mkdir()
+    for file in (folder / "requirements.lock", folder / "pyproject.toml", folder / ".venv/.made"):
+        file.touch()
+    done = made(folder, "BIN=bin", "report")
+    said = f"The report: file://{folder}/_build/html/index.html"
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, said)
+    assert (folder / "calls").read_text().splitlines()[-1] == f"{folder}/bin/snakemake"
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_make_clean_removes_what_was_made_here_and_no_more(tmp_path, name):
+    """From the folder that the library uses, whatever it is called."""
+    folder = clone(tmp_path / "clone")
+    variables = {"HW2_BUILD": name, "HOME": str(tmp_path / "home")}
+    code = "from hw2lib.io import paths; paths.writable_dir(paths.runs_dir())"
+    subprocess.run([sys.executable, "-c", code], cwd=folder, env={**os.environ, **variables,
+                   "PYTHONPATH": str(folder)}, check=True)  # fmt: skip
+    build = tmp_path / "home" if name == "~" else folder / name
+    assert (build / "runs").is_dir() and (build / ".hw2lib").is_file()
+    (build / "mine.txt").touch()
+    assert made(folder, "clean", **variables).returncode == 0
+    assert [path.name for path in build.iterdir()] == ["mine.txt"]
+
+
+def test_make_clean_leaves_a_folder_that_was_there_before(tmp_path, monkeypatch):
+    folder = clone(tmp_path / "clone")
+    monkeypatch.setenv("HW2_BUILD", str(tmp_path / "mine"))
+    (tmp_path / "mine" / "results").mkdir(parents=True)
+    writable_dir(tmp_path / "mine" / "runs")
+    done = made(folder, "clean", HW2_BUILD=os.environ["HW2_BUILD"])
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{tmp_path}/mine was not made here: remove from it yourself")
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["results", "runs"]

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import torch
 from faults import inputs
+from faults.inputs.base import fault, picture
 
 from hw2lib.commands import cli
 from hw2lib.commands.classify import classify, listed
@@ -55,6 +56,7 @@ def make_weights(folder: Path) -> Path:
     torch.manual_seed(0)
     of = {"n_train_steps": 1000, "prediction": "v"}
     digits, faces_ = DigitUNet(DigitConfig(widths=(8, 16), c_condition=16)), FaceUNet(TINY)
+    torch.nn.init.normal_(digits.last.weight, std=0.1)  # else it is 0, and no weight matters
     accuracy = {"mean": 0.5, "n": 10, "low": 0.2, "high": 0.8}
     for name, net, header in (
         ("digits", digits, {"kind": "digit_unet", "schedule": "cosine", **of}),
@@ -125,7 +127,7 @@ def _tensors(out: Path) -> bytes:
 def full_disks(folder: Path, weights: Path) -> list[str]:
     """The commands that end otherwise than they should where no file may grow beyond some bytes."""
     images = folder / "images"
-    inputs.picture(images / "a.png")
+    picture(images / "a.png")
     commands = {
         "train digits": [*TRAIN, "steps=2", "--out", "run"],
         "sample-digits": ["sample-digits", "s", "--per-digit", 1, "--steps", 1, "--weights",
@@ -171,7 +173,7 @@ def peak(argv: list, folder: Path) -> int:
 
 def huge_images(folder: Path, n: int) -> list:
     """The command that classifies n pictures of 8000x8000 pixels with transparency."""
-    first = inputs.picture(folder / "huge" / "0.png", (8000, 8000), "RGBA")
+    first = picture(folder / "huge" / "0.png", (8000, 8000), "RGBA")
     for k in range(1, n):
         os.link(first, folder / "huge" / f"{k}.png")
     return ["classify", folder / "huge", folder / "huge.csv", "--target", "usps"]
@@ -179,7 +181,7 @@ def huge_images(folder: Path, n: int) -> list:
 
 def ceilings(folder: Path) -> dict[str, int]:
     """MiB that the commands take at most, by what they do."""
-    first = inputs.picture(folder / "small" / "0.png")
+    first = picture(folder / "small" / "0.png")
     for k in range(1, 20_000):
         os.link(first, folder / "small" / f"{k}.png")
     torch.save(FaceUNet().state_dict(), folder / "UNet.pt")
@@ -239,7 +241,8 @@ def _kinds(folder: Path) -> dict:
     weights = make_weights(folder)
     torch.save(torch.randn(1, 3, 8, 8), folder / "00.pt")
     torch.save(torch.randn(1, 3, 8, 8), folder / "old.pt", _use_new_zipfile_serialization=False)
-    inputs.picture(folder / "picture" / "a.png")
+    for name in "ab":
+        picture(folder / "picture" / f"{name}.png")
     (folder / "list.csv").write_text("image_name,label\n" + "a.png,1\nb.png,2\n")
     cfg, net = TrainConfig(steps=2), torch.nn.Linear(3, 2)
 
@@ -269,7 +272,7 @@ def _kinds(folder: Path) -> dict:
         "weights of classifiers": (weights / "dann.safetensors", dann_net.load),
         "weights of the judge": (weights / "judge.safetensors", judge.load),
         "images": (folder / "picture" / "a.png", label),
-        "lists": (folder / "list.csv", listed),
+        "lists": (folder / "list.csv", lambda file: listed(file, folder / "picture")),
         "checkpoints": (
             folder / "checkpoint.pt", lambda file: Checkpoint(file, cfg, {}).restore(fitted()),
         ),
@@ -291,7 +294,7 @@ def measure(folder: Path, chains: int, n: int) -> tuple[list[tuple[str, int, int
     right, killed = kills(folder, chains)
     rows = [("trainings killed at random moments", right, chains)]
     rows.append(("commands on a full disk", DISKS - len(full_disks(folder, weights)), DISKS))
-    bad = [case for case in inputs.CASES if inputs.fault(case, folder, weights, told)]
+    bad = [case for case in inputs.CASES if fault(case, folder, weights, told)]
     rows.append(("bad inputs", len(inputs.CASES) - len(bad), len(inputs.CASES)))
     (folder / "m").mkdir()
     for kind, faults in mutations(folder / "m", n).items():

@@ -1,4 +1,4 @@
-"""Figures as the book shows them."""
+"""Figures as the book shows them, and a picture of a digit."""
 
 import io
 
@@ -27,3 +27,12 @@ def render(fig: Figure) -> np.ndarray:
 
 def ticks(labels):
     return [label.get_text() for label in labels]
+
+
+def seven(side: int = 28) -> np.ndarray:
+    """uint8 (side, side): a light 7 on a dark ground, from 0 to 255."""
+    x = np.zeros((side, side), np.uint8)
+    a, b = side // 5, side // 8
+    x[a : a + b, a:-a] = 255
+    x[a:-a, -a - b : -a] = 200
+    return x

@@ -170,3 +170,14 @@ def test_one_process_works_in_a_folder(tmp_path):
     ):
         pytest.fail("the block ran")
     assert not (tmp_path / "run").exists()  # nothing was made in it
+
+
+def test_a_build_folder_that_was_made_here_is_marked(tmp_path, monkeypatch):
+    for name, there in (("new", None), ("empty", ""), ("used", "mine")):
+        build = tmp_path / name
+        monkeypatch.setenv("HW2_BUILD", str(build))
+        if there is not None:
+            build.mkdir()
+            (build / there).mkdir(exist_ok=True)
+        writable_dir(build / "runs" / "a")
+        assert (build / paths.MADE).is_file() == (name != "used")

@@ -1,0 +1,21 @@
+"""Bad inputs as data, a file for each kind.
+
+In a command {d} is an empty folder, {w} a folder of small weights (`campaign.make_weights`).
+"""
+
+from faults.inputs import (
+    checkpoints,
+    data,
+    lists,
+    noises,
+    outputs,
+    pictures,
+    settings,
+    weights,
+)
+
+CASES = [
+    case
+    for kind in (weights, settings, outputs, noises, pictures, lists, checkpoints, data)
+    for case in kind.cases()
+]
