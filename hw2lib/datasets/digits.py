@@ -119,11 +119,6 @@ def load(name: str, data: str = "auto") -> DigitDomain:
     return domain
 
 
-def fonts() -> DigitDomain:
-    """Digits of print over photographs, made here without any file and with no handwriting."""
-    return DigitDomain("fonts", "embedded", *_load_embedded("fonts"))
-
-
 def available(name: str) -> list[str]:
     """The sources at hand for a domain, best first; never empty."""
     return [data for data in KINDS[1:] if missing(name, data) is None]

@@ -7,7 +7,6 @@ anything about the real data sets, and every page made from them says so.
     mnistm   the same over scikit-learn's two photographs, by the recipe of `mnistm`
     usps     the same, filling the frame, blurred as 16x16 scans are
     svhn     digits drawn with the fonts that matplotlib ships, coloured, with neighbours and noise
-    fonts    such digits over the two photographs: no handwriting, a source for UCI's real digits
     faces    cartoon faces drawn with Pillow
 
 scikit-learn's digits are in the order of their writers: the last 500 are for test, other writers
@@ -36,26 +35,23 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # images, labels, mas
 
 def digits(name: str) -> tuple[Arrays, Arrays]:
     """(train, test) of a domain: images uint8 (N, 3, 28, 28), labels int64 (N,), masks or None."""
-    make = {
-        "mnist": _mnist, "mnistm": _mnistm, "usps": _usps, "svhn": _svhn, "fonts": _fonts
-    }[name]  # fmt: skip
+    make = {"mnist": _mnist, "mnistm": _mnistm, "usps": _usps, "svhn": _svhn}[name]
     return make("train"), make("test")
 
 
 def scans() -> tuple[np.ndarray, np.ndarray]:
-    """scikit-learn's digits in their order: float (1797, 8, 8) in [0, 1], labels int64 (1797,)."""
+    """scikit-learn's digits, writer by writer: float (1797, 8, 8) in [0, 1], int64 (1797,)."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise UserError("the embedded data need scikit-learn; pip install scikit-learn") from None
+        raise UserError("scikit-learn's digits are needed; pip install scikit-learn") from None
     data = load_digits()
     return data.images / 16, data.target.astype(np.int64)
 
 
 def _scans(part: str) -> tuple[Tensor, np.ndarray]:
-    """Those of one part, float (N, 1, 8, 8), and their labels (N,)."""
-    images, labels = scans()
     where = slice(None, -TEST) if part == "train" else slice(-TEST, None)
+    images, labels = scans()
     return torch.from_numpy(images[where]).float()[:, None], labels[where]
 
 
@@ -78,13 +74,10 @@ def _glyphs(part: str) -> tuple[np.ndarray, np.ndarray]:
     times = 3 if part == "train" else 1
     images = F.interpolate(scans, (20, 20), mode="bicubic", align_corners=False)
     images = F.pad(images, (4, 4, 4, 4)).repeat(times, 1, 1, 1)
-    return _inked(_warp(images, seed=10 if part == "train" else 11)), np.tile(labels, times)
-
-
-def _inked(images: Tensor) -> np.ndarray:
-    """float (N, 1, 28, 28) with soft edges -> uint8 (N, 28, 28) with a pen's clear ones."""
-    images = ((images - 0.35) * 2.5).clamp(0, 1)
-    return (images * 255).round().to(torch.uint8)[:, 0].numpy()
+    images = _warp(images, seed=10 if part == "train" else 11)
+    images = ((images - 0.35) * 2.5).clamp(0, 1)  # a bicubic edge is soft, a pen's is not
+    grey = (images * 255).round().to(torch.uint8)[:, 0].numpy()
+    return grey, np.tile(labels, times)
 
 
 def _mnist(part: str) -> Arrays:
@@ -93,21 +86,9 @@ def _mnist(part: str) -> Arrays:
 
 
 def _mnistm(part: str) -> Arrays:
-    return _over_photos(*_glyphs(part), part)
-
-
-def _fonts(part: str) -> Arrays:
-    count = 4000 if part == "train" else TEST
-    rng = np.random.default_rng(60 if part == "train" else 61)
-    labels, fonts = np.arange(count) % 10, _typefaces((20, 23, 26))
-    frames = np.stack([_drawn({14: k}, fonts[rng.integers(len(fonts))]) for k in labels])
-    glyphs = _warp(torch.from_numpy(frames)[:, None].float() / 255, int(rng.integers(1 << 30)))
-    return _over_photos(_inked(glyphs), labels.astype(np.int64), part)
-
-
-def _over_photos(glyphs: np.ndarray, labels: np.ndarray, part: str) -> Arrays:
     from sklearn.datasets import load_sample_images
 
+    glyphs, labels = _glyphs(part)
     half = slice(None, 320) if part == "train" else slice(320, None)
     photos = [photo[:, half] for photo in load_sample_images().images]  # (427, 320, 3) each
     images, masks = blend(glyphs, photos, seed=20 if part == "train" else 21)
@@ -127,15 +108,17 @@ def _svhn(part: str) -> Arrays:
     count = 2000 if part == "train" else TEST
     rng = np.random.default_rng(40 if part == "train" else 41)
     labels = rng.permutation(np.arange(count) % 10).astype(np.int64)
-    fonts = _typefaces((20, 23, 26))
+    fonts = _fonts((20, 23, 26))
     frames = np.empty((count, SIDE, SIDE), np.uint8)
     for i, digit in enumerate(labels):
-        font, gap = fonts[rng.integers(len(fonts))], int(rng.integers(15, 20))
-        signs = {14: digit}
-        for x in (14 - gap, 14 + gap):  # house numbers have neighbours left and right
-            if rng.random() < 0.5:
-                signs[x] = rng.integers(10)
-        frames[i] = _drawn(signs, font)
+        frame = Image.new("L", (SIDE, SIDE))
+        draw, font = ImageDraw.Draw(frame), fonts[rng.integers(len(fonts))]
+        gap = int(rng.integers(15, 20))
+        for offset in (-gap, 0, gap):  # house numbers have neighbours left and right
+            if offset == 0 or rng.random() < 0.5:
+                sign = digit if offset == 0 else rng.integers(10)
+                draw.text((14 + offset, 14), str(sign), fill=255, font=font, anchor="mm")
+        frames[i] = np.asarray(frame)
     ink = _warp(torch.from_numpy(frames)[:, None].float() / 255, int(rng.integers(1 << 30))).numpy()
     paper = rng.uniform(0.1, 0.9, (count, 3, 1, 1))
     step = rng.uniform(0.3, 0.6, (count, 1, 1, 1)) * np.where(paper.mean(1) < 0.5, 1, -1)[:, None]
@@ -147,15 +130,7 @@ def _svhn(part: str) -> Arrays:
     return (images.clip(0, 1) * 255).round().astype(np.uint8), labels, None
 
 
-def _drawn(signs: dict[int, int], font: ImageFont.FreeTypeFont) -> np.ndarray:
-    """Column -> digit whose middle is there, white on black: uint8 (28, 28)."""
-    frame = Image.new("L", (SIDE, SIDE))
-    for x, sign in signs.items():
-        ImageDraw.Draw(frame).text((x, 14), str(sign), fill=255, font=font, anchor="mm")
-    return np.asarray(frame)
-
-
-def _typefaces(sizes: tuple[int, ...]) -> list[ImageFont.FreeTypeFont]:
+def _fonts(sizes: tuple[int, ...]) -> list[ImageFont.FreeTypeFont]:
     """matplotlib's DejaVu fonts in these sizes."""
     try:
         from matplotlib import get_data_path

@@ -93,15 +93,15 @@ def load_pair(target: str, data: str = "auto") -> tuple[DigitDomain, DigitDomain
     """(source, target) domains with all labels; both of the same kind of data where `data` is
     "auto".
 
-    UCI's digits are real everywhere. The embedded MNIST-M is made of them, so fonts are their
-    source where it would serve.
+    UCI's digits are real everywhere. The embedded MNIST-M is made of them, so where there is no
+    other their source is the stand-in for house numbers, drawn with fonts.
     """
     if target not in TARGETS:
         raise UserError(f"target {target!r} is unknown; choose one of {', '.join(TARGETS)}")
     pair = tuple(digits.load(name, data) for name in (SOURCE_OF[target], target))
-    if target == "uci":
-        return (digits.fonts() if pair[0].data == "embedded" else pair[0]), pair[1]
-    if data == "auto" and {"embedded"} < {domain.data for domain in pair}:
+    if target == "uci" and pair[0].data == "embedded":
+        pair = (digits.load("svhn", "embedded"), pair[1])
+    elif data == "auto" and {"embedded"} < {domain.data for domain in pair}:
         pair = tuple(digits.load(domain.name, "embedded") for domain in pair)
     return pair
 
