@@ -79,11 +79,8 @@ class DigitDomain:
 
     def describe(self) -> str:
         """One line that says what the run uses."""
-        what = {
-            "course": "course files",
-            "public": "public files",
-            "embedded": "embedded stand-in, not the real data set",
-        }[self.data]
+        stand_in = "embedded stand-in, not the real data set"
+        what = stand_in if self.data == "embedded" else f"{self.data} files"
         return f"{self.name}: {len(self.train):,} train and {len(self.test):,} test images ({what})"
 
 
