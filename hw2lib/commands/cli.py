@@ -58,8 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--set", dest="settings", nargs="+", action="extend", default=[],
                        metavar="key=value", help="change settings of the preset")  # fmt: skip
-    train.add_argument("--target", type=argument(Target), help="svhn (default) | usps | mnistm;"
-                       " for dann")  # fmt: skip
+    train.add_argument("--target", type=argument(Target), help="svhn (default) | usps | mnistm |"
+                       " uci; for dann")  # fmt: skip
     train.add_argument("--rows", help="for dann: which, as in dann,target_only; default the table")
     train.add_argument("--data", type=argument(Data), default="auto",
                        help="auto | course | public | embedded")  # fmt: skip
@@ -103,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     classify.add_argument("image_dir", type=place, help="images of any size; `course`: HW2_DATA's")
     classify.add_argument("out_csv", type=place)
     classify.add_argument(
-        "--target", type=argument(Target), required=True, help="svhn | usps | mnistm"
+        "--target", type=argument(Target), required=True, help="svhn | usps | mnistm | uci"
     )
     classify.add_argument("--weights", type=place)
     classify.add_argument("--list", dest="listed", metavar="FILE", help="csv of the image_names to"

@@ -1,4 +1,4 @@
-"""The digit domains MNIST-M, SVHN, USPS and MNIST, all as 28x28 RGB.
+"""The digit domains MNIST-M, SVHN, USPS, UCI and MNIST, all as 28x28 RGB.
 
     domain = load("mnistm")              # course files, else public files, else the embedded set
     images = to_float(domain.train.images[:64])    # (64, 3, 28, 28) in [-1, 1]
@@ -42,9 +42,10 @@ from hw2lib.errors import UserError
 from hw2lib.io.cache import kept
 from hw2lib.io.paths import check_data_dir, data_dir, sha256
 
-DOMAINS = ("mnistm", "svhn", "usps", "mnist")
+DOMAINS = ("mnistm", "svhn", "usps", "mnist", "uci")
 KINDS = ("auto", "course", "public", "embedded")
 SIDE = 28
+UCI_TRAIN = 1029  # of scikit-learn's 1,797 digits; here the ninth of 14 filled forms begins
 SVHN_TRAIN, SVHN_TEST = 6400, 1600  # the split of an npz: its first crops train, its last test
 PHOTOS = ("BSDS500/train", "BSDS500/test")  # backgrounds of MNIST-M's train and test digits
 _RECIPE = "2"  # part of every cache key: raise it when a build below gives other bytes
@@ -78,11 +79,8 @@ class DigitDomain:
 
     def describe(self) -> str:
         """One line that says what the run uses."""
-        what = {
-            "course": "course files",
-            "public": "public files",
-            "embedded": "embedded stand-in, not the real data set",
-        }[self.data]
+        stand_in = "embedded stand-in, not the real data set"
+        what = stand_in if self.data == "embedded" else f"{self.data} files"
         return f"{self.name}: {len(self.train):,} train and {len(self.test):,} test images ({what})"
 
 
@@ -99,6 +97,7 @@ def to_uint8(images: Tensor) -> Tensor:
 def load(name: str, data: str = "auto") -> DigitDomain:
     """One of DOMAINS. `data` "auto" takes the first of course, public, embedded that is there.
 
+    UCI's digits ship with scikit-learn and are the same real ones whatever `data` is.
     Raises UserError for an unknown name, named data that is missing, or a damaged file.
     """
     if name not in DOMAINS:
@@ -108,6 +107,8 @@ def load(name: str, data: str = "auto") -> DigitDomain:
     if data == "auto":
         check_data_dir()
         data = available(name)[0]
+    if name == "uci":
+        data = "public"
     loader = {"course": _load_course, "public": _load_public, "embedded": _load_embedded}[data]
     domain = DigitDomain(name, data, *loader(name))
     for part, digits in (("train", domain.train), ("test", domain.test)):
@@ -176,7 +177,13 @@ def _load_course(name: str) -> Loaded:
 
 
 def _load_public(name: str) -> Loaded:
-    """From the data sets' own files below `data_dir()`."""
+    """From the data sets' own files below `data_dir()`; UCI's come with scikit-learn."""
+    if name == "uci":
+        images, labels = embedded.scans()
+        grey = (255 * images).round().astype(np.uint8)  # (1797, 8, 8)
+        digest = hashlib.sha256(grey.tobytes() + labels.tobytes()).hexdigest()
+        parts = (slice(UCI_TRAIN), slice(UCI_TRAIN, None))
+        return *(_fitted(grey[p], labels[p]) for p in parts), {"scikit-learn/digits": digest}
     files, photos = _public_files(name)
     found = digests(files) | {part: sha256(*names) for part, names in photos.items()}
     if name == "mnist":  # the files are as fast as a cache
@@ -197,6 +204,8 @@ def _public_files(name: str) -> tuple[list[Path], dict[str, list[Path]]]:
     Raises UserError if one is missing.
     """
     base = data_dir()
+    if name == "uci":
+        return [], {}
     if name == "usps":
         return [existing(base / "USPS" / n, "USPS") for n in ("usps.bz2", "usps.t.bz2")], {}
     if name == "svhn":

@@ -39,16 +39,20 @@ def digits(name: str) -> tuple[Arrays, Arrays]:
     return make("train"), make("test")
 
 
-def _scans(part: str) -> tuple[Tensor, np.ndarray]:
-    """scikit-learn's digits of one part: float (N, 1, 8, 8) in [0, 1], labels int64 (N,)."""
+def scans() -> tuple[np.ndarray, np.ndarray]:
+    """scikit-learn's digits, writer by writer: float (1797, 8, 8) in [0, 1], int64 (1797,)."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise UserError("the embedded data need scikit-learn; pip install scikit-learn") from None
+        raise UserError("scikit-learn's digits are needed; pip install scikit-learn") from None
     data = load_digits()
+    return data.images / 16, data.target.astype(np.int64)
+
+
+def _scans(part: str) -> tuple[Tensor, np.ndarray]:
     where = slice(None, -TEST) if part == "train" else slice(-TEST, None)
-    images = torch.from_numpy(data.images[where] / 16).float()[:, None]
-    return images, data.target[where].astype(np.int64)
+    images, labels = scans()
+    return torch.from_numpy(images[where]).float()[:, None], labels[where]
 
 
 def _warp(images: Tensor, seed: int) -> Tensor:

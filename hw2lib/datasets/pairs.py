@@ -23,7 +23,7 @@ from hw2lib.device import device
 from hw2lib.errors import UserError
 from hw2lib.io.parameters import Target
 
-SOURCE_OF = {"svhn": "mnistm", "usps": "mnistm", "mnistm": "mnist"}
+SOURCE_OF = {"svhn": "mnistm", "usps": "mnistm", "mnistm": "mnist", "uci": "mnistm"}
 TARGETS = get_args(Target)
 HELD_OUT = 2000  # source images that no row trains on, at most a tenth of all: source validation
 
@@ -65,11 +65,12 @@ def make_problem(
 
     handling: random changes of source and target images in training (see `augment`).
     """
+    data = "embedded" if source.data == "embedded" else target.data
     n = len(source.train) - min(HELD_OUT, len(source.train) // 10)
     train, held = part(source.train, slice(n)), part(source.train, slice(n, None))
     return Problem(
         target.name, train, held, Unlabelled(target.train.images), target.test, source.test,
-        handling, channels, target.data, (source.describe(), target.describe()),
+        handling, channels, data, (source.describe(), target.describe()),
         {**source.sha256, **target.sha256},
     )  # fmt: skip
 
@@ -90,17 +91,23 @@ def supervised(problem: Problem, target: DigitDomain) -> Problem:
 
 def load_pair(target: str, data: str = "auto") -> tuple[DigitDomain, DigitDomain]:
     """(source, target) domains with all labels; both of the same kind of data where `data` is
-    "auto"."""
+    "auto".
+
+    UCI's digits are real everywhere. The embedded MNIST-M is made of them, so where there is no
+    other their source is the stand-in for house numbers, drawn with fonts.
+    """
     if target not in TARGETS:
         raise UserError(f"target {target!r} is unknown; choose one of {', '.join(TARGETS)}")
     pair = tuple(digits.load(name, data) for name in (SOURCE_OF[target], target))
-    if data == "auto" and {"embedded"} < {domain.data for domain in pair}:
+    if target == "uci" and pair[0].data == "embedded":
+        pair = (digits.load("svhn", "embedded"), pair[1])
+    elif data == "auto" and {"embedded"} < {domain.data for domain in pair}:
         pair = tuple(digits.load(domain.name, "embedded") for domain in pair)
     return pair
 
 
 def channels_for(target: str) -> int:
-    """MNIST-M's ink shows in colour, SVHN's and USPS's in grey."""
+    """MNIST-M's ink shows in colour, that of the others in grey."""
     return 3 if target == "mnistm" else 1
 
 

@@ -42,7 +42,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Size = Literal["quick", "full"]  # the presets of the notebooks
 Data = Literal["auto", "course", "public", "embedded"]  # kinds of data files
-Target = Literal["svhn", "usps", "mnistm"]
+Target = Literal["svhn", "usps", "mnistm", "uci"]
 Guidance = Annotated[float, Field(ge=0, le=20)]
 Weight = Annotated[float, Field(ge=-1, le=100)]  # of guidance; -1: unconditional
 Steps = Annotated[int, Field(ge=2, le=1000)]  # of a sampler

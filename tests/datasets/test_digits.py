@@ -11,7 +11,7 @@ from helpers.files import idx, make_mnist, make_photos, make_svhn, make_usps, sa
 from helpers.lines import one_line
 from PIL import Image
 
-from hw2lib.datasets import digits
+from hw2lib.datasets import digits, embedded
 from hw2lib.errors import UserError
 
 real_data = pytest.mark.skipif(not os.environ.get("HW2_DATA"), reason="HW2_DATA is not set")
@@ -60,7 +60,7 @@ def test_auto_takes_course_then_public_then_embedded(folder):
     assert digits.available("usps") == ["course", "public", "embedded"]
 
 
-@pytest.mark.parametrize("name", digits.DOMAINS)
+@pytest.mark.parametrize("name", ["mnistm", "svhn", "usps", "mnist"])
 @pytest.mark.parametrize("source", ["public", "course"])
 def test_a_named_source_that_is_missing_is_an_error(folder, name, source):
     with pytest.raises(UserError) as error:
@@ -180,6 +180,36 @@ def test_photographs_too_small_or_no_image(folder):
     save(folder / "BSDS500/train/0.jpg", b"no picture")
     with pytest.raises(UserError, match="0.jpg cannot be read"):
         digits.load("mnistm")
+
+
+# --- UCI's digits ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", digits.KINDS)
+def test_ucis_digits_are_the_real_ones_everywhere(folder, data):
+    domain = digits.load("uci", data)
+    assert domain.data == "public" and "stand-in" not in domain.describe()
+    assert (len(domain.train), len(domain.test)) == (1029, 768)
+    assert list(domain.sha256) == ["scikit-learn/digits"]
+    assert digits.available("uci")[0] == "public"
+
+
+def test_ucis_parts_share_no_filled_form():
+    """A form begins with three times 0 to 9 and ends with 90898, and so do both parts."""
+    domain = digits.load("uci")
+    begins = torch.arange(30) % 10
+    assert torch.equal(domain.train.labels[:30], begins)
+    assert torch.equal(domain.test.labels[:30], begins)
+    assert domain.train.labels[-5:].tolist() == domain.test.labels[-5:].tolist() == [9, 0, 8, 9, 8]
+
+
+def test_ucis_images_are_the_scans_enlarged():
+    images = digits.load("uci").test.images
+    assert (images[:, 0] == images[:, 2]).all() and images.max() == 255 and images.min() == 0
+    scans = embedded.scans()[0][digits.UCI_TRAIN :]
+    small = torch.nn.functional.interpolate(images[:, :1].float() / 255, (8, 8), mode="area")
+    both = torch.stack([small.flatten(), torch.from_numpy(scans).float().flatten()])
+    assert torch.corrcoef(both)[0, 1] > 0.95
 
 
 # --- the real files -------------------------------------------------------------------------

@@ -2,13 +2,14 @@
 
 import gc
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
 from helpers.domains import made_up
 
-from hw2lib.datasets import digits, pairs
-from hw2lib.datasets.augment import PLAIN
+from hw2lib.datasets import digits, embedded, pairs
+from hw2lib.datasets.augment import HANDLING, PLAIN
 from hw2lib.datasets.digits import DigitSet
 from hw2lib.datasets.pairs import Batches, Unlabelled, load_problem, make_problem, supervised
 from hw2lib.errors import UserError
@@ -55,6 +56,39 @@ def test_supervised_learns_the_target_by_its_labels():
     problem = supervised(make_problem(source, target), target)
     assert problem.source is target.train and problem.held is None and problem.name == "usps"
     assert problem.handling[0] == problem.handling[1]
+
+
+def test_no_digit_of_ucis_is_in_its_source(monkeypatch):
+    """Where MNIST-M's files are missing, the source is made without a look at those digits."""
+    problem = load_problem("uci", "embedded")
+    assert problem.data == "embedded" and problem.domains[0].startswith("svhn: ")
+    assert problem.domains[1].startswith("uci: 1,029") and len(problem.test) == 768
+
+    def scans():
+        raise AssertionError("the source is made of UCI's digits")
+
+    monkeypatch.setattr(embedded, "scans", scans)
+    source = digits.load("svhn", "embedded")
+    assert problem.sha256["embedded/svhn"] == source.sha256["embedded/svhn"]
+    assert set(problem.sha256) == {"embedded/svhn", "scikit-learn/digits"}
+    with pytest.raises(AssertionError):
+        digits.load("mnistm", "embedded")
+
+
+def test_ucis_source_is_mnistm_where_it_is_at_hand(monkeypatch):
+    load = digits.load
+    monkeypatch.setattr(
+        digits, "load", lambda name, data="auto":
+        load(name) if name == "uci" else replace(made_up(name), data=data)
+    )  # fmt: skip
+    for data in ("course", "public"):
+        source, target = pairs.load_pair("uci", data)
+        assert (source.name, source.data) == ("mnistm", data) and target.data == "public"
+
+
+def test_ucis_settings_are_those_of_usps():
+    assert HANDLING["uci"] == HANDLING["usps"]
+    assert pairs.channels_for("uci") == pairs.channels_for("usps") == 1
 
 
 def test_an_unknown_target():

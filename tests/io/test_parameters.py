@@ -117,7 +117,7 @@ def test_good_parameters_pass():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"target": "mars"}, "parameter target=mars is not allowed; svhn or usps or mnistm is"),
+        ({"target": "mars"}, "target=mars is not allowed; svhn or usps or mnistm or uci is"),
         ({"seeds": 0}, "parameter seeds=0 is not allowed; a whole number from 1 to 20 is right"),
         ({"seeds": 1.0}, "whole number"),
         ({"seeds": True}, "whole number"),
