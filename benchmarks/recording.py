@@ -18,9 +18,11 @@ second waits. check looks for what a profile needs before Snakemake starts.
 from __future__ import annotations
 
 import argparse
+import ast
 import fcntl
 import hashlib
 import importlib.util
+import inspect
 import json
 import os
 import resource
@@ -34,10 +36,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
-from code_digest import digest
+from code_digest import ROOT, digest
 
 from hw2lib.errors import UserError
-from hw2lib.io.paths import ROOT, WEIGHTS, atomic_write, build_dir, data_dir, sha256, writable_dir
+from hw2lib.io.paths import WEIGHTS, atomic_write, build_dir, data_dir, sha256, writable_dir
 
 if TYPE_CHECKING:
     from jobs import Job
@@ -113,7 +115,7 @@ def plan(preset: str) -> None:
         listed = {job.name: declared(job) for job in found}
         write(folder / "list.json", {"follows": follows, "jobs": listed})
     for marker in sorted((folder / "done").glob("*.json")):
-        gone = [file for file in read(marker).get("made", ["it"]) if not exists(file)]
+        gone = [file for file in read(marker).get("made", ["it"]) if not (ROOT / file).exists()]
         if gone:
             print(f"{marker.stem}: {gone[0]} is gone, so it is made again", flush=True)
             marker.unlink()
@@ -121,8 +123,8 @@ def plan(preset: str) -> None:
 
 def planned_by() -> list[str]:
     """What the plan follows from: the code, the shipped weights and the data at hand."""
-    files = [*sorted(ROOT.glob("benchmarks/*.py")), *sorted(ROOT.glob("notebooks/*.ipynb"))]
-    names = [file.relative_to(ROOT).as_posix() for file in files]
+    kinds = ("hw2lib/**/*.py", "benchmarks/*.py", "notebooks/*.ipynb")
+    names = [file.relative_to(ROOT).as_posix() for kind in kinds for file in ROOT.glob(kind)]
     sizes = [f"{file.name} {file.stat().st_mtime_ns}" for file in sorted(WEIGHTS.glob("*"))]
     return [digest(names), hash_of(sizes), *map(data_of, (False, True))]
 
@@ -139,6 +141,7 @@ def input_of(job: Job) -> dict:
     return {
         "settings": job.settings,
         "code": digest(job.code, tables=job.settings is None),
+        "work": hash_of(ast.dump(ast.parse(inspect.getsource(job.work.func)))),
         "needs": list(job.needs),
         "weights": {name: sha256(WEIGHTS / f"{name}.safetensors") for name in job.weights},
         "data": data_of("faces" in job.weights),
@@ -149,10 +152,6 @@ def declared(job: Job) -> dict:
     """What Snakemake and `scaling` read of a job."""
     names = ("needs", "threads", "mem_mb", "runtime", "gpu", "seconds", "code")
     return {name: getattr(job, name) for name in names}
-
-
-def exists(file: str) -> bool:
-    return (ROOT / file).exists()
 
 
 # --- run -----------------------------------------------------------------------------------------
