@@ -7,6 +7,8 @@ export PYTHONUNBUFFERED := 1
 BUILD := $(or $(HW2_BUILD),build)
 NO_DOT := command -v dot >/dev/null || echo "Graphviz's dot is missing: the architecture drawings are left out"
 NO_CHROMIUM := from helpers import browser; browser.program() or print("Chromium is missing: the page tests are left out")
+PROFILE ?= profiles/local
+PRESET ?= full
 FREE := import psutil; print(psutil.virtual_memory().available >> 20)
 # The Snakefile holds a lock of its own, which no killed run leaves behind: --nolock.
 SNAKEMAKE = $(BIN)/snakemake --cores all --resources mem_mb=$$($(BIN)/python -c '$(FREE)') \
@@ -14,12 +16,17 @@ SNAKEMAKE = $(BIN)/snakemake --cores all --resources mem_mb=$$($(BIN)/python -c 
 # The Snakefile and the notebooks' kernels call the environment's programs by their names.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: report pdf test verify faults lock clean
+.PHONY: report record pdf test verify faults lock clean
 
 report: .venv/.made
 	@$(NO_DOT)
 	@$(SNAKEMAKE) -- report
 	@echo "The report: file://$(CURDIR)/_build/html/index.html"
+
+record: .venv/.made  ## the whole recording; also PROFILE=profiles/slurm, PRESET=quick | weights
+	@$(BIN)/python benchmarks/recording.py check $(PRESET) $(PROFILE)
+	@$(BIN)/snakemake -s record.smk --profile $(PROFILE) --config preset=$(PRESET) \
+	  --resources mem_mb=$$($(BIN)/python -c '$(FREE)') -- record
 
 pdf: .venv/.made  ## the answers to hand in, in English and Chinese (Debian: fonts-noto-cjk)
 	$(BIN)/jupyter-book build book/ --quiet

@@ -12,12 +12,14 @@ data/results/dann-ablation.json, which the report reads. Finished trainings are 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import dann_variants
 from dann_apart import arguments
 from dann_variants import VARIANTS, Variant
 
 from hw2lib.datasets import digits
+from hw2lib.datasets.augment import HANDLING
 from hw2lib.datasets.pairs import TARGETS, Problem, load_problem
 from hw2lib.experiments.dann import SAMPLE, Trained
 from hw2lib.io import results
@@ -29,18 +31,16 @@ ALIGNED = (  # rows and settings that are trained where the domains' shares of t
     ("everything", {}),
     *(("adversarial loss alone", {"adversarial": lam}) for lam in (0.0, 0.3, 1.0)),
 )
+STEPS, SEEDS = 960, 3
 SCORES = ("accuracy", "information", "validation")
 
 
-def cases_of(problem: Problem) -> dict[str, tuple[Problem, list[Variant]]]:
-    """folder -> what is trained on what: causes, learning rates, and label shift, where the
-    domains' shares of the digits are made equal or differ more. To MNIST-M: the plain rows."""
-    target = digits.load(problem.name, problem.data)
-    labels = (dann_variants.validated(problem, target), dann_variants.CEILING_RATES)
-    if problem.name == "mnistm":
-        return {"as-it-is": (problem, dann_variants.PLAIN_ROWS), "labels": labels}
-    matched = dann_variants.matched(problem, target.train.labels)
-    shifted = dann_variants.shifted(problem, target.train.labels)
+def variants_of(target: str) -> dict[str, list[Variant]]:
+    """case -> what is trained there: causes, learning rates, and label shift, where the domains'
+    shares of the digits are made equal or differ more. To MNIST-M: the plain rows."""
+    ceiling = {"labels": dann_variants.CEILING_RATES}
+    if target == "mnistm":
+        return {"as-it-is": dann_variants.PLAIN_ROWS, **ceiling}
 
     def aligned(shares: str) -> list[Variant]:
         return [
@@ -51,11 +51,26 @@ def cases_of(problem: Problem) -> dict[str, tuple[Problem, list[Variant]]]:
 
     causes = [*VARIANTS, *dann_variants.RATES[1:], *dann_variants.PLAIN_ROWS]
     return {
-        "as-it-is": (problem, causes),
-        "labels": labels,
-        "matched": (matched, aligned("as the target's")),
-        "shifted": (shifted, aligned("few 5 to 9 in the target")),
+        "as-it-is": dann_variants.those_that_change(causes, HANDLING[target]),
+        **ceiling,
+        "matched": aligned("as the target's"),
+        "shifted": aligned("few 5 to 9 in the target"),
     }
+
+
+def case_of(problem: Problem, case: str) -> Problem:
+    """The problem as it is in one of the cases of `variants_of`."""
+    if case == "as-it-is":
+        return problem
+    target = digits.load(problem.name, problem.data)
+    if case == "labels":
+        return dann_variants.validated(problem, target)
+    change = {"matched": dann_variants.matched, "shifted": dann_variants.shifted}[case]
+    return change(problem, target.train.labels)
+
+
+def folder_of(target: str, case: str, steps: int) -> Path:
+    return runs_dir() / f"dann-trials-{steps}" / target / case
 
 
 def measured(case: Problem, name: str, trained: list[Trained], **setting) -> list[dict]:
@@ -76,18 +91,18 @@ def measured(case: Problem, name: str, trained: list[Trained], **setting) -> lis
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("targets", nargs="+", choices=TARGETS)
-    parser.add_argument("--steps", type=int, default=960)
-    args = arguments(parser, seeds=3)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    args = arguments(parser, seeds=SEEDS)
     records, problems, seconds = [], [], 0.0
     for target in args.targets:
         problem = load_problem(target)
-        for folder, (case, variants) in cases_of(problem).items():
-            out = runs_dir() / f"dann-trials-{args.steps}" / target / folder
-            for name, setting, trained in dann_variants.ablation(
+        for name, variants in variants_of(target).items():
+            case, out = case_of(problem, name), folder_of(target, name, args.steps)
+            for row, setting, trained in dann_variants.ablation(
                 case, range(args.seeds), args.steps, out, variants
             ):
                 seconds += sum(t.seconds for t in trained)
-                records += measured(case, name, trained, **setting)
+                records += measured(case, row, trained, **setting)
         print(f"\n{target}, {args.seeds} seeds, {args.steps} steps")
         print(results.table(results.select(records, target=target)).to_string(), flush=True)
         problems.append(problem)

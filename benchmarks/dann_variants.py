@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hw2lib.datasets.augment import Handling
 from hw2lib.datasets.digits import DigitDomain
 from hw2lib.datasets.pairs import Problem, Unlabelled, part, supervised
 from hw2lib.experiments.dann import Trained, train
@@ -80,6 +81,23 @@ PLAIN_ROWS: list[Variant] = [  # without augmentation: why the plain source row 
 CEILING_RATES = rates_of("target's labels", ROWS["target_only"])  # on `validated`
 
 
+def name_of(variant: Variant) -> str:
+    """The folder of a variant's trainings, one a seed."""
+    name, setting, _ = variant
+    return "-".join(re.findall(r"[\w.]+", f"{name} {setting}"))
+
+
+def those_that_change(
+    variants: Sequence[Variant], handling: tuple[Handling, Handling]
+) -> list[Variant]:
+    """Without those that turn off what the augmentation of both domains does not have."""
+    return [
+        variant
+        for variant in variants
+        if not variant[2].off or any(h.without(*variant[2].off) != h for h in handling)
+    ]
+
+
 def ablation(
     problem: Problem,
     seeds: Sequence[int],
@@ -89,14 +107,12 @@ def ablation(
 ) -> list[tuple[str, dict, list[Trained]]]:
     """Row, setting and one training a seed of `steps` steps; what is finished in `out` is taken up.
 
-    A variant that turns off what the problem's augmentation does not have is left out.
+    Variants that change nothing are left out, see `those_that_change`.
     """
     rows = []
-    for name, setting, row in variants:
-        if row.off and all(h.without(*row.off) == h for h in problem.handling):
-            continue
-        folder = Path(out) / "-".join(re.findall(r"[\w.]+", f"{name} {setting}"))
-        row = replace(row, steps=steps)
+    for variant in those_that_change(variants, problem.handling):
+        name, setting, row = variant
+        folder, row = Path(out) / name_of(variant), replace(row, steps=steps)
         trained = [train(row, problem, s, folder / f"seed-{s}", resume=True) for s in seeds]
         rows.append((name, setting, trained))
     return rows

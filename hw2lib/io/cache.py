@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from hw2lib.io.paths import atomic_write, build_dir
 
 _SECONDS = "seconds of the making"
+used: list[Path] = []  # the files that this process made or found
 
 
 def kept(
@@ -36,6 +37,7 @@ def kept(
     text = json.dumps(key, sort_keys=True, default=_array)
     digest = hashlib.sha256(text.encode()).hexdigest()
     file = Path(folder or build_dir() / "cache") / f"{name}-{digest[:24]}.npz"
+    used.append(file)
     try:
         with np.load(file, allow_pickle=False) as stored:
             found = dict(stored)

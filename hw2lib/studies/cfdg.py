@@ -23,6 +23,7 @@ from torch import Tensor
 
 from hw2lib.datasets import digits
 from hw2lib.datasets.digits import DigitDomain, to_float
+from hw2lib.device import device, precision
 from hw2lib.evaluators import digit_features, judge
 from hw2lib.evaluators.digit_features import DigitFeatures, Reference, compare
 from hw2lib.evaluators.judge import Judge
@@ -128,8 +129,8 @@ def sampled_scores(
         )
         return scorer(images, labels)
 
-    trained = {"trained": header["train"], "images_seen": header["images_seen"]}
-    found, _ = kept("scores", {"n": n, **trained, **how}, make, folder)
+    key = {"n": n, "trained": header["train"], "images_seen": header["images_seen"], **how}
+    found, _ = kept("scores", {**key, "precision": precision(device())}, make, folder)
     return {score: value.item() for score, value in found.items()}
 
 

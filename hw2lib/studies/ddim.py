@@ -22,6 +22,7 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from hw2lib.datasets import faces
+from hw2lib.device import device, precision
 from hw2lib.diffusion import Schedule, make_schedule
 from hw2lib.evaluators.face_features import FaceFeatures
 from hw2lib.experiments import ddim
@@ -119,7 +120,7 @@ class Sampler:
 
     def kept(self, what: tuple, x: Tensor, make: Callable[[], Tensor]) -> Tensor:
         """`make()`, or what it gave before for the same model, `what` and input `x`."""
-        key = [self.model_digest, what, x.numpy()]
+        key = [self.model_digest, precision(device()), what, x.numpy()]
         found, spared = kept("drawn", key, lambda: {"images": make().half().numpy()})
         self.spared += spared
         return torch.from_numpy(found["images"]).float()
