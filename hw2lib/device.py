@@ -1,4 +1,4 @@
-"""Where it runs and in which precision."""
+"""Where it runs, in which precision, and in how many processes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from torch import nn
 
 
 def device() -> torch.device:
-    """The GPU if there is one (each process of `accelerate launch` its own), else the CPU."""
+    """The GPU if there is one (each process of `torchrun` its own), else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device("cpu")
+
+
+def process() -> tuple[int, int]:
+    """(number, count) of the processes that `torchrun` started for one training, else (0, 1)."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def mixed_precision(where: torch.device) -> torch.autocast:

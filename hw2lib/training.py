@@ -4,6 +4,9 @@
 
 is all that a model brings. Every random draw comes from `generator`, whose state is part of the
 checkpoint: a run that was interrupted and resumed ends with the same bytes as one that was not.
+
+Under `torchrun` several processes train one model as one would: each draws the same whole batches
+and computes a part of each (`shared_out`).
 """
 
 from __future__ import annotations
@@ -16,17 +19,17 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 import torch
+import torch.distributed as dist
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hw2lib.device import device, mixed_precision
+from hw2lib.device import device, mixed_precision, process
 from hw2lib.errors import UserError
 from hw2lib.io.parameters import Batch, Natural, NonNegative, Positive, Seed, settings
 from hw2lib.io.paths import atomic_write, locked, place
@@ -119,6 +122,7 @@ def fit(
     label: str = "training",
     identity: dict | None = None,
     watch: Watch | None = None,
+    shared: bool = False,
 ) -> Fitted:
     """Train `model` in place and keep `out/checkpoint.pt`; a finished run returns at once.
 
@@ -128,62 +132,60 @@ def fit(
     `watch(model, steps done)` looks at the model in eval mode after every `watch.every` steps and
     after the last; what it returns is kept in the checkpoint too.
 
+    `shared` says that no sample's output depends on the others of its batch, so that several
+    processes may share the batches; the first of them keeps the checkpoint.
+
     Errors: UserError when another process trains in `out`, when `out` already holds a run and
     `resume` is false, when its settings differ from `cfg` (where the learning rate has been
     constant so far, another number of steps will do, and a trapezoid that begins later) or its
-    identity from `identity`, when the loss is no longer finite, and, after saving, when the run is
-    interrupted (SIGINT, SIGTERM, SIGHUP).
-
-    Under torchrun or `accelerate launch` the first process keeps the checkpoint; after a resume
-    the others draw anew, so only a run of one process is resumed exactly.
+    identity from `identity`, when the loss is no longer finite, when several processes cannot share
+    a batch, and, after saving, when the run is interrupted (SIGINT, SIGTERM, SIGHUP).
     """
-    where, rank = device(), int(os.environ.get("RANK", "0"))
+    where, (rank, world) = device(), process()
+    if world > 1:
+        join(where, world, label, cfg.batch_size, shared)
     model.to(where).train()
     ema = copy.deepcopy(model).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(
         model.parameters(), cfg.lr, (0.9, 0.99), weight_decay=cfg.weight_decay, fused=True
     )
-    generator = torch.Generator().manual_seed(cfg.seed + 1_000_003 * rank)  # each draws its own
-    run = Fitted(model, ema, optimizer, generator)
+    run = Fitted(model, ema, optimizer, torch.Generator().manual_seed(cfg.seed))
     checkpoint = Checkpoint(place(out) / "checkpoint.pt", cfg, identity or {})
-    with locked(out) if rank == 0 else nullcontext():
+    with locked(out):
         if checkpoint.file.exists():
             if not resume:
                 raise UserError(
                     f"{out} already holds a run; add --resume to go on or name another folder"
                 )
             checkpoint.restore(run)
-            if rank > 0:  # the checkpoint's generator is the first process's
-                generator.manual_seed(cfg.seed + 1_000_003 * rank + 7_919 * run.step)
-        net, backward = model, torch.Tensor.backward
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            from accelerate import Accelerator
-
-            accelerator = Accelerator(cpu=where.type == "cpu")
-            net, optimizer = accelerator.prepare(model, optimizer)
-            backward = accelerator.backward
+        net = shared_out(model) if world > 1 else model
 
         unread: list[Tensor] = []  # losses that may not have been computed yet
         saved = time.perf_counter()
         began = saved - run.seconds  # as if the run had never stopped
         steps = range(run.step, cfg.steps)
-        bar = tqdm(steps, label, initial=run.step, total=cfg.steps, delay=2, mininterval=2)
+        bar = tqdm(steps, label, initial=run.step, total=cfg.steps, delay=2, mininterval=2,
+                   disable=rank > 0)  # fmt: skip
         with Signals() as stop, bar:
             for step in bar:
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(step, cfg)
                 with mixed_precision(where):
-                    value = loss(net, step, generator)
+                    value = loss(net, step, run.generator)
                 optimizer.zero_grad(set_to_none=True)
-                backward(value)
+                value.backward()
+                if world > 1:
+                    votes = sum_gradients(model, stop.asked)
                 nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
                 optimizer.step()
                 update_ema(ema, model, step, cfg.ema)
 
                 run.step, last = step + 1, step + 1 == cfg.steps
-                save = last or stop.asked or time.perf_counter() - saved > cfg.save_every_s
+                look = step % READ_EVERY.get(where.type, 1) == 0
+                asked = stop.asked if world == 1 else look and votes.item() > 0  # in all alike
+                save = last or asked or time.perf_counter() - saved > cfg.save_every_s
                 unread.append(value.detach())
-                if save or step % READ_EVERY.get(where.type, 1) == 0:
+                if save or look:
                     run.losses += finite(unread, label, len(run.losses))
                     unread.clear()
                 if watch and (last or run.step % watch.every == 0):
@@ -197,7 +199,7 @@ def fit(
                     run.seconds = saved - began  # the losses are read: a GPU has nothing left to do
                     if rank == 0:
                         checkpoint.save(run)
-                if stop.asked:
+                if asked:
                     raise UserError(
                         f"{label}: interrupted after step {run.step} of {cfg.steps}; "
                         f"the checkpoint is {checkpoint.file}; go on with --resume"
@@ -235,6 +237,55 @@ class Signals:
     def __exit__(self, *_: object) -> None:
         for name, handler in self.before.items():
             signal.signal(name, handler)
+
+
+# --- several processes ---------------------------------------------------------------------------
+
+
+def join(where: torch.device, world: int, label: str, batch_size: int, shared: bool) -> None:
+    """Meet the other processes of this training; UserError where they cannot share its batches."""
+    if not shared:
+        raise UserError(
+            f"{label}: {world} processes were started, but this network must see a batch whole; "
+            "one process is right, a job for each seed"
+        )
+    if batch_size % world:
+        raise UserError(f"batch_size={batch_size} for {world} processes; a multiple is right")
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    dist.barrier()  # the first may still be writing the checkpoint of a run before this one
+
+
+def shared_out(model: nn.Module) -> Callable[..., Tensor]:
+    """`model` as a function of whole batches, of which each process computes a part.
+
+    It takes tensors (B, ...) and returns the whole output (B, ...), the same in each, so that a
+    loss is written as for one. Sample k is computed and differentiated by process k mod world.
+    """
+    rank, world = process()
+
+    def forward(*batch: Tensor) -> Tensor:
+        own = model(*(x[rank::world] for x in batch)).contiguous()  # (B / world, ...)
+        parts = [torch.empty_like(own) for _ in range(world)]
+        dist.all_gather(parts, own.detach())
+        parts[rank] = own
+        return torch.stack(parts, 1).flatten(0, 1)  # (B / world, world, ...) -> (B, ...)
+
+    return forward
+
+
+def sum_gradients(model: nn.Module, vote: bool) -> Tensor:
+    """Replace each gradient by its sum over the processes; returns how many of them vote.
+
+    All go as one tensor: one by one they took five times the processor's time.
+    """
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([*(g.flatten() for g in gradients), gradients[0].new_tensor([vote])])
+    dist.all_reduce(flat)
+    *sums, votes = flat.split([*(g.numel() for g in gradients), 1])
+    for gradient, total in zip(gradients, sums, strict=True):
+        gradient.copy_(total.view_as(gradient))
+    return votes
 
 
 # --- checkpoints ---------------------------------------------------------------------------------

@@ -1,48 +1,20 @@
-"""training: the arithmetic of its parts, exact resume, errors of one line, several processes."""
+"""training: the arithmetic of its parts, what a run gives, mistakes of one line."""
 
 import math
-import os
 import signal
-import socket
-import subprocess
-import sys
 
 import pytest
 import torch
 from helpers.lines import one_line
 from helpers.networks import network
+from helpers.runs import CFG, loss, same, stopped_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from hw2lib import training
 from hw2lib.errors import UserError
-from hw2lib.io.paths import ROOT
 from hw2lib.training import TrainConfig, fit, learning_rate
-
-CFG = TrainConfig(steps=9, lr=0.01, warmup=3, ema=0.9, save_every_s=1e9)
-
-
-def loss(model, step, generator):
-    x = torch.randn(4, 1, 8, 8, generator=generator)
-    return (model(x) - 1).square().mean()
-
-
-def stopped_at(k, name=signal.SIGINT):
-    """The loss of a run to which somebody sends a signal in its k-th step."""
-
-    def loss_and_signal(model, step, generator):
-        if step == k:
-            signal.raise_signal(name)
-        return loss(model, step, generator)
-
-    return loss_and_signal
-
-
-def same(a: nn.Module, b: nn.Module) -> bool:
-    states = a.state_dict(), b.state_dict()
-    return all(torch.equal(x, y) for x, y in zip(*(s.values() for s in states), strict=True))
-
 
 # --- the arithmetic ------------------------------------------------------------------------------
 
@@ -124,53 +96,7 @@ def test_gradients_are_clipped(tmp_path):
     assert seen == pytest.approx([0.5] * 3, rel=1e-4)
 
 
-# --- resuming ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("k", [0, 1, 4, 8])
-@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "trapezoid"])
-def test_an_interrupted_and_resumed_run_ends_with_the_same_bytes(tmp_path, k, name, schedule):
-    cfg = TrainConfig(**{**vars(CFG), "schedule": schedule})
-    whole = fit(network(), loss, cfg, tmp_path / "whole")
-    with pytest.raises(UserError, match=f"interrupted after step {k + 1} of 9") as caught:
-        fit(network(), stopped_at(k, name), cfg, tmp_path / "cut")
-    assert "--resume" in one_line(caught) and "checkpoint.pt" in one_line(caught)
-    torch.manual_seed(99)  # a new process does not have the old one's global generator
-    resumed = fit(network(), loss, cfg, tmp_path / "cut", resume=True)
-    assert resumed.losses == whole.losses and len(whole.losses) == 9
-    assert same(resumed.model, whole.model) and same(resumed.ema, whole.ema)
-
-
-def test_a_run_cut_off_twice_ends_with_the_same_bytes(tmp_path):
-    whole = fit(network(), loss, CFG, tmp_path / "whole")
-    for k in (2, 5):
-        with pytest.raises(UserError):
-            fit(network(), stopped_at(k), CFG, tmp_path / "cut", resume=k > 2)
-    resumed = fit(network(), loss, CFG, tmp_path / "cut", resume=True)
-    assert resumed.losses == whole.losses and same(resumed.model, whole.model)
-
-
-def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path):
-    """No signal to catch: what counts is the checkpoint saved every so often."""
-    cfg = TrainConfig(**{**vars(CFG), "save_every_s": 0.0})
-
-    def dies(model, step, generator):
-        if step == 6:
-            raise MemoryError
-        return loss(model, step, generator)
-
-    whole = fit(network(), loss, CFG, tmp_path / "whole")
-    with pytest.raises(MemoryError):
-        fit(network(), dies, cfg, tmp_path / "cut")
-    seen = []
-
-    def watched(model, step, generator):
-        seen.append(step)
-        return loss(model, step, generator)
-
-    resumed = fit(network(), watched, cfg, tmp_path / "cut", resume=True)
-    assert seen == [6, 7, 8] and same(resumed.model, whole.model)
+# --- a run ---------------------------------------------------------------------------------------
 
 
 def test_the_global_generator_has_no_say(tmp_path):
@@ -188,32 +114,6 @@ def test_another_seed_is_another_run(tmp_path):
     assert runs[0].losses != runs[1].losses
 
 
-def test_a_finished_run_returns_at_once(tmp_path):
-    first = fit(network(), loss, CFG, tmp_path)
-    file = tmp_path / "checkpoint.pt"
-    stamp = file.stat().st_mtime_ns
-
-    def never(*_):
-        raise AssertionError
-
-    again = fit(network(), never, CFG, tmp_path, resume=True)
-    assert same(again.model, first.model) and same(again.ema, first.ema)
-    assert again.losses == first.losses and file.stat().st_mtime_ns == stamp
-    assert again.seconds == pytest.approx(first.seconds, abs=1)
-
-
-def test_a_constant_run_may_go_on_longer(tmp_path):
-    longer = TrainConfig(**{**vars(CFG), "steps": 12, "save_every_s": 5})
-    fit(network(), loss, CFG, tmp_path / "a")
-    grown = fit(network(), loss, longer, tmp_path / "a", resume=True)
-    whole = fit(network(), loss, longer, tmp_path / "b")
-    assert grown.losses == whole.losses and same(grown.model, whole.model)
-
-
-def test_resume_without_a_run_starts_one(tmp_path):
-    assert len(fit(network(), loss, CFG, tmp_path / "new", resume=True).losses) == 9
-
-
 def test_the_signals_are_given_back(tmp_path):
     before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     fit(network(), loss, CFG, tmp_path / "a")
@@ -227,92 +127,6 @@ def test_results_are_ready_for_use(tmp_path):
     assert not fitted.model.training and not fitted.ema.training
     assert not any(p.requires_grad for p in fitted.ema.parameters())
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
-
-
-# --- mistakes ------------------------------------------------------------------------------------
-
-
-def test_a_run_is_not_overwritten(tmp_path):
-    fit(network(), loss, CFG, tmp_path)
-    before = (tmp_path / "checkpoint.pt").read_bytes()
-    with pytest.raises(UserError, match="already holds a run; add --resume") as caught:
-        fit(network(), loss, CFG, tmp_path)
-    assert str(tmp_path) in one_line(caught)
-    assert (tmp_path / "checkpoint.pt").read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("lr", 0.5), ("batch_size", 7), ("ema", 0.5), ("seed", 3), ("schedule", "cosine")],
-)
-def test_resuming_with_other_settings_is_one_line(tmp_path, key, value):
-    fit(network(), loss, CFG, tmp_path)
-    other = TrainConfig(**{**vars(CFG), key: value})
-    with pytest.raises(UserError, match=f"made with {key}={getattr(CFG, key)}, not {value}") as e:
-        fit(network(), loss, other, tmp_path, resume=True)
-    one_line(e)
-
-
-def test_a_cosine_run_has_one_length(tmp_path):
-    """Its learning rate depends on the length: more steps would be another run."""
-    cosine = TrainConfig(**{**vars(CFG), "schedule": "cosine"})
-    fit(network(), loss, cosine, tmp_path)
-    with pytest.raises(UserError, match="made with steps=9, not 20"):
-        fit(network(), loss, TrainConfig(**{**vars(cosine), "steps": 20}), tmp_path, resume=True)
-
-
-def test_a_constant_run_goes_on_as_the_first_half_of_a_trapezoid(tmp_path):
-    """To the same bytes as the trapezoid at one go; what has begun to fall has one length."""
-    falling = TrainConfig(**{**vars(CFG), "steps": 18, "schedule": "trapezoid"})
-    whole = fit(network(), loss, falling, tmp_path / "whole")
-    fit(network(), loss, CFG, tmp_path / "cut")  # 9 steps
-    resumed = fit(network(), loss, falling, tmp_path / "cut", resume=True)
-    assert resumed.losses == whole.losses and same(resumed.ema, whole.ema)
-    longer = TrainConfig(**{**vars(falling), "steps": 20})
-    with pytest.raises(UserError, match="made with steps=18, not 20"):
-        fit(network(), loss, longer, tmp_path / "cut", resume=True)
-
-
-def test_a_constant_run_past_the_half_is_no_trapezoid(tmp_path):
-    fit(network(), loss, CFG, tmp_path)
-    late = TrainConfig(**{**vars(CFG), "steps": 17, "schedule": "trapezoid"})
-    with pytest.raises(UserError, match="made with schedule=constant, not trapezoid"):
-        fit(network(), loss, late, tmp_path, resume=True)
-
-
-def test_a_run_past_the_steps_asked_for_is_one_line(tmp_path):
-    fit(network(), loss, CFG, tmp_path)
-    with pytest.raises(UserError, match="at step 9 already, past steps=5") as caught:
-        fit(network(), loss, TrainConfig(**{**vars(CFG), "steps": 5}), tmp_path, resume=True)
-    one_line(caught)
-
-
-def test_resuming_another_architecture_is_one_line(tmp_path):
-    fit(network(), loss, CFG, tmp_path)
-    with pytest.raises(UserError, match="another architecture") as caught:
-        fit(nn.Conv2d(1, 1, 3), loss, CFG, tmp_path, resume=True)
-    assert "checkpoint.pt" in one_line(caught)
-
-
-IDENTITY = {"data": {"a.npz": "0" * 64}, "widths": (8, 16), "min_snr": 5.0}
-
-
-@pytest.mark.parametrize(
-    ("changed", "words"),
-    [
-        ({"data": {"a.npz": "1" * 64, "b.npz": "2" * 64}}, "other data"),
-        ({"widths": (8, 32)}, r"widths=\[8, 16\], not \[8, 32\]"),
-        ({"min_snr": 0.0}, "min_snr=5.0, not 0.0"),
-        ({"shift": 2}, "shift=None, not 2"),
-    ],
-)
-def test_resuming_what_is_another_run_is_one_line(tmp_path, changed, words):
-    """Other data, another architecture, another loss: none of them shows in `cfg`."""
-    fit(network(), loss, CFG, tmp_path, identity=IDENTITY)
-    fit(network(), loss, CFG, tmp_path, identity=IDENTITY, resume=True)
-    with pytest.raises(UserError, match=f"made with {words}; resume with the same") as caught:
-        fit(network(), loss, CFG, tmp_path, identity=IDENTITY | changed, resume=True)
-    assert "checkpoint.pt" in one_line(caught)
 
 
 @pytest.mark.parametrize("steps", [3, 4, 100])
@@ -351,25 +165,6 @@ def test_a_loss_that_is_not_finite_is_one_line(tmp_path, value):
     assert one_line(caught).startswith("digits: ")
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
-def test_a_truncated_checkpoint_is_one_line(tmp_path, share):
-    fit(network(), loss, CFG, tmp_path)
-    file = tmp_path / "checkpoint.pt"
-    raw = file.read_bytes()
-    file.write_bytes(raw[: int(share * len(raw))])
-    with pytest.raises(UserError, match="not a readable checkpoint") as caught:
-        fit(network(), loss, CFG, tmp_path, resume=True)
-    assert str(file) in one_line(caught)
-
-
-@pytest.mark.parametrize("content", ["text", {"model": {}}, {"config": 3}, [1]])
-def test_a_file_that_is_no_checkpoint_is_one_line(tmp_path, content):
-    torch.save(content, tmp_path / "checkpoint.pt")
-    with pytest.raises(UserError, match="not a readable checkpoint") as caught:
-        fit(network(), loss, CFG, tmp_path, resume=True)
-    one_line(caught)
-
-
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -382,70 +177,3 @@ def test_a_setting_out_of_range_is_one_line(key, value):
     with pytest.raises(UserError, match=f"^{key}={value} is not allowed; .* right$") as caught:
         TrainConfig(**{"steps": 1, key: value})
     one_line(caught)
-
-
-# --- several processes ---------------------------------------------------------------------------
-
-WORKER = """
-import os, sys, torch
-from hw2lib.training import TrainConfig, fit
-def loss(model, step, generator):
-    return (model(torch.randn(4, 2, generator=generator)) - 1).square().mean()
-torch.manual_seed(0)
-cfg = TrainConfig(steps=5, lr=0.1, warmup=0)
-fitted = fit(torch.nn.Linear(2, 1), loss, cfg, sys.argv[1])
-torch.save((fitted.model.state_dict(), fitted.losses), sys.argv[1] + os.environ["RANK"])
-"""
-
-
-@pytest.mark.skipif(not os.environ.get("HW2_SLOW"), reason="two new processes: set HW2_SLOW=1")
-def test_two_processes_train_one_model_on_batches_of_their_own(tmp_path):
-    """As torchrun and `accelerate launch` start them, one a GPU; here on the CPU."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(tmp_path / "run")],
-            env={**os.environ, **common, "RANK": r, "LOCAL_RANK": r, "PYTHONPATH": str(ROOT),
-                 "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-        )
-        for r in "01"
-    ]  # fmt: skip
-    try:
-        for worker in workers:
-            _, complaint = worker.communicate(timeout=300)
-            assert worker.returncode == 0, complaint.decode()[-2000:]
-    finally:
-        for worker in workers:
-            worker.kill()
-    (first, losses), (second, other_losses) = (torch.load(tmp_path / f"run{r}") for r in "01")
-    assert all(torch.equal(first[key], second[key]) for key in first)
-    assert losses[0] != other_losses[0]
-    assert (tmp_path / "run" / "checkpoint.pt").is_file()
-
-
-def test_two_trainings_in_one_folder(tmp_path):
-    """The second is told; the first goes on to its end."""
-
-    def first(net, step, generator):
-        with pytest.raises(UserError, match="another process is at work in"):
-            fit(network(), loss, CFG, tmp_path, resume=True)
-        return loss(net, step, generator)
-
-    assert fit(network(), first, CFG, tmp_path).step == CFG.steps
-    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
-
-
-def test_what_was_watched_comes_back_as_it_was(tmp_path):
-    class Watch:
-        every = 3
-
-        def __call__(self, model, step):
-            return {"step": step, "accuracy": 0.5}
-
-    first = fit(network(), loss, CFG, tmp_path, watch=Watch()).watched
-    again = fit(network(), loss, CFG, tmp_path, resume=True, watch=Watch()).watched
-    assert repr(again) == repr(first) and len(first) == 3  # a whole number stays one

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from hw2lib.datasets import digits, faces
-from hw2lib.device import device_name
+from hw2lib.device import device_name, process
 from hw2lib.diffusion import PREDICTIONS, Predict, Schedule, diffusion_loss
 from hw2lib.errors import UserError
 from hw2lib.io.parameters import Finite, NonNegative, Share, changed, settings
@@ -157,8 +157,9 @@ class Run:
         label = self.kind.removesuffix("_unet") + "s"
         origin = warm_start(model, start, self.kind, self.out)
         fitted = fit(
-            model, loss, p.train, self.out, resume=self.resume, label=label, identity=identity
-        )
+            model, loss, p.train, self.out, resume=self.resume, label=label, identity=identity,
+            shared=not isinstance(model, ReportUNet),  # which has batch norms
+        )  # fmt: skip
         header = {
             **identity,
             "preset": self.name,
@@ -168,5 +169,6 @@ class Run:
             "warm_start": origin.get("file"),
             "device": device_name(),
         }
-        save_weights(self.out / "weights.safetensors", fitted.ema.state_dict(), header)
+        if process()[0] == 0:
+            save_weights(self.out / "weights.safetensors", fitted.ema.state_dict(), header)
         return fitted, header

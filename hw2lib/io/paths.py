@@ -168,8 +168,12 @@ def _held(path: Path, sure: bool = False) -> Iterator[None]:
 def locked(folder: str | Path) -> Iterator[None]:
     """Only one process at a time works in `folder`; UserError in the others.
 
-    The folder is made if need be, and removed again if the block leaves nothing in it.
+    The folder is made if need be, and removed again if the block leaves nothing in it. Of several
+    processes of one training (`torchrun`) the first holds the lock for all.
     """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
     path = place(folder)
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     lock = writable_dir(path) / ".lock"
