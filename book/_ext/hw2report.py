@@ -329,7 +329,8 @@ class Provenance(Reported):
     def summary(self, result: dict) -> str:
         seeds, took = ", ".join(map(str, result["seeds"])), float(result["seconds"])
         made = f"{result['data']['source']} data, preset {result['preset']}, seeds {seeds}"
-        return f"{made}; {took:,.0f} s on {result['device']}; {len(result['records'])} records."
+        where = ", ".join(filter(None, [result["device"], result.get("precision")]))
+        return f"{made}; {took:,.0f} s on {where}; {len(result['records'])} records."
 
     def rows(self, result: dict) -> list[list[object]]:
         files: list[nodes.Node] = []
