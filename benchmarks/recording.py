@@ -168,7 +168,7 @@ def run(preset: str, name: str) -> None:
         began = time.perf_counter()
         from jobs import jobs, weights
 
-        from hw2lib.device import device, device_name, precision
+        from hw2lib.device import device_name, precision
         from hw2lib.io import cache
         from hw2lib.io.results import commit, versions
 
@@ -190,7 +190,7 @@ def run(preset: str, name: str) -> None:
         write(marker, {
             "job": name, "input": hash_of(planned), "seconds": time.perf_counter() - began,
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
-            "device": device_name(), "precision": precision(device()), "versions": versions(),
+            "device": device_name(), "precision": precision(), "versions": versions(),
             "commit": commit(), "made": {relative(file): sha256(file) for file in made},
         })  # fmt: skip
 

@@ -9,11 +9,13 @@ from hw2lib import device
 
 @pytest.mark.parametrize("units", [False, True])
 def test_bfloat16_only_where_the_processor_has_units_for_it(monkeypatch, units):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units}, raising=False)
     cpu, net = torch.device("cpu"), network()
     with device.mixed_precision(cpu):
         y = net[0](torch.zeros(1, 1, 8, 8))
     assert y.dtype == (torch.bfloat16 if units else torch.float32)
+    assert device.precision() == ("bfloat16" if units else "float32")
     weight = device.training_layout(net)[0].weight
     assert weight.dtype == torch.float32
     monkeypatch.delattr(torch.cpu, "get_capabilities")  # torch 2.11

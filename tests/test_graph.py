@@ -15,7 +15,7 @@ import pytest
 from hw2lib.io.paths import ROOT
 
 MODULES = {  # a made-up library beside the real io.paths
-    "device.py": "def device():\n    return 'cpu'\n\ndef precision(_):\n    return 'float32'\n\n"
+    "device.py": "def device():\n    return 'cpu'\n\ndef precision():\n    return 'float32'\n\n"
                  "def device_name():\n    return 'a machine'\n",
     "io/results.py": "def commit():\n    return 'abc'\n\ndef versions():\n    return {}\n",
     "io/cache.py": "used = []\n",

@@ -325,7 +325,8 @@ class Provenance(Reported):
         source = result["data"]["source"].replace("none", "no")
         device = re.sub(r"\b1 threads", "1 thread", result["device"])
         made = f"{source} data, preset {result['preset']}, seeds {seeds}"
-        return f"{made}; {took:,.0f} s on {device}; {len(result['records'])} records."
+        where = ", ".join(filter(None, [device, result.get("precision")]))
+        return f"{made}; {took:,.0f} s on {where}; {len(result['records'])} records."
 
     def rows(self, result: dict) -> list[list[object]]:
         files: list[nodes.Node] = []

@@ -16,25 +16,12 @@ from hw2lib.datasets import digits, faces
 from hw2lib.device import device, training_layout
 from hw2lib.diffusion import Predict, make_schedule
 from hw2lib.errors import UserError
-from hw2lib.experiments.recipe import (
-    N_TRAIN_STEPS,
-    FaceHeader,
-    Preset,
-    Run,
-    epochs,
-    preset_name,
-)
+from hw2lib.experiments.recipe import N_TRAIN_STEPS, FaceHeader, Preset, Run, epochs, preset_name
 from hw2lib.io.parameters import Count, Seed, Share, choose, settings
 from hw2lib.io.paths import WEIGHTS, place, runs_dir
 from hw2lib.io.weights import load_state, load_weights, plain_state
 from hw2lib.models.face_unet import COARSE, SMALL, TINY, FaceConfig, FaceUNet
-from hw2lib.samplers import (
-    Denoiser,
-    OnStep,
-    in_chunks,
-    sample_ddim,
-    sample_generators,
-)
+from hw2lib.samplers import Denoiser, OnStep, in_chunks, sample_ddim, sample_generators
 from hw2lib.training import Fitted, TrainConfig
 
 # Weight one on v, and more of the less noisy times. min-SNR gives the sampler's first steps a

@@ -6,8 +6,8 @@
 
 writes build/results/dann-svhn.json; with `directory=RESULTS` it becomes part of the report. A file
 is either whole and complete or not written at all. It holds name, preset, data, weights (file ->
-digest), settings (of the whole run), seeds, device, versions, commit, seconds, not_run (rows that
-are planned), and the measurements, one record a line:
+digest), settings (of the whole run), seeds, device, precision (older files do not say it),
+versions, commit, seconds, not_run (planned rows), and the measurements, one record a line:
 
     row      whose measurement it is: "dann", "samples", "real"
     score    what was measured: "accuracy", "frechet", "seconds"
@@ -27,7 +27,7 @@ import platform
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -81,6 +81,7 @@ class _Result(_Checked):
     settings: dict[str, Any]
     seeds: Annotated[list[int], Field(min_length=1)]
     device: Text
+    precision: Literal["bfloat16", "float32"] | None = None  # of the networks' products
     versions: dict[str, str]
     commit: Text
     seconds: Annotated[float, Field(ge=0)]
@@ -197,12 +198,12 @@ def write(
 ) -> Path:
     """Write the result file and return its path (see `path_of`).
 
-    weights: the files of all networks that were loaded. Device, versions and commit are added.
-    Raises UserError, before anything is written, for a missing field or a number that is not
+    weights: the files of all networks that were loaded. Device, precision, versions and commit are
+    added. Raises UserError, before anything is written, for a missing field or a number that is not
     finite; and in the report's own folder (`directory=RESULTS`) for another preset than full, and
     for the embedded stand-in, be it of this run or of the training of one of the weights files.
     """
-    from hw2lib.device import device_name
+    from hw2lib.device import device_name, precision
     from hw2lib.io.weights import weights_header
 
     path = path_of(name, directory)
@@ -214,6 +215,7 @@ def write(
         "settings": settings or {},
         "seeds": list(seeds),
         "device": device_name(),
+        "precision": precision(),
         "versions": versions(),
         "commit": commit(),
         "seconds": round(seconds, 1),

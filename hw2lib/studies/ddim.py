@@ -22,7 +22,7 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from hw2lib.datasets import faces
-from hw2lib.device import device, precision
+from hw2lib.device import precision
 from hw2lib.diffusion import Schedule, make_schedule
 from hw2lib.evaluators.face_features import FaceFeatures
 from hw2lib.experiments import ddim
@@ -119,8 +119,8 @@ class Sampler:
         return individual_noise((3, self.side, self.side), generators)
 
     def kept(self, what: tuple, x: Tensor, make: Callable[[], Tensor]) -> Tensor:
-        """`make()`, or what it gave before for the same model, `what` and input `x`."""
-        key = [self.model_digest, precision(device()), what, x.numpy()]
+        """`make()`, or what it gave before for the same model, precision, `what` and input `x`."""
+        key = [self.model_digest, precision(), what, x.numpy()]
         found, spared = kept("drawn", key, lambda: {"images": make().half().numpy()})
         self.spared += spared
         return torch.from_numpy(found["images"]).float()
@@ -162,6 +162,15 @@ def quality(row: str, samples: Tensor, real: Tensor, **setting: float) -> list[d
     ]
 
 
+def added(samples: Tensor, others: Tensor, real: Tensor) -> dict:
+    """The entry of what samples add to the Frechet distance of others, of features (N, D) each.
+
+    Sample by sample they start from the same noises, so the interval is that of the difference.
+    """
+    of = frechet_distance
+    return jackknife(lambda i: of(samples[i], real) - of(others[i], real), len(samples))
+
+
 def copies(
     samples: Tensor, held_out: Tensor, training: Tensor
 ) -> tuple[list[dict], dict[str, Tensor]]:
@@ -186,22 +195,14 @@ def copies(
 
 def eta_study(draw: Sampler, eye: FaceFeatures, plan: Plan, real: Tensor) -> list[dict]:
     """Records of faces from the same noises at each number of steps and eta: their distances to
-    real features (M, D), and how much worse than eta = 0 with as many steps they are.
-
-    Face by face the two belong together, so the interval is that of the difference.
-    """
+    real features (M, D), and how much worse than eta = 0 with as many steps they are."""
     records = []
     for n in plan.eta_steps:
         cells = {eta: eye.embed(draw.many(plan.samples, steps=n, eta=eta)) for eta in ETAS}
         for eta, x in cells.items():
             records += quality("drawn", x, real, steps=n, eta=eta)
             if eta:
-                worse = jackknife(
-                    lambda i, x=x, still=cells[0.0]: (
-                        frechet_distance(x[i], real) - frechet_distance(still[i], real)
-                    ),
-                    len(x),
-                )
+                worse = added(x, cells[0.0], real)
                 records.append(record("drawn", "worse", worse, steps=n, eta=eta))
     return records
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hw2lib.device import device
 from hw2lib.interpolation import WAYS, path
 from hw2lib.io.results import record
 from hw2lib.metrics import detail, metric
@@ -110,14 +111,15 @@ def pair_noises(draw: Sampler, pairs: int) -> Tensor:
 def first_estimates(draw: Sampler, noise: Tensor, scales: Sequence[float]) -> Tensor:
     """(N, scales, 3, H, W): the estimate of x_0, not clipped, at t = 981 for noise (N, 3, H, W)
     times each scale: what the network sees in an input that is too weak or too strong."""
-    return torch.stack([draw.denoiser(scale * noise, 981)[0] for scale in scales], 1)
+    noise = noise.to(device())
+    return torch.stack([draw.denoiser(scale * noise, 981)[0] for scale in scales], 1).cpu()
 
 
 def code(draw: Sampler, images: Tensor, steps: int = 50) -> Tensor:
     """Noises (N, 3, H, W) that the ODE leads to from images float (N, 3, H, W)."""
 
     def make() -> Tensor:
-        return encode(draw.denoiser, images, steps)
+        return encode(draw.denoiser, images.to(device()), steps).cpu()
 
     return draw.kept(("encode", steps), images, make)
 

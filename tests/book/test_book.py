@@ -216,8 +216,9 @@ def test_scores_stand_in_a_table_of_rows_by_scores(project):
 def test_provenance_tells_all(project):
     result_file(project.recorded)
     page = project.build("```{provenance}\n```\n")
-    for text in ("public", "a.npz 000000000000", "seeds 0, 1", "a processor", "torch 2.15.0",
-                 "abc123", "1,234 s", "steps 7", "dann: accuracy (n = 1,600)"):  # fmt: skip
+    for text in ("public", "a.npz 000000000000", "seeds 0, 1", "a processor, float32",
+                 "torch 2.15.0", "abc123", "1,234 s", "steps 7",
+                 "dann: accuracy (n = 1,600)"):  # fmt: skip
         assert text in page.text
     assert page.text.count("not recorded yet") == len(hw2report.RESULTS) - 1
     assert not page.warnings

@@ -32,8 +32,8 @@ def result_file(
     content = {
         "name": name, "preset": "full", "data": {"source": source, "sha256": {"a.npz": "0" * 64}},
         "weights": {}, "settings": {"steps": 7}, "seeds": [0, 1], "device": "a processor",
-        "versions": {"torch": "2.15.0"}, "commit": "abc123", "seconds": 1234.5, **more,
-        "records": list(records) or [made("dann")],
+        "precision": "float32", "versions": {"torch": "2.15.0"}, "commit": "abc123",
+        "seconds": 1234.5, **more, "records": list(records) or [made("dann")],
     }  # fmt: skip
     (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hw2lib import device
 from hw2lib.errors import UserError
 from hw2lib.io import paths, results
 from hw2lib.io.results import frame, load, one, record, select, table, write
@@ -101,15 +102,15 @@ def test_round_trip(tmp_path):
     assert path == tmp_path / "dann-usps.json"
     result = load("dann-usps", tmp_path)
     assert list(result) == [
-        "name", "preset", "data", "weights", "settings", "seeds", "device", "versions", "commit",
-        "seconds", "records",
+        "name", "preset", "data", "weights", "settings", "seeds", "device", "precision",
+        "versions", "commit", "seconds", "records",
     ]  # fmt: skip
     assert (result["seconds"], result["seeds"]) == (12.3, [0, 1])
     assert result["settings"] == {"steps": 4} and result["weights"] == {}
     assert result["records"] == arguments()["records"]
     assert result["versions"].keys() == {"torch", "torchvision", "numpy", "python", "hw2lib"}
     assert result["versions"]["torch"] == torch.__version__
-    assert result["device"] and result["commit"]
+    assert result["device"] and result["commit"] and result["precision"] == device.precision()
     assert [file.name for file in tmp_path.iterdir()] == ["dann-usps.json"]
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.names import names
 
-from hw2lib import diffusion, samplers
+from hw2lib import device, diffusion, samplers
 from hw2lib.datasets import faces
 from hw2lib.experiments import ddim, recipe
 from hw2lib.io.results import one
@@ -55,7 +55,7 @@ def test_a_sampler_keeps_its_faces_and_the_time_they_took(draw, network, monkeyp
     def never(*args, **options):
         raise AssertionError("drawn again")
 
-    original = ddim.sample_faces
+    original, usual = ddim.sample_faces, device.fast_bfloat16
     monkeypatch.setattr(ddim, "sample_faces", never)
     again = Sampler(network, HEADER)
     assert torch.equal(again(x, steps=2), first) and again.spared > 0
@@ -64,6 +64,10 @@ def test_a_sampler_keeps_its_faces_and_the_time_they_took(draw, network, monkeyp
             again(x, **other)
     with pytest.raises(AssertionError, match="drawn again"):
         again(x + 1, steps=2)
+    monkeypatch.setattr(device, "fast_bfloat16", lambda where: not usual(where))
+    with pytest.raises(AssertionError, match="drawn again"):
+        again(x, steps=2)  # in another precision
+    monkeypatch.setattr(device, "fast_bfloat16", usual)
     monkeypatch.setattr(ddim, "sample_faces", original)
     other_model = Sampler(FaceUNet(TINY).eval(), HEADER)
     assert not torch.equal(other_model(x, steps=2), first)
