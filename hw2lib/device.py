@@ -29,9 +29,14 @@ def mixed_precision(where: torch.device) -> torch.autocast:
 
 
 def fast_bfloat16(where: torch.device) -> bool:
-    """Whether bfloat16 beats float32: on a GPU, and on a processor with AMX units for it."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch has none
-    return where.type == "cuda" or bool(capabilities.get("amx_bf16", False))
+    """Whether bfloat16 beats float32: on a GPU, and on a processor with instructions for it."""
+    return where.type == "cuda" or has("amx_bf16") or has("avx512_bf16")
+
+
+def has(capability: str) -> bool:
+    """Whether the processor has this capability, by torch's name for it."""
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch knows none
+    return bool(known.get(capability, False))
 
 
 def precision() -> str:
@@ -42,7 +47,7 @@ def precision() -> str:
 def training_layout(model: nn.Module) -> nn.Module:
     """`model` in the memory format that trains fastest: channels_last, but not under AMX, where
     the backward pass of convolutions is a fifth faster without it."""
-    amx = device().type == "cpu" and fast_bfloat16(device())
+    amx = device().type == "cpu" and has("amx_bf16")
     return model.to(memory_format=torch.contiguous_format if amx else torch.channels_last)
 
 

@@ -7,10 +7,10 @@ from helpers.networks import network
 from hw2lib import device
 
 
-@pytest.mark.parametrize("units", [False, True])
-def test_bfloat16_only_where_the_processor_has_units_for_it(monkeypatch, units):
+@pytest.mark.parametrize("units", ["", "amx_bf16", "avx512_bf16"])
+def test_bfloat16_only_where_the_processor_has_instructions_for_it(monkeypatch, units):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units}, raising=False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {units: True}, raising=False)
     cpu, net = torch.device("cpu"), network()
     with device.mixed_precision(cpu):
         y = net[0](torch.zeros(1, 1, 8, 8))
