@@ -49,6 +49,9 @@ RESULTS = {
     "faces-speed": "python benchmarks/faces_speed.py --record",
     "faces-trials": "python benchmarks/face_trials.py --record",
     "faces-dots": "python benchmarks/face_dots.py --record",
+    "faces-solvers": "python benchmarks/face_solvers.py --samples 512 --steps 5 10"
+    " --bfloat16 --record",
+    "faces-inversion": "python benchmarks/face_inversion.py --record",
     "dann-svhn": NOTEBOOKS["dann-svhn"],
     "dann-usps": NOTEBOOKS["dann-usps"],
     "dann-mnistm": NOTEBOOKS["dann-mnistm"],

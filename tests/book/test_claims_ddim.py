@@ -131,6 +131,43 @@ def test_faces_come_back_from_their_noises_and_noises_do_not():
     assert interval("inversion", "noise_error", steps=200)[0] > 0.2
 
 
+def test_rounding_is_a_part_of_the_noises_error_and_none_of_the_faces():
+    """Face by face: every noise is missed by less in float32, every face by as much."""
+    for steps in (10, 20, 50):
+        for score, least, most in (("noise_error", 0.01, 0.04), ("face_error", -0.005, 0.005)):
+            coarse, fine = (
+                record(name, "inversion", score, steps=steps)["values"]
+                for name in ("faces", "faces-inversion")
+            )
+            more = [a - b for a, b in zip(coarse, fine, strict=True)]
+            assert all(least < x < most for x in more)
+            assert score == "noise_error" or abs(sum(more) / len(more)) < 1e-3
+
+
+def test_the_second_order_solver_needs_less_than_half_the_steps_for_faces():
+    def of(row, score, steps, **more):
+        return record("faces-solvers", row, score, steps=steps, **more)
+
+    for n in (5, 10, 20, 50):
+        for other in ("ddim", "ddim, other times"):
+            assert of("dpmpp", "error_share", n, of=other)["high"] < 0.65
+    for few, many in ((10, 20), (20, 50)):
+        assert of("dpmpp", "error", few)["high"] < of("ddim", "error", many)["low"]
+    for row in ("ddim", "dpmpp"):
+        for n in (5, 10):
+            left = of(row, "error", 2 * n)["mean"] / of(row, "error", n)["mean"]
+            assert left == pytest.approx(0.5, abs=0.08)
+
+
+def test_faces_in_few_steps_are_better_by_the_second_order_solver():
+    for n in (5, 10):
+        assert record("faces-solvers", "dpmpp", "worse", steps=n)["high"] < 0
+    ten = record("faces-solvers", "dpmpp", "kernel", steps=10)
+    twenty, fifty = (record("faces", "drawn", "kernel", steps=n, eta=0) for n in (20, 50))
+    assert fifty["mean"] < ten["mean"] < twenty["mean"]
+    assert ten["low"] < fifty["high"] and twenty["low"] < ten["high"]
+
+
 def test_at_eta_1_the_starting_noise_has_little_left_to_say():
     """The sheet behind the sliders: the first way's rows are eta, its columns alpha."""
     sheet = np.asarray(Image.open(ROOT / "book" / "_static" / "faces-walk.jpg")) / 127.5 - 1
