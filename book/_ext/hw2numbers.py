@@ -49,6 +49,7 @@ RESULTS = {
     "faces-speed": "python benchmarks/faces_speed.py --record",
     "faces-trials": "python benchmarks/face_trials.py --record",
     "faces-dots": "python benchmarks/face_dots.py --record",
+    "live": "python benchmarks/live.py --record",
     "dann-svhn": NOTEBOOKS["dann-svhn"],
     "dann-usps": NOTEBOOKS["dann-usps"],
     "dann-mnistm": NOTEBOOKS["dann-mnistm"],

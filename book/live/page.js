@@ -44,9 +44,10 @@ var hw2live = (() => {
   /** A function (task, what it needs, onStep) -> promise, answered by a worker of its own. */
   async function hire() {
     const {worker: source, wasm} = await load("engine");
-    if (!window.WebAssembly || !WebAssembly.validate(bytesOf(wasm)))
-      throw new Error("this browser has no WebAssembly with SIMD; Chrome and Edge have it from "
-        + "version 91 on, Firefox from 89, Safari from 16.4");
+    const simd = window.WebAssembly && WebAssembly.validate(bytesOf(wasm));
+    if (!simd || !window.DecompressionStream)
+      throw new Error(`this browser has no ${simd ? "DecompressionStream" : "WebAssembly with SIMD"
+        }; Chrome and Edge have it from version 91 on, Firefox from 113, Safari from 16.4`);
     const parts = [bytesOf, uniform, normal, source].map(part => `${part}\n`);
     const worker = new Worker(URL.createObjectURL(new Blob(parts, {type: "text/javascript"})));
     const waiting = new Map();
