@@ -115,7 +115,7 @@ def readings(window: object, page: Path, images: np.ndarray, labels: list[int]) 
             found = call(window, READ_ALL, target, change, flat)
             for k, (title, _) in enumerate(found[0]):
                 right = sum(one[k][1] == label for one, label in zip(found, labels, strict=True))
-                share = accuracy_metric([right / len(labels)], len(labels))
+                share = accuracy_metric([right], len(labels))
                 record = results.record(title, "accuracy", share, target=target, change=change)
                 records.append(record)
     return records
