@@ -1,6 +1,6 @@
 "use strict";
-/* What the parts of the live page share: loading, workers, pictures. What is computed for digits.js,
-   faces.js and reading.js stands in the folder worker.
+/* What the parts of the live page share: loading, workers, pictures. What is computed for them
+   stands in the folder worker.
 
    The page may be opened by double click, where a browser loads scripts and nothing else. So the
    models lie in the folder data as scripts, made by _ext/hw2live.py, each of which calls
@@ -27,7 +27,7 @@ var hw2live = (() => {
     });
   }
 
-  /** Bytes of a text with 15 bits a letter from 0x5000 on; the first letter counts those too many. */
+  /** Bytes of a text, 15 bits a letter from 0x5000 on; the first letter counts those too many. */
   function bytesOf(text) {
     const size = (text.length - 1) / 8 * 15 - (text.charCodeAt(0) - 0x5000);
     const bytes = new Uint8Array(size);
