@@ -13,7 +13,7 @@ for later is a script `hw2live.give(name, value)` in live/data, made of what the
 
 Bytes stand in the scripts as letters of 15 bits each. The scripts are UTF-16, so that a letter
 takes two bytes, 7 % more than the bytes themselves (base64: 33 %); they begin with a byte order
-mark, which a browser follows whatever a server says of them.
+mark, which a browser follows whatever a server says of them. Weights are compressed by zlib before.
 
 Nothing goes to _static: the theme puts every script there on every page.
 """
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,10 @@ def text_of(content: bytes) -> str:
     return chr(ZERO + added) + letters.astype("<u2").tobytes().decode("utf-16-le")
 
 
+def weights_of(content: bytes) -> str:
+    return text_of(zlib.compress(content, 9))
+
+
 def engine(sources: Path) -> dict:
     return {
         "worker": "".join((sources / "worker" / f"{name}.js").read_text() for name in WORKER),
@@ -70,7 +75,7 @@ def digits(file: Path) -> dict:
     noises = individual_noise((3, SIDE, SIDE), generators)
     return {
         "file": file.name,
-        "weights": text_of(file.read_bytes()),
+        "weights": weights_of(file.read_bytes()),
         "alphaBar": make_schedule(header["schedule"], header["n_train_steps"]).alpha_bar.tolist(),
         "noises": text_of(noises.numpy().astype("<f4").tobytes()),
     }
@@ -96,7 +101,7 @@ def faces(file: Path, noises: Path) -> dict:
     four = [load_noise(noises / f"{k:02d}.pt") for k in range(FACE_NOISES)]
     return {
         "file": file.name,
-        "weights": text_of(rounded(file)),
+        "weights": weights_of(rounded(file)),
         "alphaBar": make_schedule(header["schedule"], header["n_train_steps"]).alpha_bar.tolist(),
         "noises": text_of(torch.cat(four).numpy().astype("<f4").tobytes()),
     }
@@ -116,7 +121,7 @@ def readers(folder: Path) -> dict[str, list[dict]]:
         header = weights_header(file)
         if header.get("kind") == "dann":
             reader = {"file": file.name, "title": header.get("title", file.stem),
-                      "weights": text_of(file.read_bytes())}  # fmt: skip
+                      "weights": weights_of(file.read_bytes())}  # fmt: skip
             found[header["target"]].append(reader)
     for networks in found.values():
         networks.sort(key=lambda one: [*ORDER, one["title"]].index(one["title"]))
@@ -164,8 +169,6 @@ def on_finished(app: Sphinx, error: Exception | None) -> None:
     sources = Path(app.srcdir) / "live"
     if error is None and app.builder.format == "html" and sources.is_dir():
         write(sources, Path(app.srcdir).parent / "data" / "weights", Path(app.outdir) / "live")
-        for source_map in Path(app.outdir, "_static").rglob("*.map"):  # the theme's: 3.4 MB that
-            source_map.unlink()  # only its developers' tools read; the book may have 40
 
 
 def setup(app: Sphinx) -> dict:

@@ -52,6 +52,7 @@ RESULTS = {
     "faces-solvers": "python benchmarks/face_solvers.py --samples 512 --steps 5 10"
     " --bfloat16 --record",
     "faces-inversion": "python benchmarks/face_inversion.py --record",
+    "live": "python benchmarks/live.py --record",
     "dann-svhn": NOTEBOOKS["dann-svhn"],
     "dann-usps": NOTEBOOKS["dann-usps"],
     "dann-mnistm": NOTEBOOKS["dann-mnistm"],

@@ -1,6 +1,6 @@
 "use strict";
-/* What the parts of the live page share: loading, workers, pictures. What is computed for digits.js,
-   faces.js and reading.js stands in the folder worker.
+/* What the parts of the live page share: loading, workers, pictures. What is computed for them
+   stands in the folder worker.
 
    The page may be opened by double click, where a browser loads scripts and nothing else. So the
    models lie in the folder data as scripts, made by _ext/hw2live.py, each of which calls
@@ -27,7 +27,7 @@ var hw2live = (() => {
     });
   }
 
-  /** Bytes of a text with 15 bits a letter from 0x5000 on; the first letter counts those too many. */
+  /** Bytes of a text, 15 bits a letter from 0x5000 on; the first letter counts those too many. */
   function bytesOf(text) {
     const size = (text.length - 1) / 8 * 15 - (text.charCodeAt(0) - 0x5000);
     const bytes = new Uint8Array(size);
@@ -44,9 +44,10 @@ var hw2live = (() => {
   /** A function (task, what it needs, onStep) -> promise, answered by a worker of its own. */
   async function hire() {
     const {worker: source, wasm} = await load("engine");
-    if (!window.WebAssembly || !WebAssembly.validate(bytesOf(wasm)))
-      throw new Error("this browser has no WebAssembly with SIMD; Chrome and Edge have it from "
-        + "version 91 on, Firefox from 89, Safari from 16.4");
+    const simd = window.WebAssembly && WebAssembly.validate(bytesOf(wasm));
+    if (!simd || !window.DecompressionStream)
+      throw new Error(`this browser has no ${simd ? "DecompressionStream" : "WebAssembly with SIMD"
+        }; Chrome and Edge have it from version 91 on, Firefox from 113, Safari from 16.4`);
     const parts = [bytesOf, uniform, normal, source].map(part => `${part}\n`);
     const worker = new Worker(URL.createObjectURL(new Blob(parts, {type: "text/javascript"})));
     const waiting = new Map();

@@ -245,5 +245,5 @@
     clear();
   }
 
-  Object.assign(hw2live, {read, asDigit});
+  Object.assign(hw2live, {read, asDigit, CHANGES});
 })();

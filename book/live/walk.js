@@ -5,7 +5,7 @@
    are scrolled to. */
 (() => {
   const {load, told, svgPart, seen} = hw2live;
-  const PLOT = {left: 64, right: 500, top: 15, bottom: 150, low: 0.6, high: 1.05};
+  const PLOT = {left: 64, right: 430, top: 15, bottom: 150, low: 0.6, high: 1.05};
 
   const live = document.getElementById("live-walk"), plot = live.querySelector("svg");
   const [alpha, eta] = ["alpha", "eta"].map(name => document.getElementById("walk-" + name));
@@ -26,7 +26,8 @@
     for (const share of [0, 0.5, 1])
       svgPart(plot, "text", {x: across(share), y: PLOT.bottom + 25, "text-anchor": "middle"},
         `alpha = ${share}`);
-    Object.entries({"arc, and rescaled": norms.slerp, line: norms.lerp}).forEach(([name, way], k) => {
+    const lines = [["arc, and rescaled", norms.slerp], ["line", norms.lerp]];
+    lines.forEach(([name, way], k) => {
       const d = way.map((norm, i) => `${across(i / 10).toFixed(1)} ${up(norm).toFixed(1)}`);
       svgPart(plot, "path", {class: `live-curve live-curve-${k}`, d: `M${d.join("L")}`});
       svgPart(plot, "circle", {class: `live-mark live-curve-${k}`, r: 6, cx: across(at / 10),
@@ -34,8 +35,8 @@
       svgPart(plot, "text", {x: PLOT.right + 10, y: up(k ? way[at] : 1) + 5},
         `${name}: ${way[at].toFixed(2)}`);
     });
-    plot.setAttribute("aria-label", `Norm of the noise at alpha ${at / 10}, as a share of the first `
-      + `noise's: ${norms.slerp[at].toFixed(2)} on the arc and on the rescaled line, ${
+    plot.setAttribute("aria-label", `Norm of the noise at alpha ${at / 10}, as a share of the `
+      + `first noise's: ${norms.slerp[at].toFixed(2)} on the arc and on the rescaled line, ${
         norms.lerp[at].toFixed(2)} on the line`);
   }
 

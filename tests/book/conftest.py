@@ -1,28 +1,10 @@
 """What tests of the book share: a one-page book; the live page in each browser that is here."""
 
 import json
-import shutil
-import sys
 
 import pytest
-from helpers.bookcopy import EXTENSIONS
 from helpers.bookproject import Project
-
-from hw2lib.io.paths import ROOT, WEIGHTS
-
-sys.path.insert(0, str(EXTENSIONS))
-
-MODULES = {"Chromium": "helpers.browser", "Firefox": "helpers.firefox"}
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>live</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="live/page.css"><main><h1>live</h1>
-<script src="live/page.js"></script>{digits}{faces}{reading}<div style="height: 3000px"></div>
-{maps}{forgetting}{walk}</main>"""
-UNTIL = """async (selector, pattern) => {
-  const line = document.querySelector(selector + ' [role=status]');
-  while (!RegExp(pattern).test(line.textContent)) await new Promise(r => setTimeout(r, 10));
-  return line.textContent;
-}"""
+from helpers.livepage import MODULES, UNTIL, make
 
 
 @pytest.fixture
@@ -35,15 +17,7 @@ def project(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def live_site(tmp_path_factory):
     """A folder with a page of the forms alone, and all that it loads."""
-    import hw2live
-
-    folder, sources = tmp_path_factory.mktemp("site"), ROOT / "book" / "live"
-    hw2live.write(sources, WEIGHTS, folder / "live")
-    (folder / "_static").mkdir()
-    shutil.copy(ROOT / "book" / "_static" / "faces-walk.jpg", folder / "_static")
-    forms = {file.stem: file.read_text() for file in sources.glob("*.html")}
-    (folder / "live.html").write_text(PAGE.format(**forms))
-    return folder
+    return make(tmp_path_factory.mktemp("site")).parent
 
 
 @pytest.fixture(scope="session")

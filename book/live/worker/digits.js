@@ -59,7 +59,8 @@ function draw({name, alphaBar, noise, label, w, steps, solver}, onStep) {
     const ab = alphaBar[t], abNext = i + 1 < steps ? alphaBar[times[i + 1]] : 1;
     const found = estimates(x, predict(x, t), ab);
     onStep({t, x, x0: found.x0});
-    x = solver === "ddim" ? ddimStep(found, ab, abNext, 0) : dpmppStep(x, found, before, ab, abNext);
+    x = solver === "ddim" ? ddimStep(found, ab, abNext, 0)
+      : dpmppStep(x, found, before, ab, abNext);
     before = {ab, x0: found.x0};
   });
   return x;

@@ -7,9 +7,9 @@ function read({name, pixels}) {
 
 const TASKS = {setup, weights, draw, drawFace, asDigit, read};
 
-onmessage = ({data: {id, task, ...rest}}) => {
+onmessage = async ({data: {id, task, ...rest}}) => {
   try {
-    postMessage({id, result: TASKS[task](rest, step => postMessage({id, step}))});
+    postMessage({id, result: await TASKS[task](rest, step => postMessage({id, step}))});
   } catch (error) {
     postMessage({id, error: error.message});
   }

@@ -57,8 +57,14 @@ function packed([outputs, c, k = 1], data, bias = []) {
 
 const networks = {}; // name of a weights file -> a function
 
-function weights({name, text}) {
-  const {header, tensors} = readWeights(bytesOf(text));
+/** What zlib compressed. */
+async function inflated(bytes) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+async function weights({name, text}) {
+  const {header, tensors} = readWeights(await inflated(bytesOf(text)));
   const kinds = {digit_unet: digitUNet, face_unet: faceUNet, dann: reader};
   networks[name] = kinds[header.kind](header, tensors);
 }
