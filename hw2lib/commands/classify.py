@@ -95,11 +95,9 @@ def _read_all(network: Network, folder: Path, names: Sequence[str]) -> list[int]
         for start in range(0, len(names), _BATCH):
             some = names[start : start + _BATCH]
             found = list(pool.map(lambda name: _read(folder / name), some))
-            faults += [
-                f"{_printable(name)} ({what})"
-                for name, what in zip(some, found, strict=True)
-                if isinstance(what, str)
-            ]
+            faults += [f"{_printable(name)} ({what})"
+                       for name, what in zip(some, found, strict=True)
+                       if isinstance(what, str)]  # fmt: skip
             if not faults:
                 labels += classify_tensor(network, torch.from_numpy(np.stack(found))).tolist()
             bar.update(len(some))

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from faults.campaign import make_weights
+from faults.commands import make_weights
 from helpers.lines import fails, run
 from PIL import Image
 
