@@ -141,10 +141,11 @@ def listed(path: Path, folder: Path) -> list[str]:
     names = [row[0] for row in read_csv(path, "image_name").values()]
     (twice, n), *_ = Counter(map(os.path.normpath, names)).most_common(1)
     if n > 1:
-        raise UserError(f"{path} names {twice} twice; each image once is right")
+        raise UserError(f"{path} names {_printable(twice)} twice; each image once is right")
     there = set(files_in(folder))
     lost = next((n for n in names if n not in there and not os.path.lexists(folder / n)), None)
     if lost is not None:
+        lost = _printable(lost)
         raise UserError(f"{path} names {lost}, which is not in {folder}; a file there is right")
     return names
 
