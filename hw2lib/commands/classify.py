@@ -95,11 +95,9 @@ def _read_all(network: Network, folder: Path, names: Sequence[str]) -> list[int]
         for start in range(0, len(names), _BATCH):
             some = names[start : start + _BATCH]
             found = list(pool.map(lambda name: _read(folder / name), some))
-            faults += [
-                f"{_printable(name)} ({what})"
-                for name, what in zip(some, found, strict=True)
-                if isinstance(what, str)
-            ]
+            faults += [f"{_printable(name)} ({what})"
+                       for name, what in zip(some, found, strict=True)
+                       if isinstance(what, str)]  # fmt: skip
             if not faults:
                 labels += classify_tensor(network, torch.from_numpy(np.stack(found))).tolist()
             bar.update(len(some))
@@ -143,10 +141,11 @@ def listed(path: Path, folder: Path) -> list[str]:
     names = [row[0] for row in read_csv(path, "image_name").values()]
     (twice, n), *_ = Counter(map(os.path.normpath, names)).most_common(1)
     if n > 1:
-        raise UserError(f"{path} names {twice} twice; each image once is right")
+        raise UserError(f"{path} names {_printable(twice)} twice; each image once is right")
     there = set(files_in(folder))
     lost = next((n for n in names if n not in there and not os.path.lexists(folder / n)), None)
     if lost is not None:
+        lost = _printable(lost)
         raise UserError(f"{path} names {lost}, which is not in {folder}; a file there is right")
     return names
 

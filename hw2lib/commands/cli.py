@@ -43,9 +43,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     data = commands.add_parser("data", help="what data are on disk; explicit download")
     actions = data.add_subparsers(required=True, metavar="status|fetch")
-    actions.add_parser("status", help="what is there and what would be used").set_defaults(
-        run=data_status
-    )
+    status = actions.add_parser("status", help="what is there and what would be used")
+    status.set_defaults(run=data_status)
     fetch = actions.add_parser("fetch", help="download with checksums, resumed if cut off")
     fetch.add_argument("name", nargs="?", default="all")
     fetch.set_defaults(run=data_fetch)
@@ -53,9 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a model, with checkpoints")
     train.add_argument("what", choices=["digits", "faces", "dann", "judge",
                        "digit-features", "face-features"])  # fmt: skip
-    train.add_argument(
-        "--preset", default="quick", help="quick | full; digits also study | report, faces cores"
-    )
+    train.add_argument("--preset", default="quick",
+                       help="quick | full; digits also study | report, faces cores")  # fmt: skip
     train.add_argument("--set", dest="settings", nargs="+", action="extend", default=[],
                        metavar="key=value", help="change settings of the preset")  # fmt: skip
     train.add_argument("--target", type=argument(Target), help="svhn (default) | usps | mnistm |"
@@ -94,17 +92,15 @@ def build_parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare-faces", help="mean squared errors to reference faces")
     compare.add_argument("faces", type=place)
     compare.add_argument("references", type=place, help="folder with 00.png ..; `course`: its GT")
-    compare.add_argument(
-        "--limit", type=argument(Finite), default=20.0, help="of the mean error, on 0..255"
-    )
+    compare.add_argument("--limit", type=argument(Finite), default=20.0,
+                         help="of the mean error, on 0..255")  # fmt: skip
     compare.set_defaults(run=compare_faces_command)
 
     classify = commands.add_parser("classify", help="label a folder of images")
     classify.add_argument("image_dir", type=place, help="images of any size; `course`: HW2_DATA's")
     classify.add_argument("out_csv", type=place)
-    classify.add_argument(
-        "--target", type=argument(Target), required=True, help="svhn | usps | mnistm | uci"
-    )
+    classify.add_argument("--target", type=argument(Target), required=True,
+                          help="svhn | usps | mnistm | uci")  # fmt: skip
     classify.add_argument("--weights", type=place)
     classify.add_argument("--list", dest="listed", metavar="FILE", help="csv of the image_names to"
                           " read; for `course`: train | val (default) | test")  # fmt: skip
@@ -131,8 +127,7 @@ def data_status(_: argparse.Namespace) -> None:
 def data_fetch(args: argparse.Namespace) -> None:
     from hw2lib.datasets.fetch import fetch
 
-    for file in fetch(args.name):
-        print(file)
+    print(*fetch(args.name), sep="\n")
 
 
 def _settings(pairs: Sequence[str]) -> dict[str, str]:
@@ -200,8 +195,7 @@ def train_dann(args: argparse.Namespace, settings: dict[str, str]) -> None:
     result = dann.run(
         args.target or "svhn", args.preset, [seed], names, args.out, args.resume, args.data, changes
     )
-    for line in result["problem"].domains:
-        print(line)
+    print(*result["problem"].domains, sep="\n")
     for name, trained in result["rows"].items():
         n = len(result["problem"].test)
         print(f"{name:<18} {trained[0].accuracy:.4f} of {n} test images, seed {seed}")
@@ -276,10 +270,8 @@ def judge_command(args: argparse.Namespace) -> None:
     for digit, row in enumerate(score.confusion.tolist()):
         print(f"{digit:>5}" + "".join(f"{count:>5}" for count in row))
     real = net.header["test_accuracy"]
-    print(
-        f"\naccuracy of the judge on {real['n']} real test images: {real['mean']:.4f}"
-        f" ({real['low']:.4f} to {real['high']:.4f})"
-    )
+    interval = f"{real['mean']:.4f} ({real['low']:.4f} to {real['high']:.4f})"
+    print(f"\naccuracy of the judge on {real['n']} real test images: {interval}")
 
 
 def verify_command(args: argparse.Namespace) -> int:

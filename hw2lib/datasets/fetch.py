@@ -53,10 +53,8 @@ def data_status() -> str:
     if not tar:
         notes.append(f"faces: {faces.tar_path()} is missing (CelebA at 64x64, see data/README.md)")
     unet = course.face_dir() and (course.face_dir() / "UNet.pt")
-    found = unet and unet.is_file()
-    lines.append(
-        f"\ncourse's face network: {unet if found else 'not there, shipped weights serve'}"
-    )
+    found = unet if unet and unet.is_file() else "not there, shipped weights serve"
+    lines.append(f"\ncourse's face network: {found}")
     if notes:
         lines += ["", "not there:"] + [f"  {note}" for note in notes]
         lines += ["", f"`hw2 data fetch NAME` downloads {', '.join(NAMES)}, or `all` of them."]
@@ -126,9 +124,8 @@ def download(addresses: list[str], file: Path, checksum: str | None) -> Path:
                 part.unlink()
                 reasons.append(f"{address}: its checksum is not the published one")
             except (OSError, HTTPException, ValueError) as error:
-                reasons.append(
-                    f"{address}: {(str(error).splitlines() or [type(error).__name__])[0]}"
-                )
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                reasons.append(f"{address}: {reason}")
     raise UserError(
         f"{file} could not be downloaded ({'; '.join(reasons)}); run the command again to go on, "
         "or put the file there yourself"
@@ -176,12 +173,8 @@ def fetch_photos(folder: Path, addresses: list[str] = BSDS500) -> list[Path]:
             with tarfile.open(archive) as tar:
                 for member in tar:
                     path = Path(member.name)
-                    if (
-                        member.isfile()
-                        and of_user(path.name)
-                        and path.suffix == ".jpg"
-                        and path.parent.name in parts
-                    ):
+                    wanted = path.suffix == ".jpg" and path.parent.name in parts
+                    if wanted and member.isfile() and of_user(path.name):
                         member.name = f"{path.parent.name}/{path.name}"
                         tar.extract(member, inside, filter="data")
         except (tarfile.TarError, OSError, EOFError, zlib.error) as error:

@@ -133,11 +133,8 @@ def read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
     first = int(path.suffix == ".mat")
     right = np.isin(labels, np.arange(first, first + 10))
     if not right.all():
-        k = right.argmin()
-        raise UserError(
-            f"{path} holds the label {labels[k]} for its crop {k}; {first} to {first + 9} would be "
-            "right"
-        )
+        k, said = right.argmin(), f"{first} to {first + 9} would be right"
+        raise UserError(f"{path} holds the label {labels[k]} for its crop {k}; {said}")
     return images, labels.astype(np.int64) % 10
 
 

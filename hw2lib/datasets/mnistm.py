@@ -30,10 +30,8 @@ def blend(glyphs: np.ndarray, photos: list[np.ndarray], seed: int) -> tuple[np.n
     corner = begin + top * width + left  # index of each crop's upper left pixel
     row, column = np.arange(SIDE)[None, :, None], np.arange(SIDE)[None, None, :]
     images = np.empty((len(glyphs), 3, SIDE, SIDE), np.uint8)
-    for i in tqdm(
-        range(0, len(glyphs), 5000), "building MNIST-M", delay=2
-    ):  # in parts: the index array is large
-        part = slice(i, i + 5000)
+    for i in tqdm(range(0, len(glyphs), 5000), "building MNIST-M", delay=2):
+        part = slice(i, i + 5000)  # the index array is large
         index = corner[part, None, None] + row * width[part, None, None] + column
         images[part] = pixels[index].transpose(0, 3, 1, 2)
     masks = (glyphs > 0)[:, None].astype(np.uint8)

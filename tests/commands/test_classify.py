@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.files import make_course
-from helpers.lines import fails, run
+from helpers.lines import fails, one_line, run
 from helpers.pictures import seven
 from PIL import Image
 
@@ -175,14 +175,15 @@ def test_a_list_chooses_the_images(images, weights, tmp_path, failing):
     ("text", "words"),
     [("", "begins with ''"), ("name\na.png", "the header image_name would be right"),
      ("image_name\n", "names no image"), ("image_name\na.png\na.png", "names a.png twice"),
-     ("image_name\na.png\nz.png", "l.csv names z.png, which is not in"), (None, "is missing")],
+     ("image_name\na.png\nz.png", "l.csv names z.png, which is not in"), (None, "is missing"),
+     ('image_name\n"a\nb"', r"names 'a\nb', which"), ('image_name\n"a\nb"\n"a\nb"', "twice")],
 )  # fmt: skip
 def test_wrong_lists(images, tmp_path, text, words):
     if text is not None:
         (tmp_path / "l.csv").write_text(text)
     with pytest.raises(UserError) as error:
         classify.listed(tmp_path / "l.csv", images)
-    assert words in str(error.value) and "l.csv" in str(error.value)
+    assert words in one_line(error) and "l.csv" in one_line(error)
 
 
 def test_the_courses_lists(folder):

@@ -7,11 +7,13 @@ import sys
 
 import pytest
 import torch
-from faults.campaign import make_weights
+from faults.commands import make_weights
 from helpers.lines import fails, run
 from PIL import Image
+from tqdm import tqdm
 
 from hw2lib.commands import folders
+from hw2lib.errors import UserError
 from hw2lib.io import weights as weights_files
 from hw2lib.io.paths import NOISE
 from hw2lib.io.weights import save_weights
@@ -180,6 +182,21 @@ def test_a_data_folder_that_is_missing_trains_on_nothing(capsys, tmp_path, monke
         assert "nowhere is no folder" in fails(capsys, "train", what, "--out", tmp_path / "o")
     assert list(tmp_path.iterdir()) == []
     assert "does not exist" in run(capsys, "data", "status")[1]
+
+
+def test_true_is_written_as_python_writes_it(capsys, tmp_path):
+    more = ("--data", "embedded", "--set", "steps=1", "batch_size=2", "exchange=True")
+    assert run(capsys, "train", "digits", "--out", tmp_path / "r", *more)[0] == 0
+
+
+def test_a_complaint_stands_below_the_bar(capsys, monkeypatch, tmp_path):
+    def stop(*_):
+        tqdm(total=3).update()
+        raise UserError("stopped")
+
+    monkeypatch.setattr(folders, "digits_into", stop)
+    status, _, err = run(capsys, "sample-digits", tmp_path / "o")
+    assert status == 2 and "1/3" in err and err.endswith("\nhw2: error: stopped\n")
 
 
 def test_memory_that_is_not_there_is_one_line(capsys, monkeypatch, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import tqdm
-from faults.campaign import make_weights
+from faults.commands import make_weights
 from helpers.lines import fails, run
 from PIL import Image
 

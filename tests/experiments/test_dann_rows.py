@@ -77,9 +77,16 @@ def test_only_target_only_learns_from_target_labels():
 def test_settings_are_read_as_their_types():
     row = with_settings(
         ROWS["dann"],
-        {"steps": "7", "separate": "false", "off": "blur,geometry", "adversarial": "0.1"},
+        {
+            "steps": "7",
+            "separate": "false",
+            "off": "blur,geometry",
+            "adversarial": "0.1",
+            "save_every_s": "9",
+        },
     )
     assert (row.steps, row.separate, row.off) == (7, False, ("blur", "geometry"))
+    assert row.save_every_s == 9
     assert row.losses == {"adversarial": 0.1}
     assert with_settings(ROWS["source_only"], {"adversarial": 0.1}) == ROWS["source_only"]
 

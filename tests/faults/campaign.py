@@ -1,9 +1,11 @@
 """What breaks programs: kills, full disks, lying and damaged files. Everything follows from a seed.
 
-    PYTHONPATH=tests:. python -m faults.campaign             # the long form; prints one table
-    PYTHONPATH=tests:. python -m faults.campaign 3 100       # 3 chains, 100 of each kind of file
+    PYTHONPATH=tests:. python -m faults.campaign                     # prints one table
+    PYTHONPATH=tests:. python -m faults.campaign --chains 3 --copies 100
+    PYTHONPATH=tests:. python -m faults.campaign --only inputs disks
 
-With --record the table becomes data/results/faults.json, which the book's page shows.
+With --record NAME the table becomes the library's data/results/NAME.json, which the book's page
+shows; with --only the other parts of that file stay. Another PYTHONPATH measures another library.
 
 Expected everywhere: one line that names the file or parameter, what is wrong and what would be
 right, exit status 2, nothing lost. The tests beside run the short form of the same functions.
@@ -13,75 +15,33 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from faults import inputs
+from faults.commands import TRAIN, apart, environment, make_weights, told
+from faults.disks import FULL, READ_ONLY, disks
 from faults.inputs.base import fault, picture
 
-from hw2lib.commands import cli
 from hw2lib.commands.classify import classify, listed
 from hw2lib.datasets import faces
 from hw2lib.errors import UserError
 from hw2lib.evaluators import judge
 from hw2lib.experiments import cfdg, ddim
 from hw2lib.io import results
-from hw2lib.io.weights import save_weights
 from hw2lib.metrics import accuracy_metric, metric
 from hw2lib.models import dann_net
-from hw2lib.models.digit_unet import DigitConfig, DigitUNet
-from hw2lib.models.face_unet import TINY, FaceUNet
+from hw2lib.models.face_unet import FaceUNet
 from hw2lib.training import Checkpoint, Fitted, TrainConfig
 
-ROOT = Path(__file__).resolve().parents[2]
-DISKS = 3  # commands that meet a full disk
-TRAIN = ["train", "digits", "--data", "embedded", "--set", "steps=40", "batch_size=4"]
-
-
-# --- what the campaign works on -------------------------------------------------------------------
-
-
-def make_weights(folder: Path) -> Path:
-    """Small untrained networks of each kind, as DIGITS.safetensors, FACES.., JUDGE.., DANN.. ."""
-    torch.manual_seed(0)
-    of = {"n_train_steps": 1000, "prediction": "v"}
-    digits, faces_ = DigitUNet(DigitConfig(widths=(8, 16), c_condition=16)), FaceUNet(TINY)
-    torch.nn.init.normal_(digits.last.weight, std=0.1)  # else it is 0, and no weight matters
-    accuracy = {"mean": 0.5, "n": 10, "low": 0.2, "high": 0.8}
-    for name, net, header in (
-        ("digits", digits, {"kind": "digit_unet", "schedule": "cosine", **of}),
-        ("faces", faces_, {"kind": "face_unet", "schedule": "linear", **of}),
-        ("judge", judge.Judge(), {"kind": "judge", "test_accuracy": accuracy}),
-    ):
-        if hasattr(net, "config"):
-            header["architecture"] = asdict(net.config)
-        save_weights(folder / f"{name}.safetensors", net.state_dict(), header)
-    dann_net.save(dann_net.Network(), folder / "dann.safetensors", target="usps")
-    return folder
-
-
-def told(argv: list) -> tuple[int, str]:
-    """(exit status, standard error) of a command."""
-    out, err = io.TextIOWrapper(io.BytesIO()), io.TextIOWrapper(io.BytesIO())
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = cli.main([str(a) for a in argv])
-    err.seek(0)
-    return status, err.read()
-
-
-def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "HW2_BUILD": str(folder / "build"), "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(ROOT)}  # fmt: skip
+PARTS = ("kills", "disks", "inputs", "files", "memory")
 
 
 # --- kills ----------------------------------------------------------------------------------------
@@ -119,39 +79,6 @@ def _tensors(out: Path) -> bytes:
     """The weights without their header, which holds the seconds."""
     data = (out / "weights.safetensors").read_bytes()
     return data[8 + int.from_bytes(data[:8], "little") :]
-
-
-# --- a full disk ----------------------------------------------------------------------------------
-
-
-def full_disks(folder: Path, weights: Path) -> list[str]:
-    """The commands that end otherwise than they should where no file may grow beyond some bytes."""
-    images = folder / "images"
-    picture(images / "a.png")
-    commands = {
-        "train digits": [*TRAIN, "steps=2", "--out", "run"],
-        "sample-digits": ["sample-digits", "s", "--per-digit", 1, "--steps", 1, "--weights",
-                          weights / "digits.safetensors"],
-        "classify": ["classify", images, "o.csv", "--target", "usps", "--weights",
-                     weights / "dann.safetensors"],
-    }  # fmt: skip
-    assert len(commands) == DISKS
-    wrong = []
-    for name, argv in commands.items():
-        where = folder / name.replace(" ", "-")
-        where.mkdir()
-        limit = 10 if name in ("classify", "sample-digits") else 20_000
-        done = subprocess.run(
-            [sys.executable, "-m", "hw2lib.commands.cli", *map(str, argv)], cwd=where,
-            env=environment(folder), capture_output=True, text=True,
-            preexec_fn=lambda n=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)),
-        )  # fmt: skip
-        lines = [line for line in done.stderr.splitlines() if line and "it/s" not in line]  # bars
-        left = [p for p in where.rglob("*") if p.is_file() and p.stat().st_size]
-        named = len(lines) == 1 and "reading or writing" not in lines[0]
-        if done.returncode != 2 or not named or left:
-            wrong.append(f"{name}: status {done.returncode}, {lines[-3:]}, left {left}")
-    return wrong
 
 
 # --- memory ---------------------------------------------------------------------------------------
@@ -283,49 +210,72 @@ def _kinds(folder: Path) -> dict:
 # --- the table ------------------------------------------------------------------------------------
 
 
-def measure(folder: Path, chains: int, n: int) -> tuple[list[tuple[str, int, int]], dict, int]:
-    """(what, how many ended as they should, of how many) of each fault; `ceilings`; kills.
+def measure(folder: Path, parts: list[str], chains: int, n: int) -> tuple[list[dict], dict]:
+    """Records of how many ended as they should, `n` in all, and of memory; the run's settings.
 
     chains: of killed trainings; n: damaged copies of each kind of file.
     """
-    weights = folder / "weights"
+    weights, records, settings = folder / "weights", [], {}
     weights.mkdir()
     make_weights(weights)
-    right, killed = kills(folder, chains)
-    rows = [("trainings killed at random moments", right, chains)]
-    rows.append(("commands on a full disk", DISKS - len(full_disks(folder, weights)), DISKS))
-    bad = [case for case in inputs.CASES if fault(case, folder, weights, told)]
-    rows.append(("bad inputs", len(inputs.CASES) - len(bad), len(inputs.CASES)))
-    (folder / "m").mkdir()
-    for kind, faults in mutations(folder / "m", n).items():
-        rows.append((f"damaged {kind}", n - len(faults), n))
-    (folder / "c").mkdir()
-    return rows, ceilings(folder / "c"), killed
+
+    def row(what: str, right: int, of: int) -> None:
+        print(f"{what:<44} {right:>5} of {of:>5}", flush=True)
+        records.append(results.record("made", "as_expected", metric([right], of, "number"),
+                                      fault=what))  # fmt: skip
+
+    if "kills" in parts:
+        right, settings["kills"] = kills(folder, chains)
+        row("trainings killed at random moments", right, chains)
+    for name, before in (("full", FULL), ("read-only", READ_ONLY)) if "disks" in parts else ():
+        (folder / name).mkdir()
+        wrong, of = disks(folder / name, weights, before)
+        print(*wrong, sep="\n", end="\n" if wrong else "")
+        row(f"commands on a {name} disk", of - len(wrong), of)
+    if "inputs" in parts:
+        found = {case.name: fault(case, folder, weights, apart) for case in inputs.CASES}
+        wrong = [f"{name}: {what}" for name, what in found.items() if what]
+        print(*wrong, sep="\n", end="\n" if wrong else "")
+        row("bad inputs", len(found) - len(wrong), len(found))
+    if "files" in parts:
+        (folder / "m").mkdir()
+        for kind, faults in mutations(folder / "m", n).items():
+            row(f"damaged {kind}", n - len(faults), n)
+    if "memory" in parts:
+        (folder / "c").mkdir()
+        for what, most in ceilings(folder / "c").items():
+            print(f"{'memory of ' + what:<44} {most:>10} MiB", flush=True)
+            records.append(results.record("taken", "memory", metric([most], 1, "MiB"), by=what))
+    return records, settings
+
+
+def record(name: str, records: list[dict], settings: dict, seconds: float) -> None:
+    """Write the result file; records and settings of one that is there stay, but for these."""
+    with contextlib.suppress(UserError):
+        old, new = results.load(name, results.RESULTS), {results.said(r) for r in records}
+        kept = [r for r in old["records"] if results.said(r) not in new]
+        if kept:
+            settings = {**old["settings"], **settings, "others": f"recorded at {old['commit']}"}
+            records, seconds = records + kept, seconds + old["seconds"]
+    results.write(name, preset="full", data={"source": "none", "sha256": {}}, seeds=[0],
+                  seconds=seconds, records=records, settings=settings,
+                  directory=results.RESULTS)  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("chains", type=int, nargs="?", default=20, help="killed trainings")
-    parser.add_argument("copies", type=int, nargs="?", default=2000, help="of each kind of file")
-    parser.add_argument("--record", action="store_true", help="write data/results/faults.json")
+    parser.add_argument("--chains", type=int, default=20, help="killed trainings")
+    parser.add_argument("--copies", type=int, default=2000, help="of each kind of file")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts")
+    parser.add_argument("--record", metavar="NAME", help="write the library's data/results/NAME")
     args = parser.parse_args()
     torch.set_num_threads(1)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         os.environ["HW2_BUILD"] = f"{name}/build"
-        rows, memory, killed = measure(Path(name), args.chains, args.copies)
-    for what, right, of in rows:
-        print(f"{what:<44} {right:>5} of {of:>5}")
-    for what, most in memory.items():
-        print(f"{'memory of ' + what:<44} {most:>10} MiB")
+        found = measure(Path(name), args.only, args.chains, args.copies)
     if args.record:
-        records = [results.record("made", "as_expected", metric([right], of, "number"), fault=what)
-                   for what, right, of in rows]  # fmt: skip
-        records += [results.record("taken", "memory", metric([most], 1, "MiB"), by=what)
-                    for what, most in memory.items()]  # fmt: skip
-        results.write("faults", preset="full", data={"source": "none", "sha256": {}}, seeds=[0],
-                      seconds=time.perf_counter() - began, records=records,
-                      settings={"kills": killed}, directory=results.RESULTS)  # fmt: skip
+        record(args.record, *found, time.perf_counter() - began)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import os
 
 import pytest
 from faults import campaign, inputs
+from faults.commands import make_weights, told
+from faults.disks import FULL, READ_ONLY, disks
 from faults.inputs import data, results
 from faults.inputs.base import fault, picture, said
 from helpers.files import save
@@ -13,12 +15,12 @@ from hw2lib.datasets import files
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    return campaign.make_weights(tmp_path_factory.mktemp("weights"))
+    return make_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.mark.parametrize("case", inputs.CASES, ids=lambda case: case.name)
 def test_a_bad_input_is_one_line(case, weights, tmp_path):
-    assert not fault(case, tmp_path, weights, campaign.told)
+    assert not fault(case, tmp_path, weights, told)
 
 
 def test_no_two_cases_bear_one_name():
@@ -57,8 +59,9 @@ def test_kills_at_random_moments_change_nothing(tmp_path):
     assert right == chains and killed
 
 
-def test_a_full_disk_is_one_line(tmp_path, weights):
-    assert campaign.full_disks(tmp_path, weights) == []
+@pytest.mark.parametrize("before", [FULL, READ_ONLY], ids=["full", "read-only"])
+def test_a_full_or_read_only_disk_is_one_line(tmp_path, weights, before):
+    assert disks(tmp_path, weights, before) == ([], 6)
 
 
 def test_damaged_files_are_read_or_refused(tmp_path):

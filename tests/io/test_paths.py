@@ -181,3 +181,13 @@ def test_a_build_folder_that_was_made_here_is_marked(tmp_path, monkeypatch):
             (build / there).mkdir(exist_ok=True)
         writable_dir(build / "runs" / "a")
         assert (build / paths.MADE).is_file() == (name != "used")
+
+
+def test_what_takes_a_name_is_on_the_disk_before_and_the_name_after(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(
+        paths, "synced", lambda path: synced.append((path, (tmp_path / "file").exists()))
+    )
+    with atomic_write(tmp_path / "file") as part:
+        part.write_text("x")
+    assert synced == [(part, False), (tmp_path, True)]

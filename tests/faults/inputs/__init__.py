@@ -1,6 +1,6 @@
 """Bad inputs as data, a file for each kind.
 
-In a command {d} is an empty folder, {w} a folder of small weights (`campaign.make_weights`).
+In a command {d} is an empty folder, {w} a folder of small weights (`commands.make_weights`).
 """
 
 from faults.inputs import (

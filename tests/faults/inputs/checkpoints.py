@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from faults.commands import told
 from faults.inputs.base import TRAIN, Case, Maker
 
 BAD = {
@@ -22,8 +23,6 @@ def broken(**changes: object) -> Maker:
     """The folder of a run whose checkpoint has parts changed (None: removed)."""
 
     def make(d: Path, w: Path) -> None:
-        from faults.campaign import told
-
         told(TRAIN.format(d=d).split())
         file = d / "r/checkpoint.pt"
         state = torch.load(file, weights_only=True) | changes

@@ -1,0 +1,66 @@
+"""What the faults meet: commands, run here or in a process of their own, on tiny weights."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import resource
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+import hw2lib
+from hw2lib.commands import cli
+from hw2lib.evaluators import judge
+from hw2lib.io.weights import save_weights
+from hw2lib.models import dann_net
+from hw2lib.models.digit_unet import DigitConfig, DigitUNet
+from hw2lib.models.face_unet import TINY, FaceUNet
+
+TRAIN = ["train", "digits", "--data", "embedded", "--set", "steps=40", "batch_size=4"]
+
+
+def make_weights(folder: Path) -> Path:
+    """Small untrained networks of each kind, as DIGITS.safetensors, FACES.., JUDGE.., DANN.. ."""
+    torch.manual_seed(0)
+    of = {"n_train_steps": 1000, "prediction": "v"}
+    digits, faces_ = DigitUNet(DigitConfig(widths=(8, 16), c_condition=16)), FaceUNet(TINY)
+    torch.nn.init.normal_(digits.last.weight, std=0.1)  # else it is 0, and no weight matters
+    accuracy = {"mean": 0.5, "n": 10, "low": 0.2, "high": 0.8}
+    for name, net, header in (
+        ("digits", digits, {"kind": "digit_unet", "schedule": "cosine", **of}),
+        ("faces", faces_, {"kind": "face_unet", "schedule": "linear", **of}),
+        ("judge", judge.Judge(), {"kind": "judge", "test_accuracy": accuracy}),
+    ):
+        if hasattr(net, "config"):
+            header["architecture"] = asdict(net.config)
+        save_weights(folder / f"{name}.safetensors", net.state_dict(), header)
+    dann_net.save(dann_net.Network(), folder / "dann.safetensors", target="usps")
+    return folder
+
+
+def told(argv: list) -> tuple[int, str]:
+    """(exit status, standard error) of a command."""
+    out, err = io.TextIOWrapper(io.BytesIO()), io.TextIOWrapper(io.BytesIO())
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = cli.main([str(a) for a in argv])
+    err.seek(0)
+    return status, err.read()
+
+
+def apart(argv: list) -> tuple[int, str]:
+    """`told` in a process of its own, which gets two minutes and 12 GiB."""
+    limits = (resource.RLIMIT_AS, (12 << 30, 12 << 30))
+    with get_context("fork").Pool(1, resource.setrlimit, limits) as pool:
+        try:
+            return pool.apply_async(told, (argv,)).get(120)
+        except Exception as error:
+            return 1, f"{type(error).__name__}: {error}"
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "HW2_BUILD": str(folder / "build"), "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(Path(hw2lib.__file__).parents[1])}  # fmt: skip
