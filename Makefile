@@ -26,7 +26,7 @@ report: .venv/.made
 record: .venv/.made  ## the whole recording; also PROFILE=profiles/slurm, PRESET=quick | weights
 	@$(BIN)/python benchmarks/recording.py check $(PRESET) $(PROFILE)
 	@$(BIN)/snakemake -s record.smk --profile $(PROFILE) --config preset=$(PRESET) \
-	  --resources mem_mb=$$($(BIN)/python -c '$(FREE)') -- record
+	  $(if $(filter %local,$(PROFILE)),--resources mem_mb=$$($(BIN)/python -c '$(FREE)')) -- record
 
 pdf: .venv/.made  ## the answers to hand in, in English and Chinese (Debian: fonts-noto-cjk)
 	$(BIN)/jupyter-book build book/ --quiet

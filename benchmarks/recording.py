@@ -174,7 +174,7 @@ def run(preset: str, name: str) -> None:
         began = time.perf_counter()
         from jobs import jobs, weights
 
-        from hw2lib.device import device, device_name, precision
+        from hw2lib.device import device, device_name, fast_bfloat16
         from hw2lib.io.cache import used
         from hw2lib.io.results import commit, versions
 
@@ -196,8 +196,9 @@ def run(preset: str, name: str) -> None:
         write(marker, {
             "job": name, "input": hash_of(planned), "seconds": time.perf_counter() - began,
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
-            "device": device_name(), "precision": precision(device()), "versions": versions(),
-            "commit": commit(), "made": {relative(file): sha256(file) for file in made},
+            "device": device_name(), "versions": versions(), "commit": commit(),
+            "precision": "bfloat16" if fast_bfloat16(device()) else "float32",
+            "made": {relative(file): sha256(file) for file in made},
         })  # fmt: skip
 
 
