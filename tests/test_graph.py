@@ -193,7 +193,7 @@ def test_a_killed_job_goes_on_and_a_failing_one_stops_no_other(clone):
 
 
 def test_two_at_once_and_a_killed_run(clone):
-    first = subprocess.Popen(command(clone), **how(clone, SLOW="2"))
+    first = subprocess.Popen(command(clone), **how(clone, SLOW="900"))
     checkpoint = clone / "build" / "runs" / "a" / "checkpoint"
     try:
         deadline = time.monotonic() + 600
