@@ -73,7 +73,7 @@ def drawn(walls: dict[int, float], hours: float, path: float) -> str:
         text((LEFT + WIDTH) / 2, HEIGHT - 6, "cores"),
         text(LEFT + 2, 10, "hours", "start"),
         text(x(cores[1]) + 2, y(path) - 5, "critical path", "start"),
-        text(x(min(cores[-1], hours / low)) - 8, y(low) - 6, "hours / cores", "end"),
+        text(x(min(cores[-1], hours / low)) - 24, y(low) - 6, "hours / cores", "end"),
     ]  # fmt: skip
     said = "; ".join(f"{n} cores {number(walls[n], 'h')} hours" for n in cores)
     return (f'<svg class="hw2-curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
