@@ -26,7 +26,7 @@ report: .venv/.made
 record: .venv/.made  ## the whole recording; also PROFILE=profiles/slurm, PRESET=quick | weights
 	@$(BIN)/python benchmarks/recording.py check $(PRESET) $(PROFILE)
 	@$(BIN)/snakemake -s record.smk --profile $(PROFILE) --config preset=$(PRESET) \
-	  --resources mem_mb=$$($(BIN)/python -c '$(FREE)') -- record
+	  $(if $(filter %local,$(PROFILE)),--resources mem_mb=$$($(BIN)/python -c '$(FREE)')) -- record
 
 pdf: .venv/.made  ## the answers to hand in, in English and Chinese (Debian: fonts-noto-cjk)
 	$(BIN)/jupyter-book build book/ --quiet
@@ -73,5 +73,5 @@ clean:  ## what was made here; of a folder that HW2_BUILD names, only if it was 
 	@b=$$($(PYTHON) -c '$(BUILD)') || exit; test -d "$$b" || exit 0; \
 	  test -z "$$HW2_BUILD" || test -f "$$b/.hw2lib" || \
 	  { echo "$$b was not made here: remove from it yourself" >&2; exit 1; }; \
-	  cd "$$b" && rm -rf book.log book.tsv cache data.txt papermill results runs .hw2lib && \
+	  cd "$$b" && rm -rf book.log book.tsv cache data.txt papermill record results runs .hw2lib && \
 	  { rmdir "$$b" 2>/dev/null || true; }

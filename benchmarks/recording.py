@@ -31,7 +31,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,6 +129,12 @@ def planned_by() -> list[str]:
     return [digest(names), hash_of(sizes), *map(data_of, (False, True))]
 
 
+@cache
+def shipped(name: str) -> str:
+    return sha256(WEIGHTS / f"{name}.safetensors")
+
+
+@cache
 def data_of(faces: bool) -> str:
     """Digest of the names of the data files at hand: those of faces, or all others."""
     home = data_dir()
@@ -143,7 +149,7 @@ def input_of(job: Job) -> dict:
         "code": digest(job.code, tables=job.settings is None),
         "work": hash_of(ast.dump(ast.parse(inspect.getsource(job.work.func)))),
         "needs": list(job.needs),
-        "weights": {name: sha256(WEIGHTS / f"{name}.safetensors") for name in job.weights},
+        "weights": {name: shipped(name) for name in job.weights},
         "data": data_of("faces" in job.weights),
     }
 
@@ -169,7 +175,7 @@ def run(preset: str, name: str) -> None:
         from jobs import jobs, weights
 
         from hw2lib.device import device_name, precision
-        from hw2lib.io import cache
+        from hw2lib.io.cache import used
         from hw2lib.io.results import commit, versions
 
         found = list(weights()) if preset == "weights" else jobs(preset)
@@ -179,7 +185,7 @@ def run(preset: str, name: str) -> None:
         print(f"{name}: on {device_name()}", flush=True)
         work = partial(job.work, partial(begun_by, planned))
         made = work() or []
-        kept = [file for file in cache.used if job.keeps and file.name.startswith(job.keeps)]
+        kept = [file for file in used if job.keeps and file.name.startswith(job.keeps)]
         older = [file for file in kept if file.stat().st_mtime < source.stat().st_mtime]
         if older:
             print(f"{name}: {len(older)} kept files are older than its code: again", flush=True)

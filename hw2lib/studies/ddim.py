@@ -72,10 +72,8 @@ class Sampler:
         self.predict = in_mixed_precision(model)
         self.header, self.batch, self.steps, self.spared = header, batch, steps, 0.0
         self.side = header.get("size", faces.SIDE)  # 256 for the course's network
-        digest = hashlib.sha256()
-        for value in model.state_dict().values():
-            digest.update(value.cpu().numpy().tobytes())
-        self.model_digest = digest.hexdigest()
+        values = (value.cpu().numpy().tobytes() for value in model.state_dict().values())
+        self.model_digest = hashlib.sha256(b"".join(values)).hexdigest()
 
     @property
     def schedule(self) -> Schedule:
