@@ -59,6 +59,7 @@ RESULTS = {
     "dann-speed": "python benchmarks/dann_speed.py --to 0.59 --record",
     "setup": "python benchmarks/setup.py --record",
     "faults": "PYTHONPATH=tests:. python -m faults.campaign --record",
+    "cluster": "PYTHONPATH=tests:. python -m cluster.campaign --record",
 }
 FIELDS = ("mean", "low", "high", "n", "unit", "values")
 PLAIN_UNITS = ("", "1", "distance", "number", "none", "norm", "share", "ratio")
