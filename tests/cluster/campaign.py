@@ -39,7 +39,7 @@ FOLDERS = {  # below build/runs, of their trainings
 }
 PROFILES = ROOT / "profiles"
 LIMIT = 3600  # seconds of one pass; far more than it takes on an idle machine
-MACHINE = ("seconds", "device")  # what may differ in a result file
+MAY_DIFFER = ("seconds", "device", "commit")  # in a result file; commits may go on meanwhile
 
 
 @dataclass
@@ -147,11 +147,11 @@ def done(build: Path) -> set[str]:
 
 
 def made(build: Path) -> dict[str, str | dict]:
-    """Result files but for times and machine, and the tensors of the weights, by file."""
+    """Result files but for times, machine and commit, and the tensors of the weights, by file."""
     found: dict[str, str | dict] = {}
     for file in sorted((build / "results").glob("*.json")):
         content = json.loads(file.read_text())
-        for key in MACHINE:
+        for key in MAY_DIFFER:
             del content[key]
         records = [r for r in content["records"] if r["unit"] != "s"]
         found[file.name] = json.dumps(content | {"records": records}, indent=1)
