@@ -73,4 +73,4 @@ lock:  ## after a change of what pyproject.toml asks for
 
 clean:  ## of a folder that HW2_BUILD names, only what is made here
 	rm -rf _build .snakemake
-	-test ! -d "$(BUILD)" || { cd "$(BUILD)" && rm -rf book.log cache data.txt papermill results runs && rmdir "$$PWD" 2>/dev/null; }
+	-test ! -d "$(BUILD)" || { cd "$(BUILD)" && rm -rf book.log cache data.txt papermill record results runs && rmdir "$$PWD" 2>/dev/null; }

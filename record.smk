@@ -27,7 +27,7 @@ onstart:
 
 
 onsuccess:
-    print(f"recorded: {len(JOBS)} jobs, see {RECORD}", flush=True)
+    print(f"recorded: {len(JOBS)} jobs, see {RECORD}/done", flush=True)
 
 
 onerror:

@@ -45,15 +45,14 @@ def tree(file: Path) -> ast.Module:
         text = "\n".join("".join(cell["source"]) for cell in cells)
     found = ast.parse(text)
     for node in ast.walk(found):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and _says(node.body):
-            node.body = node.body[1:]
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [statement for statement in body if not _says(statement)]
     return found
 
 
-def _says(body: list[ast.stmt]) -> bool:
-    """Whether a body begins with a docstring."""
-    first = body[0] if body else None
-    return isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str)
+def _says(node: ast.stmt) -> bool:
+    """Whether a statement is a text alone: a docstring, which does nothing."""
+    return isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
 
 
 @cache
@@ -107,5 +106,10 @@ def _assigned(node: ast.stmt) -> set[str]:
 
 def digest(files: Iterable[str], tables: bool = True) -> str:
     """Of the files, named from the clone, and all that they import."""
+    return _digest(tuple(files), tables)
+
+
+@cache
+def _digest(files: tuple[str, ...], tables: bool) -> str:
     lines = [f"{file.relative_to(ROOT)} {_of_file(file, tables)}" for file in closure(files)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

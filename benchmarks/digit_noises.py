@@ -31,7 +31,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from hw2lib.datasets import digits
-from hw2lib.device import device, precision
+from hw2lib.device import device, fast_bfloat16
 from hw2lib.experiments import cfdg
 from hw2lib.experiments.cfdg import DEFAULT, Sampling
 from hw2lib.io import results
@@ -55,7 +55,7 @@ def generated(seed: int, w: float, model: cfdg.DigitNet, header: dict) -> tuple[
         return {"images": images.numpy()}
 
     weights = sha256(WEIGHTS / "digits.safetensors")
-    key = {"weights": weights, "n": N, "w": w, "seed": seed, "precision": precision(device())}
+    key = {"weights": weights, "n": N, "w": w, "seed": seed, "bfloat16": fast_bfloat16(device())}
     found, spared = kept("noises", key, make, runs_dir() / "noises")
     return torch.from_numpy(found["images"]), spared
 

@@ -84,7 +84,14 @@ def run_notebook(_: Begin, name: str, title: str, parameters: dict, preset: str)
     options = [x for key, value in parameters.items() for x in ("-p", key, f"{value}")]
     out.parent.mkdir(parents=True, exist_ok=True)
     with temporary(out.parent, out.name, directory=True) as folder:
-        command = ["papermill", f"{ROOT}/notebooks/{name}.ipynb", f"{folder}/out.ipynb", *options]
+        command = [
+            sys.executable,
+            "-m",
+            "papermill",
+            f"{ROOT}/notebooks/{name}.ipynb",
+            f"{folder}/out.ipynb",
+            *options,
+        ]
         subprocess.run(command, check=True)
         (folder / "out.ipynb").replace(out)
     return [out]
@@ -112,22 +119,15 @@ def run_script(begin: Begin, name: str, arguments: Sequence[str], begins: Sequen
         sys.argv = before
 
 
-RESULT_OF = {"dann_trials": "dann-ablation"}  # where it has another name than the benchmark
-
-
-def script(name: str, arguments: Sequence[str] = (), begins: Sequence[str] = (),
-           **more: Any) -> Job:  # fmt: skip
+def script(name: str, result: str, arguments: Sequence[str] = (), begins: Sequence[str] = (),
+           seconds: float | None = None, **more: Any) -> Job:  # fmt: skip
     """A benchmark that writes data/results; it takes up what `needs` made, and makes the rest.
 
-    begins: patterns of the folders of its own trainings.
+    begins: patterns of the folders of its own trainings; seconds: by default those of its result.
     """
-    result = RESULT_OF.get(name) or name.replace("digit_", "digits-").replace("face_", "faces-")
-    if name == "dann_apart":
-        result = f"dann-{arguments[0]}"
     work = partial(run_script, name=name, arguments=arguments, begins=begins)
-    seconds = 60.0 if more.get("needs") else recorded(result.replace("_", "-"))
-    return Job(f"benchmark-{result.replace('_', '-')}", work, [f"benchmarks/{name}.py"],
-               seconds=seconds, **more)  # fmt: skip
+    seconds = recorded(result) if seconds is None else seconds
+    return Job(f"benchmark-{result}", work, [f"benchmarks/{name}.py"], seconds=seconds, **more)
 
 
 # --- recorded times ------------------------------------------------------------------------------
@@ -148,6 +148,14 @@ def executed_seconds(name: str) -> float:
     """Seconds of a recorded notebook, whose trainings and samples were there already."""
     file = ROOT / "book" / "executed" / f"{name}.ipynb"
     return json.loads(file.read_text(encoding="utf-8"))["metadata"]["papermill"]["duration"]
+
+
+def reading_seconds(trainings: int) -> float:
+    """Seconds of taking up finished trainings of an adaptation and scoring them, from those of a
+    notebook that did."""
+    result = results.load("dann-svhn", RESULTS)
+    of_notebook = len(result["settings"]["rows"]) * len(result["seeds"])
+    return trainings * executed_seconds("dann-svhn") / of_notebook
 
 
 # --- weights -------------------------------------------------------------------------------------
@@ -187,7 +195,7 @@ def jobs(preset: str) -> list[Job]:
     found = [*jobs_digits.jobs(preset), *jobs_faces.jobs(preset), *jobs_dann.jobs(preset)]
     if preset == "full":
         of_speed = {"needs": [job.name for job in found], "threads": 0}  # on a machine at rest
-        names = {"digits_speed": [], "faces_speed": [], "dann_speed": ["--to", "0.59"]}
-        found += [script(name, more, **of_speed) for name, more in names.items()]
+        for name, more in (("digits", []), ("faces", []), ("dann", ["--to", "0.59"])):
+            found.append(script(f"{name}_speed", f"{name}-speed", more, **of_speed))
         return found
-    return [replace(job, seconds=60.0) for job in found]  # what is recorded are the times of full
+    return [replace(job, seconds=60.0, threads=1) for job in found]  # recorded are those of full

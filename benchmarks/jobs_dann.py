@@ -11,7 +11,7 @@ import dann_reading
 import dann_trials
 import dann_variants
 from dann_variants import Variant
-from jobs import SIZES, TINY, Begin, Job, notebook, recorded, script
+from jobs import SIZES, TINY, Begin, Job, notebook, reading_seconds, recorded, script
 
 from hw2lib.datasets.pairs import TARGETS, load_problem
 from hw2lib.experiments import dann
@@ -83,12 +83,18 @@ def jobs(preset: str) -> Iterator[Job]:
             for target in targets for row in rows for s in size.seeds
         ]  # fmt: skip
         yield from trained
-        yield script("dann_apart", [group, *targets], needs=[job.name for job in trained])
-    yield script("dann_reading", [*dann_reading.READ], threads=2, keeps="reading",
-                 needs=[f"notebook-dann-{t}" for t in dann_reading.READ])  # fmt: skip
+        yield script("dann_apart", f"dann-{group}", [group, *targets],
+                     needs=[job.name for job in trained],
+                     seconds=reading_seconds(len(trained)))  # fmt: skip
+    read = len(size.seeds) * sum(map(len, dann_reading.READ.values()))
+    yield script("dann_reading", "dann-reading", [*dann_reading.READ], keeps="reading",
+                 needs=[f"notebook-dann-{t}" for t in dann_reading.READ],
+                 seconds=reading_seconds(read))  # fmt: skip
     variants = list(variant_jobs())
     yield from variants
-    yield script("dann_trials", list(TARGETS), needs=[job.name for job in variants])
+    yield script("dann_trials", "dann-ablation", list(TARGETS),
+                 needs=[job.name for job in variants],
+                 seconds=reading_seconds(len(variants)))  # fmt: skip
 
 
 def variant_jobs() -> Iterator[Job]:

@@ -145,8 +145,29 @@ def jobs(preset: str) -> Iterator[Job]:
         for w in digit_noises.STRENGTHS for seed in digit_noises.SEEDS
     ]  # fmt: skip
     yield from noises
-    yield script("digit_noises", needs=[job.name for job in noises], gpu=True, weights=USED)
-    yield script("digit_setting", needs=["notebook-cfdg"], gpu=True, weights=USED, keeps="scores-")
-    yield script("digit_recipe", needs=["notebook-cfdg"], begins=["recipe-*"], weights=SCORED)
-    yield script("digit_trials", begins=["trials-300"], weights=SCORED)
-    yield script("digit_clip", weights=USED)
+    yield script(
+        "digit_noises",
+        "digits-noises",
+        needs=[job.name for job in noises],
+        seconds=60.0,
+        gpu=True,
+        weights=USED,
+    )
+    yield script(
+        "digit_setting",
+        "digits-setting",
+        needs=["notebook-cfdg"],
+        gpu=True,
+        weights=USED,
+        keeps="scores-",
+    )
+    yield script(
+        "digit_recipe",
+        "digits-recipe",
+        seconds=2 * trained_seconds("digits-recipe"),
+        needs=["notebook-cfdg"],
+        begins=["recipe-*"],
+        weights=SCORED,
+    )
+    yield script("digit_trials", "digits-trials", begins=["trials-300"], weights=SCORED)
+    yield script("digit_clip", "digits-clip", weights=USED)

@@ -84,7 +84,7 @@ def jobs(preset: str) -> Iterator[Job]:
         return Job(
             f"faces-{name}", partial(work, preset=preset, **settings), more.pop("code", DRAWN),
             {key: str(value) for key, value in settings.items()} | {"plan": repr(plan)},
-            weights=USED, seconds=passes * a_pass, gpu=True, keeps="drawn-", **more,
+            weights=USED, seconds=passes * a_pass, threads=2, gpu=True, keeps="drawn-", **more,
         )  # fmt: skip
 
     made = [
@@ -110,5 +110,5 @@ def jobs(preset: str) -> Iterator[Job]:
         return
     yield notebook("ddim", preset, needs, weights=USED)
     if preset == "full":
-        yield script("face_dots", gpu=True, weights=USED, keeps="drawn-")
-        yield script("face_trials", begins=["face-trials-480"], weights=USED)
+        yield script("face_dots", "faces-dots", threads=2, gpu=True, weights=USED, keeps="drawn-")
+        yield script("face_trials", "faces-trials", begins=["face-trials-480"], weights=USED)

@@ -18,9 +18,11 @@ second waits. check looks for what a profile needs before Snakemake starts.
 from __future__ import annotations
 
 import argparse
+import ast
 import fcntl
 import hashlib
 import importlib.util
+import inspect
 import json
 import os
 import resource
@@ -29,15 +31,15 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
-from code_digest import digest
+from code_digest import ROOT, digest
 
 from hw2lib.errors import UserError
-from hw2lib.io.paths import ROOT, WEIGHTS, atomic_write, build_dir, data_dir, sha256, writable_dir
+from hw2lib.io.paths import WEIGHTS, atomic_write, build_dir, data_dir, sha256, writable_dir
 
 if TYPE_CHECKING:
     from jobs import Job
@@ -113,7 +115,7 @@ def plan(preset: str) -> None:
         listed = {job.name: declared(job) for job in found}
         write(folder / "list.json", {"follows": follows, "jobs": listed})
     for marker in sorted((folder / "done").glob("*.json")):
-        gone = [file for file in read(marker).get("made", ["it"]) if not exists(file)]
+        gone = [file for file in read(marker).get("made", ["it"]) if not (ROOT / file).exists()]
         if gone:
             print(f"{marker.stem}: {gone[0]} is gone, so it is made again", flush=True)
             marker.unlink()
@@ -121,12 +123,18 @@ def plan(preset: str) -> None:
 
 def planned_by() -> list[str]:
     """What the plan follows from: the code, the shipped weights and the data at hand."""
-    files = [*sorted(ROOT.glob("benchmarks/*.py")), *sorted(ROOT.glob("notebooks/*.ipynb"))]
-    names = [file.relative_to(ROOT).as_posix() for file in files]
+    kinds = ("hw2lib/**/*.py", "benchmarks/*.py", "notebooks/*.ipynb")
+    names = [file.relative_to(ROOT).as_posix() for kind in kinds for file in ROOT.glob(kind)]
     sizes = [f"{file.name} {file.stat().st_mtime_ns}" for file in sorted(WEIGHTS.glob("*"))]
     return [digest(names), hash_of(sizes), *map(data_of, (False, True))]
 
 
+@cache
+def shipped(name: str) -> str:
+    return sha256(WEIGHTS / f"{name}.safetensors")
+
+
+@cache
 def data_of(faces: bool) -> str:
     """Digest of the names of the data files at hand: those of faces, or all others."""
     home = data_dir()
@@ -139,8 +147,9 @@ def input_of(job: Job) -> dict:
     return {
         "settings": job.settings,
         "code": digest(job.code, tables=job.settings is None),
+        "work": hash_of(ast.dump(ast.parse(inspect.getsource(job.work.func)))),
         "needs": list(job.needs),
-        "weights": {name: sha256(WEIGHTS / f"{name}.safetensors") for name in job.weights},
+        "weights": {name: shipped(name) for name in job.weights},
         "data": data_of("faces" in job.weights),
     }
 
@@ -149,10 +158,6 @@ def declared(job: Job) -> dict:
     """What Snakemake and `scaling` read of a job."""
     names = ("needs", "threads", "mem_mb", "runtime", "gpu", "seconds", "code")
     return {name: getattr(job, name) for name in names}
-
-
-def exists(file: str) -> bool:
-    return (ROOT / file).exists()
 
 
 # --- run -----------------------------------------------------------------------------------------
@@ -169,8 +174,8 @@ def run(preset: str, name: str) -> None:
         began = time.perf_counter()
         from jobs import jobs, weights
 
-        from hw2lib.device import device, device_name, precision
-        from hw2lib.io import cache
+        from hw2lib.device import device, device_name, fast_bfloat16
+        from hw2lib.io.cache import used
         from hw2lib.io.results import commit, versions
 
         found = list(weights()) if preset == "weights" else jobs(preset)
@@ -180,7 +185,7 @@ def run(preset: str, name: str) -> None:
         print(f"{name}: on {device_name()}", flush=True)
         work = partial(job.work, partial(begun_by, planned))
         made = work() or []
-        kept = [file for file in cache.used if job.keeps and file.name.startswith(job.keeps)]
+        kept = [file for file in used if job.keeps and file.name.startswith(job.keeps)]
         older = [file for file in kept if file.stat().st_mtime < source.stat().st_mtime]
         if older:
             print(f"{name}: {len(older)} kept files are older than its code: again", flush=True)
@@ -191,8 +196,9 @@ def run(preset: str, name: str) -> None:
         write(marker, {
             "job": name, "input": hash_of(planned), "seconds": time.perf_counter() - began,
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
-            "device": device_name(), "precision": precision(device()), "versions": versions(),
-            "commit": commit(), "made": {relative(file): sha256(file) for file in made},
+            "device": device_name(), "versions": versions(), "commit": commit(),
+            "precision": "bfloat16" if fast_bfloat16(device()) else "float32",
+            "made": {relative(file): sha256(file) for file in made},
         })  # fmt: skip
 
 

@@ -34,11 +34,6 @@ def fast_bfloat16(where: torch.device) -> bool:
     return where.type == "cuda" or bool(capabilities.get("amx_bf16", False))
 
 
-def precision(where: torch.device) -> str:
-    """What networks compute in under `mixed_precision`: "bfloat16" or "float32"."""
-    return "bfloat16" if fast_bfloat16(where) else "float32"
-
-
 def training_layout(model: nn.Module) -> nn.Module:
     """`model` in the memory format that trains fastest: channels_last, but not under AMX, where
     the backward pass of convolutions is a fifth faster without it."""

@@ -58,6 +58,7 @@ RESULTS = {
     "dann-reading": "python benchmarks/dann_reading.py svhn usps mnistm --record",
     "dann-speed": "python benchmarks/dann_speed.py --to 0.59 --record",
     "setup": "python benchmarks/setup.py --record",
+    "scaling": "python benchmarks/scaling.py --record",
     "faults": "PYTHONPATH=tests:. python -m faults.campaign --record",
     "cluster": "PYTHONPATH=tests:. python -m cluster.campaign --record",
 }

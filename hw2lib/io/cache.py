@@ -46,9 +46,8 @@ def kept(
         pass  # not there; or damaged, which is no one's fault
     began = time.perf_counter()
     made = {field: np.asarray(value) for field, value in make().items()}
-    seconds = time.perf_counter() - began
     with atomic_write(file) as part, open(part, "wb") as stream:
-        np.savez(stream, **made, **{_SECONDS: seconds})
+        np.savez(stream, **made, **{_SECONDS: time.perf_counter() - began})
     return made, 0.0
 
 

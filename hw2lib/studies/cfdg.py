@@ -23,7 +23,7 @@ from torch import Tensor
 
 from hw2lib.datasets import digits
 from hw2lib.datasets.digits import DigitDomain, to_float
-from hw2lib.device import device, precision
+from hw2lib.device import device, fast_bfloat16
 from hw2lib.evaluators import digit_features, judge
 from hw2lib.evaluators.digit_features import DigitFeatures, Reference, compare
 from hw2lib.evaluators.judge import Judge
@@ -130,7 +130,7 @@ def sampled_scores(
         return scorer(images, labels)
 
     key = {"n": n, "trained": header["train"], "images_seen": header["images_seen"], **how}
-    found, _ = kept("scores", {**key, "precision": precision(device())}, make, folder)
+    found, _ = kept("scores", {**key, "bfloat16": fast_bfloat16(device())}, make, folder)
     return {score: value.item() for score, value in found.items()}
 
 

@@ -22,7 +22,7 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from hw2lib.datasets import faces
-from hw2lib.device import device, precision
+from hw2lib.device import device, fast_bfloat16
 from hw2lib.diffusion import Schedule, make_schedule
 from hw2lib.evaluators.face_features import FaceFeatures
 from hw2lib.experiments import ddim
@@ -72,10 +72,8 @@ class Sampler:
         self.predict = in_mixed_precision(model)
         self.header, self.batch, self.steps, self.spared = header, batch, steps, 0.0
         self.side = header.get("size", faces.SIDE)  # 256 for the course's network
-        digest = hashlib.sha256()
-        for value in model.state_dict().values():
-            digest.update(value.cpu().numpy().tobytes())
-        self.model_digest = digest.hexdigest()
+        values = (value.cpu().numpy().tobytes() for value in model.state_dict().values())
+        self.model_digest = hashlib.sha256(b"".join(values)).hexdigest()
 
     @property
     def schedule(self) -> Schedule:
@@ -120,7 +118,7 @@ class Sampler:
 
     def kept(self, what: tuple, x: Tensor, make: Callable[[], Tensor]) -> Tensor:
         """`make()`, or what it gave before for the same model, `what` and input `x`."""
-        key = [self.model_digest, precision(device()), what, x.numpy()]
+        key = [self.model_digest, fast_bfloat16(device()), what, x.numpy()]
         found, spared = kept("drawn", key, lambda: {"images": make().half().numpy()})
         self.spared += spared
         return torch.from_numpy(found["images"]).float()

@@ -67,7 +67,9 @@ def test_the_records_are_those_of_the_recorded_file(target, monkeypatch):
     look = SimpleNamespace(correct=[True], curve=[{"information": 1.0, "source_accuracy": 0.5}])
     monkeypatch.setattr(dann_variants, "train", lambda *_, **__: look)
     found = set()
-    for case, variants in dann_trials.cases_of(problem).values():
+    for part, variants in dann_trials.variants_of(target).items():
+        case = dann_trials.case_of(problem, part)
+        assert dann_variants.those_that_change(variants, case.handling) == variants
         for name, setting, trained in ablation(case, [0, 1, 2], 2, "out", variants):
             found |= names(dann_trials.measured(case, name, trained, **setting))
     recorded = results.load("dann-ablation", RESULTS)["records"]

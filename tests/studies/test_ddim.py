@@ -10,6 +10,7 @@ from helpers.names import names
 
 from hw2lib import diffusion, samplers
 from hw2lib.datasets import faces
+from hw2lib.device import fast_bfloat16
 from hw2lib.experiments import ddim, recipe
 from hw2lib.io.results import one
 from hw2lib.metrics import frechet_distance
@@ -64,6 +65,10 @@ def test_a_sampler_keeps_its_faces_and_the_time_they_took(draw, network, monkeyp
             again(x, **other)
     with pytest.raises(AssertionError, match="drawn again"):
         again(x + 1, steps=2)
+    with monkeypatch.context() as other:  # a machine of the other precision
+        other.setattr(study, "fast_bfloat16", lambda where: not fast_bfloat16(where))
+        with pytest.raises(AssertionError, match="drawn again"):
+            again(x, steps=2)
     monkeypatch.setattr(ddim, "sample_faces", original)
     other_model = Sampler(FaceUNet(TINY).eval(), HEADER)
     assert not torch.equal(other_model(x, steps=2), first)

@@ -1,0 +1,35 @@
+"""What the page on the recording says of the simulated times; see `test_claims_cfdg`."""
+
+import sys
+
+import pytest
+from helpers.bookcopy import EXTENSIONS
+from helpers.recorded import claims_of, mean, recorded
+
+sys.path.insert(0, str(EXTENSIONS))
+import hw2scaling  # noqa: E402
+
+
+def wall(workers):
+    return mean("scaling", "all", "wall", workers=workers)
+
+
+def test_from_64_cores_on_the_critical_path_is_all():
+    assert wall(64) == wall(512) == pytest.approx(mean("scaling", "all", "critical_path"))
+    assert wall(8) > 2 * wall(64)
+
+
+def test_the_trials_at_equal_seconds_are_the_critical_path():
+    """Nearly all of it: the rest is a benchmark of speed."""
+    path = recorded("scaling")["settings"]["critical path"]
+    assert path[0] == "benchmark-digits-trials" and path[1:] == ["benchmark-faces-speed"]
+
+
+def test_the_curve_has_a_dot_for_each_number_of_cores():
+    html = hw2scaling.drawn({1: 40.0, 8: 5.0, 64: 1.5}, 40.0, 1.5)
+    assert html.count("<circle") == 3 and 'aria-label="1 cores 40.0 hours; 8 cores 5.00' in html
+
+
+def test_every_claim_of_the_page_has_its_test():
+    claims = claims_of("recording")
+    assert len(claims) == 2 and all(name in globals() for name in claims)

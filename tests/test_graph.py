@@ -1,0 +1,253 @@
+"""`make record` as processes, on a made-up recording in a clone of its own: what a changed module
+makes again, a killed job, a failing one, two runs at once. Its jobs write texts and need no torch.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hw2lib.io.paths import ROOT
+
+MODULES = {  # a made-up library beside the real io.paths
+    "device.py": "def device():\n    return 'cpu'\n\ndef fast_bfloat16(_):\n    return False\n\n"
+                 "def device_name():\n    return 'a machine'\n",
+    "io/results.py": "def commit():\n    return 'abc'\n\ndef versions():\n    return {}\n",
+    "io/cache.py": "used = []\n",
+    "rows.py": "ROWS = {'a': 1, 'b': 2}\n",
+    "training.py": "import hw2lib.rows\nSTEP = 1\n",
+    "drawing.py": "from hw2lib.io.paths import ROOT\nWIDTH = 1\n",
+}  # fmt: skip
+JOBS = """
+import os
+import signal
+import time
+from dataclasses import dataclass
+from functools import partial
+
+from hw2lib.io.paths import build_dir, runs_dir
+from hw2lib.rows import ROWS
+
+
+@dataclass
+class Job:
+    name: str
+    work: object
+    code: list
+    settings: dict | None = None
+    needs: tuple = ()
+    weights: tuple = ()
+    seconds: float = 1.0
+    threads: int = 1
+    mem_mb: int = 10
+    runtime: int = 1
+    gpu: bool = False
+    keeps: str = ""
+
+
+def train(begin, row):
+    folder = begin(runs_dir() / row)
+    checkpoint = folder / "checkpoint"
+    done = checkpoint.read_text().splitlines() if checkpoint.exists() else []
+    while len(done) < 4:
+        done.append(str(os.getpid()))
+        checkpoint.write_text("\\n".join(done))
+        if len(done) == 2 and os.environ.get("KILL") == row:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(float(os.environ.get("SLOW", 0)))
+    if os.environ.get("FAIL") == row:
+        raise ValueError("no such digit")
+    return [checkpoint]
+
+
+def draw(begin):
+    file = build_dir() / "picture"
+    file.write_text(str(time.time_ns()))
+    return [file]
+
+
+def jobs(preset):
+    rows = [
+        Job(f"row-{row}", partial(train, row=row), ["hw2lib/training.py"], {"value": value})
+        for row, value in ROWS.items()
+    ]
+    picture = Job("picture", partial(draw), ["hw2lib/drawing.py"])
+    table = Job("table", partial(draw), ["hw2lib/training.py"], {}, [row.name for row in rows])
+    return [*rows, picture, table]
+
+
+def weights():
+    return []
+"""
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A clone with the real rules and runner, the made-up library and jobs."""
+    folder = tmp_path / "clone"
+    for name in ("Makefile", "Snakefile", "record.smk"):
+        folder.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "profiles", folder / "profiles")
+    (folder / "benchmarks").mkdir()
+    for name in ("recording", "code_digest"):
+        shutil.copy(ROOT / "benchmarks" / f"{name}.py", folder / "benchmarks")
+    (folder / "benchmarks" / "jobs.py").write_text(JOBS)
+    (folder / "hw2lib" / "io").mkdir(parents=True)
+    for name in ("__init__.py", "errors.py", "io/__init__.py", "io/paths.py"):
+        shutil.copy(ROOT / "hw2lib" / name, folder / "hw2lib" / name)
+    for name, text in MODULES.items():
+        (folder / "hw2lib" / name).write_text(text)
+    digests = folder / "benchmarks" / "code_digest.py"
+    tables = '"hw2lib/rows.py": ("ROWS",),\n    "hw2lib/studies/ddim.py"'
+    digests.write_text(digests.read_text().replace('"hw2lib/studies/ddim.py"', tables))
+    (folder / "pyproject.toml").touch()
+    return folder
+
+
+def command(clone, *more):
+    return ["make", "--silent", f"BIN={os.path.dirname(sys.executable)}", "-o", ".venv/.made",
+            "record", "PRESET=tiny", *more]  # fmt: skip
+
+
+def how(clone, **variables):
+    own = {"HW2_BUILD": str(clone / "build"), "PYTHONPATH": str(clone), "OMP_NUM_THREADS": "1"}
+    users = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return {"cwd": clone, "env": {**users, **own, **variables}, "text": True,
+            "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}  # fmt: skip
+
+
+def record(clone, *more, **variables):
+    return subprocess.run(command(clone, *more), **how(clone, **variables), timeout=1200)
+
+
+def ran(done):
+    """The jobs that a run of make record ran."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {line.split(":")[0] for line in done.stdout.splitlines() if line.endswith(": runs")}
+
+
+def change(file, old, new):
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def test_a_run_makes_what_is_missing_or_of_other_code(clone):
+    assert ran(record(clone)) == {"row-a", "row-b", "picture", "table"}
+    marker = json.loads((clone / "build/record/tiny/done/row-a.json").read_text())
+    assert marker["device"] == "a machine" and marker["precision"] == "float32"
+    assert list(marker["made"]) == ["build/runs/a/checkpoint"]
+    first = (clone / "build/runs/a/checkpoint").read_text()
+    change(clone / "hw2lib" / "training.py", "STEP = 1", "STEP = 2")
+    assert ran(record(clone)) == {"row-a", "row-b", "table"}  # what imports it
+    assert (clone / "build/runs/a.old/checkpoint").read_text() == first  # put aside
+    assert (clone / "build/runs/a/checkpoint").read_text() != first
+    assert "a was begun by other code" in (clone / "build/record/tiny/logs/row-a.log").read_text()
+    assert ran(record(clone)) == set()
+
+
+def test_a_plan_renews_the_inputs_of_what_changed_alone(clone):
+    inputs, done = (clone / "build" / "record" / "tiny" / name for name in ("jobs", "done"))
+
+    def renewed():
+        """The jobs whose input a plan writes anew."""
+        before = {file: file.stat().st_mtime_ns for file in inputs.glob("*.json")}
+        program = [sys.executable, "benchmarks/recording.py", "plan", "tiny"]
+        done = subprocess.run(program, **how(clone), timeout=600)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+        return {f.stem for f in inputs.glob("*.json") if f.stat().st_mtime_ns != before.get(f)}
+
+    said, library = [], clone / "hw2lib"
+    assert renewed() == {"row-a", "row-b", "picture", "table"}
+    change(library / "training.py", "STEP = 1", '"""Trains."""\nSTEP  =  1  # one')
+    assert renewed() == set()  # words are no code
+    change(library / "drawing.py", "WIDTH = 1", "WIDTH = 2")
+    assert renewed() == {"picture"}
+    change(library / "rows.py", "'b': 2", "'b': 3")
+    assert renewed() == {"row-b"}
+    change(library / "training.py", "STEP  =  1", "STEP = 2")
+    assert renewed() == {"row-a", "row-b", "table"}
+    done.mkdir()
+    (done / "picture.json").write_text('{"made": ["build/picture"]}')
+    assert renewed() == set() and not (done / "picture.json").exists()
+    assert "picture: build/picture is gone, so it is made again" in said[-1]
+
+
+def test_a_killed_job_goes_on_and_a_failing_one_stops_no_other(clone):
+    done = record(clone, KILL="a", FAIL="b")
+    assert done.returncode != 0
+    log = clone / "build" / "record" / "tiny" / "logs" / "row-b.log"
+    assert "ValueError: no such digit" in done.stdout and f"failed, see {log}" in done.stdout
+    assert "ValueError: no such digit" in log.read_text()
+    at = (clone / "build/runs/a/checkpoint").read_text().splitlines()
+    assert len(at) == 4 and len(set(at)) == 2  # two processes, two steps each
+    made = {file.stem for file in (clone / "build/record/tiny/done").iterdir()}
+    assert made == {"row-a", "picture"}
+
+
+def test_two_at_once_and_a_killed_run(clone):
+    first = subprocess.Popen(command(clone), **how(clone, SLOW="900"))
+    checkpoint = clone / "build" / "runs" / "a" / "checkpoint"
+    try:
+        deadline = time.monotonic() + 600
+        while not checkpoint.is_file() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        holder = int((clone / ".snakemake" / "running").read_text())
+        second = record(clone)
+        assert second.returncode != 0
+        assert f"process {holder} makes the report here: wait for it" in second.stderr
+        assert "Traceback" not in second.stderr
+        os.kill(holder, signal.SIGKILL)
+        first.wait(timeout=600)
+    finally:
+        first.kill()
+    done = record(clone)
+    assert "row-a" in ran(done)
+    at = checkpoint.read_text().splitlines()
+    assert len(at) == 4 and len(set(at)) == 2  # from where the killed one had come
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        (["PROFILE=profiles/moon"], "PROFILE=profiles/moon has no config.yaml"),
+        (["PROFILE=profiles/slurm"], "needs the command sbatch, which this machine does not have"),
+        (["PRESET=vast"], "invalid choice: 'vast'"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(clone, more, line):
+    if "PROFILE=profiles/slurm" in more and shutil.which("sbatch"):
+        pytest.skip("this machine has Slurm")
+    done = record(clone, *more)
+    assert done.returncode != 0
+    said = [text for text in done.stderr.splitlines() if not text.startswith("make:")]
+    assert line in said[-1] and "Traceback" not in done.stderr
+
+
+def test_a_profile_without_its_plugin_and_a_folder_that_cannot_be_written(clone, tmp_path):
+    (clone / "profiles" / "other").mkdir()
+    (clone / "profiles" / "other" / "config.yaml").write_text("executor: moon-base\n")
+    done = record(clone, "PROFILE=profiles/other")
+    assert "profiles/other needs snakemake-executor-plugin-moon-base" in done.stderr
+    (tmp_path / "file").touch()
+    done = record(clone, HW2_BUILD=str(tmp_path / "file" / "build"))
+    assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not os.environ.get("HW2_SLOW"), reason="two minutes")
+def test_the_real_recording_at_the_preset_tiny(tmp_path):
+    """All kinds of jobs on the embedded data; then there is nothing to do."""
+    variables = {"HW2_BUILD": str(tmp_path / "build"), "HW2_DATA": str(ROOT / "data")}
+    where = {**how(ROOT, **variables), "cwd": ROOT}
+    first, second = (subprocess.run(command(ROOT), **where, timeout=3000) for _ in range(2))
+    assert {"guidance-p10-s0", "dann-usps-dann-s0", "table-faces"} <= ran(first)
+    assert ran(second) == set()
+    results = {file.stem for file in (tmp_path / "build" / "results").iterdir()}
+    assert results == {"digits-guidance", "faces", "dann-usps"}
