@@ -16,7 +16,7 @@ SNAKEMAKE = $(BIN)/snakemake --cores all --resources mem_mb=$$($(BIN)/python -c 
 # The Snakefile and the notebooks' kernels call the environment's programs by their names.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: report record pdf test verify faults lock clean
+.PHONY: report record pdf test verify faults cluster lock clean
 
 report: .venv/.made
 	@$(NO_DOT)
@@ -61,6 +61,9 @@ verify: .venv/.made  ## recorded numbers, measured again with the shipped weight
 
 faults: .venv/.made  ## kills, full disks, bad inputs and damaged files: the long form, one table
 	PYTHONPATH=tests:. $(BIN)/python -m faults.campaign
+
+cluster: .venv/.made  ## the recording through a Slurm of two nodes; as root, with Debian's slurm packages
+	HW2_CLUSTER=1 $(BIN)/python -m pytest -q -rs -n 0 tests/cluster
 
 lock:  ## after a change of what pyproject.toml asks for
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes \

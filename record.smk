@@ -30,6 +30,14 @@ onsuccess:
     print(f"recorded: {len(JOBS)} jobs, see {RECORD}/done", flush=True)
 
 
+onerror:
+    for name in JOBS:  # a job on a node cannot say it here itself
+        log = RECORD / "logs" / f"{name}.log"
+        made = (RECORD / "done" / f"{name}.json").exists()
+        if not workflow.local_exec and not made and log.is_file() and log.stat().st_mtime > BEGAN:
+            print(f"{name}: failed, see {log}", flush=True)
+
+
 rule record:
     input:
         [RECORD / "done" / f"{name}.json" for name in JOBS],

@@ -64,6 +64,7 @@ RESULTS = {
     "setup": "python benchmarks/setup.py --record",
     "scaling": "python benchmarks/scaling.py --record",
     "faults": "PYTHONPATH=tests:. python -m faults.campaign --record faults",
+    "cluster": "PYTHONPATH=tests:. python -m cluster.campaign --record",
 }
 FIELDS = ("mean", "low", "high", "n", "unit", "values")
 PLAIN_UNITS = ("", "1", "distance", "number", "none", "norm", "share", "ratio")
