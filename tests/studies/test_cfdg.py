@@ -8,7 +8,6 @@ import torch
 from helpers.names import names
 
 from hw2lib.datasets import digits
-from hw2lib.device import fast_bfloat16
 from hw2lib.errors import UserError
 from hw2lib.evaluators.digit_features import DigitFeatures, Reference
 from hw2lib.evaluators.judge import Judge
@@ -228,7 +227,7 @@ def test_every_solver_is_scored_on_the_same_noises(domain, scorer, tmp_path, mon
     assert real == one(records, "real", "frechet", samples=30)["mean"]
     monkeypatch.setattr(study, "sample_digits", None)  # would fail: all is kept
     assert solver_study(model, HEADER, domain, scorer, **options) == records
-    monkeypatch.setattr(study, "fast_bfloat16", lambda where: not fast_bfloat16(where))
+    monkeypatch.setattr(study, "precision", lambda: "another")
     with pytest.raises(TypeError):  # a machine of the other precision
         solver_study(model, HEADER, domain, scorer, **options)
 
