@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(if $(shell uv --version 2>/dev/null),uv,$(BIN)/uv)
 export PYTHONUNBUFFERED := 1
+unexport PYTHONDONTWRITEBYTECODE  # else each of many processes compiles what it imports
 NO_DOT := command -v dot >/dev/null || echo "Graphviz's dot is missing: the architecture drawings are left out"
 NO_CHROMIUM := from helpers import browser; browser.program() or print("Chromium is missing: the page tests are left out")
 BUILD := from hw2lib.io.paths import build_dir; print(build_dir())
@@ -36,12 +37,10 @@ test: .venv/.made
 	@$(NO_DOT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	HW2_SLOW=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder tests --ignore tests/book/test_page.py
+	@PYTHONPATH=tests $(BIN)/python -c '$(NO_CHROMIUM)'
+	HW2_SLOW=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --nbval-lax notebooks
 	$(SNAKEMAKE) -- other_targets
-	$(BIN)/jupyter-book build book/ --all -W -n --keep-going
-	@PYTHONPATH=tests $(BIN)/python -c '$(NO_CHROMIUM)'
-	$(BIN)/python -m pytest -q -n 2 tests/book/test_page.py
 
 .venv/.made: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'

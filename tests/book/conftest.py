@@ -1,8 +1,11 @@
-"""What tests of the book share: a one-page book; the live page in each browser that is here."""
+"""What tests of the book share: a one-page book, the whole one, the live page in each browser."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
+from helpers.bookcopy import built_copy
 from helpers.bookproject import Project
 from helpers.livepage import MODULES, UNTIL, make
 
@@ -60,3 +63,10 @@ def kept(request, browsers, live_site):
 def status(page):
     """The line of a part of the page, as soon as it matches."""
     return lambda part, pattern: page.evaluate(f"({UNTIL})('#live-{part}', {json.dumps(pattern)})")
+
+
+@pytest.fixture(scope="session")
+def html(tmp_path_factory) -> Path:
+    """The pages of a copy of the book; all workers of a session share one."""
+    base = tmp_path_factory.getbasetemp()
+    return built_copy(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)

@@ -1,4 +1,4 @@
-"""A built copy of the book for test_book and test_page, made once a test session.
+"""A built copy of the book for test_site and test_page, made once a test session.
 
 The copy has the repository's recorded runs; where one is missing, a stand-in notebook with a
 figure, a table and printed lines takes its place, in the copy only.
@@ -7,13 +7,13 @@ figure, a table and printed lines takes its place, in the copy only.
 from __future__ import annotations
 
 import base64
+import fcntl
 import io
 import os
 import re
 import shutil
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -74,13 +74,18 @@ def build(top: Path, *options: str) -> subprocess.CompletedProcess:
     environment = {k: v for k, v in os.environ.items() if k != "HW2_BUILD"}
     return subprocess.run(
         [sys.executable, "-c", code, "build", "book/", *options],
-        cwd=top, env=environment, capture_output=True, text=True, timeout=300,
+        cwd=top, env=environment, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
 
 
-@cache
-def built_copy(top: Path) -> tuple[Path, subprocess.CompletedProcess]:
-    """(html folder, the finished build) of a copy in `top`, warnings as errors."""
-    top.mkdir(parents=True)
-    done = build(copy_book(top), "-W", "-n", "--keep-going")
-    return top / "_build" / "html", done
+def built_copy(folder: Path) -> Path:
+    """The html folder of a copy in `folder`; whoever asks first builds it, warnings as errors."""
+    top = folder / "book-copy"
+    top.mkdir(exist_ok=True)
+    with open(top / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (top / "built").exists():
+            done = build(copy_book(top), "-W", "-n", "--keep-going")
+            assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+            (top / "built").touch()
+    return top / "_build" / "html"
