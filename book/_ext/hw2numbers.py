@@ -59,6 +59,7 @@ RESULTS = {
     "dann-speed": "python benchmarks/dann_speed.py --to 0.59 --record",
     "setup": "python benchmarks/setup.py --record",
     "faults": "PYTHONPATH=tests:. python -m faults.campaign --record faults",
+    "faults-before": "PYTHONPATH=tests:OLDER python -m faults.campaign --record faults-before",
 }
 FIELDS = ("mean", "low", "high", "n", "unit", "values")
 PLAIN_UNITS = ("", "1", "distance", "number", "none", "norm", "share", "ratio")
