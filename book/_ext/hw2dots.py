@@ -60,12 +60,7 @@ class AccuracyDots(Reported):
         if panels:
             html = (f'<div class="hw2-dots" role="img" aria-label="{escape("; ".join(said))}">'
                     f"{''.join(panels)}</div>")  # fmt: skip
-            caption = self.options.get("caption", "")
-            figure = nodes.figure("", nodes.raw("", html, format="html"),
-                                  nodes.caption(caption, caption))  # fmt: skip
-            self.set_source_info(figure)
-            self.add_name(figure)
-            answer = [figure, *answer]
+            answer = [self.figure(html), *answer]
         return answer
 
 

@@ -213,6 +213,15 @@ class Reported(SphinxDirective):
             logger.warning("%s: %s", self.name, mistake, location=self.get_location())
             return []
 
+    def figure(self, html: str) -> nodes.figure:
+        """A drawing with the options caption and name, by which it is numbered."""
+        caption = self.options.get("caption", "")
+        figure = nodes.figure("", nodes.raw("", html, format="html"),
+                              nodes.caption(caption, caption))  # fmt: skip
+        self.set_source_info(figure)
+        self.add_name(figure)
+        return figure
+
 
 class ResultsTable(Reported):
     """{results-table} NAME ... : records, a row for each line, a column for each file or score."""

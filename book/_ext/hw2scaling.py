@@ -1,7 +1,8 @@
 """Wall time of the recording by the number of cores, drawn as SVG from data/results/scaling.json.
 
 - directive  {scaling-curve}   both axes logarithmic: the simulated times, the hours of work shared
-             option: caption   evenly, and the critical path, which no number of cores can undercut
+             options:          evenly, and the critical path, which no number of cores can undercut
+             caption, name
 
 It needs no picture file, so it follows the numbers, the page's width and its dark mode.
 """
@@ -14,7 +15,7 @@ from typing import ClassVar
 
 from docutils import nodes
 from hw2numbers import entry, missing, number, read
-from hw2report import Reported, above
+from hw2report import Reported
 from sphinx.application import Sphinx
 
 NAME = "scaling"
@@ -26,7 +27,7 @@ HOURS = (1, 2, 5, 10, 20, 50)
 class ScalingCurve(Reported):
     """{scaling-curve}: how the recording's wall time falls with the cores."""
 
-    option_spec: ClassVar = {"caption": str}
+    option_spec: ClassVar = {"caption": str, "name": str}
 
     def content_nodes(self) -> list[nodes.Node]:
         result = read(self.env, NAME)
@@ -38,8 +39,7 @@ class ScalingCurve(Reported):
             if r["score"] == "wall" and [*r["setting"]] == ["workers"]
         }
         hours, path = (entry(result, "all", of, {})["mean"] for of in ("hours", "critical_path"))
-        return [*above(self.options.get("caption")),
-                nodes.raw("", drawn(walls, hours, path), format="html")]  # fmt: skip
+        return [self.figure(drawn(walls, hours, path))]
 
 
 def drawn(walls: dict[int, float], hours: float, path: float) -> str:
