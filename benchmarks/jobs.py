@@ -6,7 +6,7 @@
 Rows, seeds and cells are those of the library's tables. A job does what a notebook or a benchmark
 would do for that cell, and leaves it where they look: the last jobs run them, and they find all
 trainings and samples made. Presets: full, the report's; quick, the notebooks' own quick preset;
-tiny, one of each kind in two minutes, whose result files are no notebook's. `recording` runs jobs.
+tiny, one of each kind in few steps, whose result files are no notebook's. `recording` runs jobs.
 
 Not among them: benchmarks/setup.py and the campaign of faults, which measure a machine of their
 own. The shipped weights, from which all starts, are the jobs of `weights()`.

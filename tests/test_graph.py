@@ -241,7 +241,7 @@ def test_a_profile_without_its_plugin_and_a_folder_that_cannot_be_written(clone,
     assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(not os.environ.get("HW2_SLOW"), reason="two minutes")
+@pytest.mark.skipif(not os.environ.get("HW2_SLOW"), reason="four minutes")
 def test_the_real_recording_at_the_preset_tiny(tmp_path):
     """All kinds of jobs on the embedded data; then there is nothing to do."""
     variables = {"HW2_BUILD": str(tmp_path / "build"), "HW2_DATA": str(ROOT / "data")}
