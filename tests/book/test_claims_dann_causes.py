@@ -96,6 +96,7 @@ def test_what_carries_over_to_a_target_that_nobody_had_looked_at():
     assert open_between(best, dann) and open_between(best, augmented)
     assert max(best["values"]) - min(best["values"]) > 0.1
     assert all(points(labels, other) > 7 for other in (plain, augmented, dann, best))
+    assert open_between(alone("usps", 0.3), cause("usps", "source only, augmented"))
     on_usps = cause("usps", "self-training", label_end=0.05)
     assert not ahead(cause("usps", "target's labels"), on_usps)
 
