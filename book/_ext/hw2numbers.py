@@ -56,6 +56,7 @@ RESULTS = {
     "dann-svhn": NOTEBOOKS["dann-svhn"],
     "dann-usps": NOTEBOOKS["dann-usps"],
     "dann-mnistm": NOTEBOOKS["dann-mnistm"],
+    "dann-uci": "python benchmarks/dann_uci.py --record",
     "dann-ablation": "python benchmarks/dann_trials.py svhn usps mnistm --record",
     "dann-report-form": "python benchmarks/dann_apart.py report-form svhn usps --record",
     "dann-no-masks": "python benchmarks/dann_apart.py no-masks svhn usps --record",

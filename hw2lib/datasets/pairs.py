@@ -100,7 +100,7 @@ def load_pair(target: str, data: str = "auto") -> tuple[DigitDomain, DigitDomain
         raise UserError(f"target {target!r} is unknown; choose one of {', '.join(TARGETS)}")
     pair = tuple(digits.load(name, data) for name in (SOURCE_OF[target], target))
     if target == "uci" and pair[0].data == "embedded":
-        pair = (digits.load("svhn", "embedded"), pair[1])
+        pair = (replace(digits.load("svhn", "embedded"), name="fonts"), pair[1])
     elif data == "auto" and {"embedded"} < {domain.data for domain in pair}:
         pair = tuple(digits.load(domain.name, "embedded") for domain in pair)
     return pair

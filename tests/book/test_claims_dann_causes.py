@@ -16,8 +16,11 @@ from helpers.adapted import (
     points,
     table,
 )
-from helpers.recorded import record
+from helpers.recorded import record, recorded
 
+from hw2lib.datasets import digits, embedded
+from hw2lib.datasets.augment import HANDLING
+from hw2lib.datasets.pairs import SOURCE_OF
 from hw2lib.experiments.dann_rows import ramp
 from hw2lib.io.paths import ROOT
 
@@ -58,6 +61,44 @@ def test_the_oracle_flatters_the_plain_source_most(target):
     assert plain["low"] > 0.01
     for row in ("dann", "best_adaptation"):
         assert ahead(plain, flattery(row))
+
+
+# --- a target that nobody had looked at --------------------------------------------------------
+
+
+def uci(row):
+    return record("dann-uci", row, target="uci")
+
+
+def test_uci_is_split_between_two_forms():
+    result = recorded("dann-uci")
+    assert {r["n"] for r in result["records"] if r["score"] == "accuracy"} == {768}
+    assert digits.UCI_TRAIN == 1029 and result["seeds"] == list(range(5))
+    labels = embedded.scans()[1]
+    assert len(labels) == 1797
+    begins = [k for k in range(1768) if labels[k : k + 10].tolist() == list(range(10))]
+    assert begins.count(digits.UCI_TRAIN) == 1  # a form begins there
+
+
+def test_ucis_settings_are_those_of_usps():
+    assert HANDLING["uci"] == HANDLING["usps"] and SOURCE_OF["uci"] == SOURCE_OF["usps"]
+    usps = recorded("dann-usps")["settings"]["rows"]
+    for row, settings in recorded("dann-uci")["settings"].items():
+        assert settings == {**usps[row], "steps": 960}
+
+
+def test_what_carries_over_to_a_target_that_nobody_had_looked_at():
+    plain, augmented, dann, best, labels = map(
+        uci, ("source_only", "source_augmented", "dann", "best_adaptation", "target_only")
+    )
+    assert 27 < points(augmented, plain) < 30  # almost thirty
+    assert 3 < points(dann, augmented) < 4  # more than three
+    assert open_between(best, dann) and open_between(best, augmented)
+    assert max(best["values"]) - min(best["values"]) > 0.1
+    assert all(points(labels, other) > 7 for other in (plain, augmented, dann, best))
+    assert open_between(alone("usps", 0.3), cause("usps", "source only, augmented"))
+    on_usps = cause("usps", "self-training", label_end=0.05)
+    assert not ahead(cause("usps", "target's labels"), on_usps)
 
 
 # --- views ---------------------------------------------------------------------------------------

@@ -19,9 +19,9 @@ def test_status_says_what_is_used_and_what_is_missing(folder):
     for name in ("usps.bz2", "usps.t.bz2"):
         save(folder / "USPS" / name, b"")
     text = fetch.data_status()
-    rows = {line.split()[0]: line.split()[1] for line in text.splitlines()[3:8]}
+    rows = {line.split()[0]: line.split()[1] for line in text.splitlines()[3:9]}
     assert rows == {"mnistm": "embedded", "svhn": "embedded", "usps": "public",
-                    "mnist": "embedded", "faces": "embedded"}  # fmt: skip
+                    "mnist": "embedded", "uci": "public", "faces": "embedded"}  # fmt: skip
     assert str(folder) in text and "train_32x32.mat is missing" in text
 
 

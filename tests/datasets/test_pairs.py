@@ -61,7 +61,7 @@ def test_supervised_learns_the_target_by_its_labels():
 def test_no_digit_of_ucis_is_in_its_source(monkeypatch):
     """Where MNIST-M's files are missing, the source is made without a look at those digits."""
     problem = load_problem("uci", "embedded")
-    assert problem.data == "embedded" and problem.domains[0].startswith("svhn: ")
+    assert problem.data == "embedded" and problem.domains[0].startswith("fonts: ")
     assert problem.domains[1].startswith("uci: 1,029") and len(problem.test) == 768
 
     def scans():
