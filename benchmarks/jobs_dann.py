@@ -11,9 +11,9 @@ import dann_reading
 import dann_trials
 import dann_variants
 from dann_variants import Variant
-from jobs import SIZES, TINY, Begin, Job, notebook, reading_seconds, recorded, script
+from jobs import SIZES, TARGETS, TINY, Begin, Job, notebook, reading_seconds, recorded, script
 
-from hw2lib.datasets.pairs import TARGETS, load_problem
+from hw2lib.datasets.pairs import load_problem
 from hw2lib.experiments import dann
 from hw2lib.experiments.dann_rows import APART, row_for, with_settings
 from hw2lib.io.paths import runs_dir
@@ -90,6 +90,7 @@ def jobs(preset: str) -> Iterator[Job]:
     yield script("dann_reading", "dann-reading", [*dann_reading.READ], keeps="reading",
                  needs=[f"notebook-dann-{t}" for t in dann_reading.READ],
                  seconds=reading_seconds(read))  # fmt: skip
+    yield script("dann_uci", "dann-uci", begins=["dann-uci-960/seed-*/*"])
     variants = list(variant_jobs())
     yield from variants
     yield script("dann_trials", "dann-ablation", list(TARGETS),

@@ -18,7 +18,8 @@ from hw2lib.io.paths import ROOT
 sys.path.insert(0, str(EXTENSIONS))
 import hw2numbers  # noqa: E402
 
-APART = {"setup", "faults", "scaling"}  # of a machine of their own, or of the graph itself
+# of a machine of their own, or of the graph itself
+APART = {"setup", "faults", "faults-before", "live", "cluster", "scaling"}
 
 
 @pytest.fixture(scope="module")

@@ -108,7 +108,8 @@ def test_digits_are_drawn_as_recorded_and_read():
     assert unguided["setting"]["w"] == 0 and of_unguided <= of_guided
 
 
-def test_real_images_are_those_that_were_recorded_or_none(monkeypatch):
+def test_real_images_are_those_that_were_recorded_or_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("HW2_DATA", str(tmp_path))
     result = results.load("dann-usps", RESULTS)
     with pytest.raises(verify.NotHere, match="images of usps .* here are embedded data"):
         list(verify.target_accuracy(result))

@@ -54,7 +54,7 @@ def copy_book(to: Path, *, results: Path | None = None, stand_ins: bool = True) 
     """A copy of all that the book is built from; `results` in place of data/results."""
     shutil.copytree(ROOT / "book", to / "book", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "_config.yml", to)
-    (to / "data").mkdir()
+    shutil.copytree(ROOT / "data" / "noise", to / "data" / "noise")
     shutil.copy(ROOT / "data" / "report.json", to / "data")
     results = results or ROOT / "data" / "results"
     if results.is_dir():
