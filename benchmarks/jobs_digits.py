@@ -171,3 +171,11 @@ def jobs(preset: str) -> Iterator[Job]:
     )
     yield script("digit_trials", "digits-trials", begins=["trials-300"], weights=SCORED)
     yield script("digit_clip", "digits-clip", weights=USED)
+    yield script(
+        "digit_few_steps",
+        "digits-few-steps",
+        needs=["benchmark-digits-noises"],
+        begins=["few-steps/[842]"],
+        gpu=True,
+        weights=USED,
+    )
