@@ -180,6 +180,15 @@ def test_more_steps_give_back_variety():
     assert few[1] < many[0]
 
 
+@pytest.mark.parametrize("evaluations", [8, 4, 2])
+def test_students_are_a_little_less_accurate_and_more_varied(evaluations):
+    def found(score):
+        return record("digits-few-steps", "student", score, evaluations=evaluations)
+
+    assert 0 < found("accuracy_lost")["low"] and found("accuracy_lost")["high"] < 0.02
+    assert found("recall_gained")["low"] > 0 > found("frechet_gained")["high"]
+
+
 def test_a_hundred_steps_of_ddim_are_read_less():
     assert apart(steps("dpmpp", 50), steps("ddim", 100, samples=1000))
 
