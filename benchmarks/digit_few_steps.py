@@ -198,6 +198,11 @@ def main() -> None:
             results.record("student", score, entry, evaluations=steps)
             for score, entry in found.items()
         ]
+    for row, score, value in (
+        ("teacher", "paths", PATHS),
+        ("student", "training_steps", TRAIN.steps),
+    ):
+        records.append(results.record(row, score, metric([value], 1, "number")))
     print(results.frame(records).to_string())
     if args.record:
         names = ("digits", "judge", "digit-features")
@@ -206,7 +211,7 @@ def main() -> None:
             records=records, seconds=trained,
             weights=[WEIGHTS / f"{name}.safetensors" for name in names],
             data={"source": domain.data, "sha256": domain.sha256},
-            settings={"paths": PATHS, "training steps": TRAIN.steps, "w": TEACHER.w},
+            settings={"w": TEACHER.w, "steps of the teacher": TEACHER.steps},
         )  # fmt: skip
 
 

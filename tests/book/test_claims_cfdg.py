@@ -185,7 +185,7 @@ def test_students_are_a_little_less_accurate_and_more_varied(evaluations):
     def found(score):
         return record("digits-few-steps", "student", score, evaluations=evaluations)
 
-    assert 0 < found("accuracy_lost")["low"] and found("accuracy_lost")["high"] < 0.02
+    assert found("accuracy_lost")["low"] > 0 and found("accuracy_lost")["high"] < 0.02
     assert found("recall_gained")["low"] > 0 > found("frechet_gained")["high"]
 
 
