@@ -109,7 +109,7 @@ var hw2live = (() => {
 
   /** Show square images, uint8 (3, side, side) each, in rows of `columns`. */
   function show(canvas, images, columns = 1) {
-    const pixels = (images[0] ?? []).length / 3, side = Math.sqrt(pixels);
+    const pixels = (images.find(Boolean) ?? []).length / 3, side = Math.sqrt(pixels);
     canvas.width = side * columns;
     canvas.height = side * Math.ceil(images.length / columns);
     const context = canvas.getContext("2d");
