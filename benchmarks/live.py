@@ -32,7 +32,7 @@ from safetensors.torch import load
 
 from hw2lib.datasets.digits import to_uint8
 from hw2lib.datasets.faces import load_noise
-from hw2lib.datasets.pairs import TARGETS, load_problem
+from hw2lib.datasets.pairs import load_problem
 from hw2lib.experiments.ddim import load_face_unet, sample_faces
 from hw2lib.io import results
 from hw2lib.io.paths import NOISE, RESULTS, ROOT, WEIGHTS
@@ -109,7 +109,7 @@ def readings(window: object, page: Path, images: np.ndarray, labels: list[int]) 
     """Accuracy of each network of each target on images (N, 28, 28), after each change."""
     records = []
     window.open(page.as_uri())
-    for target in TARGETS:
+    for target in hw2live.TARGETS:
         for change in CHANGES:
             flat = images.reshape(len(images), -1).tolist()
             found = call(window, READ_ALL, target, change, flat)
