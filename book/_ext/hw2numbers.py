@@ -67,7 +67,6 @@ RESULTS = {
     "scaling": "python benchmarks/scaling.py --record",
     "faults": "PYTHONPATH=tests:. python -m faults.campaign --record faults",
     "cluster": "PYTHONPATH=tests:. python -m cluster.campaign --record",
-    "faults-before": "PYTHONPATH=tests:OLDER python -m faults.campaign --record faults-before",
 }
 FIELDS = ("mean", "low", "high", "n", "unit", "values")
 PLAIN_UNITS = ("", "1", "distance", "number", "none", "norm", "share", "ratio")

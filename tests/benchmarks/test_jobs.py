@@ -19,7 +19,7 @@ sys.path.insert(0, str(EXTENSIONS))
 import hw2numbers  # noqa: E402
 
 # of a machine of their own, or of the graph itself
-APART = {"setup", "faults", "faults-before", "live", "cluster", "scaling"}
+APART = {"setup", "faults", "live", "cluster", "scaling"}
 
 
 @pytest.fixture(scope="module")
