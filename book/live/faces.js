@@ -23,7 +23,9 @@
     const line = mix(1 - alpha, alpha);
     if (way === "lerp" || theta < 1e-3) return line; // the same noise twice
     const arc = mix(...[1 - alpha, alpha].map(part => Math.sin(part * theta) / Math.sin(theta)));
-    return way === "slerp" ? arc : line.map(value => value * normOf(arc) / normOf(line));
+    if (way === "slerp") return arc;
+    const factor = normOf(arc) / normOf(line);
+    return line.map(value => value * factor);
   }
 
   /** {times, states, guesses, norm} of a face, as `draw` of digits.js; norm is a share of a's. */
