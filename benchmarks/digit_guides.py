@@ -6,10 +6,10 @@ A guide (quarter-300) is our network with a quarter of the channels, trained as 
 steps, by three seeds; another (whole-4700) is the first half of the shipped model's training, that
 of the guidance study's seed 0. A cell says what sampling steers away from, how strongly and when:
 
-    null    the model without label: classifier-free guidance
-    guide   a guide with the label
-    mean    the mean of these two
-    turns   null in the first half of the time steps, guide in the second
+    unlabelled  the model without label: classifier-free guidance
+    guide       a guide with the label
+    mean        the mean of these two
+    turns       unlabelled in the first half of the time steps, guide in the second
 
 --choose scores 200 samples of one noise seed, with the guides' first seed, against training
 digits. The rest is scored by 1,000 samples for each noise seed against test digits; noise seed k
@@ -68,7 +68,7 @@ SEEDS = [noise for noise, _ in DRAWS]
 class Cell:
     """What sampling steers away from, how strongly, and between which time steps."""
 
-    away: str  # "null" | "guide" | "mean" | "turns"
+    away: str  # "unlabelled" | "guide" | "mean" | "turns"
     w: float
     guide: str | None = None  # its network and its training steps: quarter-300
     interval: tuple[int, int] | None = None
@@ -84,18 +84,18 @@ class Cell:
 
 
 SMALL = "quarter-300"
-NAMES = {("null", None): "no label: classifier-free", ("guide", SMALL): "small guide",
+NAMES = {("unlabelled", None): "no label: classifier-free", ("guide", SMALL): "small guide",
          ("guide", "whole-4700"): "half-trained guide", ("mean", SMALL): "mean of both",
          ("turns", SMALL): "by turns"}  # fmt: skip
 FIGURE = ROOT / "book" / "_static" / "digit-guides.png"
 TRIED = (
-    *(Cell("null", w) for w in (0.0, 0.25, 0.5, 1.25)),
+    *(Cell("unlabelled", w) for w in (0.0, 0.25, 0.5, 1.25)),
     *(Cell("guide", w, SMALL) for w in (0.5, 1.0, 2.0)),
     *(Cell("guide", 1.0, SMALL, times) for times in ((500, 1000), (300, 900), (0, 500))),
     *(Cell("guide", w, "whole-4700") for w in (1.0, 3.0)),
     *(Cell(away, w, SMALL) for away in ("mean", "turns") for w in (0.5, 1.0)),
 )
-CHOSEN = (Cell("null", 0.5), Cell("guide", 1.0, SMALL))
+CHOSEN = (Cell("unlabelled", 0.5), Cell("guide", 1.0, SMALL))
 
 
 def guide_preset(guide: str, seed: int) -> Preset:
@@ -118,7 +118,7 @@ def trained_guide(guide: str, seed: int) -> Model:
 
 def away_from(cell: Cell, model: Model, guide_seed: int) -> Model | None:
     """What `sample_digits` steers away from; None: the null label."""
-    if cell.away == "null":
+    if cell.away == "unlabelled":
         return None
     guide = trained_guide(cell.guide, guide_seed)
     if cell.away == "guide":
