@@ -171,6 +171,7 @@ def jobs(preset: str) -> Iterator[Job]:
     )
     yield script("digit_trials", "digits-trials", begins=["trials-300"], weights=SCORED)
     yield script("digit_clip", "digits-clip", weights=USED)
+    yield script("digit_guides", "digits-guides", begins=["guides/guide-*"], weights=USED)
     yield script(
         "digit_few_steps",
         "digits-few-steps",

@@ -201,22 +201,29 @@ def drop_labels(labels: Tensor, p_drop: float, null: int, generator: torch.Gener
 
 
 def guided(
-    model: Model, labels: Tensor, w: float, null: int, interval: tuple[int, int] | None = None
+    model: Model,
+    labels: Tensor,
+    w: float,
+    away: int | Model,
+    interval: tuple[int, int] | None = None,
 ) -> Predict:
-    """Classifier-free guidance (Ho & Salimans 2022, eq. 6):
+    """Guidance away from the null label, or from a worse model:
 
-        (1 + w) model(x, t, label) - w model(x, t, null)
+        (1 + w) model(x, t, label) - w model(x, t, null)     Ho & Salimans 2022, eq. 6
+        (1 + w) model(x, t, label) - w worse(x, t, label)    Karras et al. 2024, eq. 3
 
-    w = 0 is the conditional model itself, bit for bit. Both passes go as one batch. With an
-    `interval` (first, last) of time steps, guidance acts at first <= t <= last alone and the steps
-    outside take one pass (Kynkaanniemi et al. 2024); all samples share one t.
+    w = 0 is the conditional model itself, bit for bit. Both passes of one model go as one batch.
+    With an `interval` (first, last) of time steps, guidance acts at first <= t <= last alone and
+    the steps outside take one pass (Kynkaanniemi et al. 2024); all samples share one t.
     """
     first, last = interval or (0, math.inf)
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
         if w == 0 or not first <= t[0] <= last:
             return model(x, t, labels)
-        both = torch.cat([labels, torch.full_like(labels, null)])
+        if callable(away):
+            return (1 + w) * model(x, t, labels) - w * away(x, t, labels)
+        both = torch.cat([labels, torch.full_like(labels, away)])
         conditional, unconditional = model(x.repeat(2, 1, 1, 1), t.repeat(2), both).chunk(2)
         return (1 + w) * conditional - w * unconditional
 

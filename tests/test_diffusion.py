@@ -336,6 +336,20 @@ def test_full_negative_guidance_is_the_unconditional_model():
     torch.testing.assert_close(d.guided(Label(), labels, -1.0, 10)(x, t), expected)
 
 
+def worse(x, t, label):
+    """A worse version of `Label`, without its x."""
+    return 0.1 * t[:, None, None, None] + label[:, None, None, None] ** 2
+
+
+@pytest.mark.parametrize("w", [0, 0.5, 2.0])
+def test_autoguidance_steers_away_from_the_worse_model_with_the_same_label(w):
+    x, t, labels = normal(3, 3, 4, 4), torch.tensor([5, 6, 7]), torch.tensor([1, 2, 3])
+    found = d.guided(Label(), labels, w, worse)(x, t)
+    torch.testing.assert_close(found, Label()(x, t, labels) + w * torch.sin(x))
+    outside = d.guided(Label(), labels, w, worse, (8, 9))(x, t)
+    assert torch.equal(outside, Label()(x, t, labels))
+
+
 @pytest.mark.parametrize(("t", "inside"), [(2, False), (3, True), (5, True), (6, False)])
 def test_guidance_acts_in_its_interval_alone(t, inside):
     x, labels = normal(2, 3, 4, 4), torch.tensor([1, 2])

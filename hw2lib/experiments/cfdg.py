@@ -6,6 +6,7 @@ images = sample_digits(model, header, torch.arange(10), [0] * 10)      # ten dig
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,20 +15,9 @@ from torch import Tensor, nn
 
 from hw2lib.datasets import augment, digits
 from hw2lib.device import device, mixed_precision
-from hw2lib.diffusion import (
-    drop_labels,
-    guided,
-    make_schedule,
-)
+from hw2lib.diffusion import Model, drop_labels, guided, make_schedule
 from hw2lib.errors import UserError
-from hw2lib.experiments.recipe import (
-    N_TRAIN_STEPS,
-    DigitHeader,
-    Preset,
-    Run,
-    epochs,
-    preset_name,
-)
+from hw2lib.experiments.recipe import N_TRAIN_STEPS, DigitHeader, Preset, Run, epochs, preset_name
 from hw2lib.io.parameters import Count, Seed, Share, Weight, choose, settings
 from hw2lib.io.paths import WEIGHTS, runs_dir
 from hw2lib.io.weights import load_state, load_weights
@@ -151,6 +141,7 @@ def sample_digits(
     noises: Tensor | list[int],
     how: Sampling = DEFAULT,
     *,
+    guide: Model | None = None,
     on_step: OnStep | None = None,
     progress: bool = False,
 ) -> Tensor:
@@ -159,6 +150,8 @@ def sample_digits(
     Equal numbers share one x_T. A sample depends on (seed, its noise number, its label) alone.
     The estimate of x_0 is clipped to [-1, 1], but not for a model of images in [0, 1]: the report's
     sampler does not clip.
+    With a `guide`, a worse network in eval mode on the model's device, guidance steers away from
+    what that makes of the label, in place of the null label (Karras et al. 2024).
     """
     schedule = make_schedule(header["schedule"], header["n_train_steps"])
     where, zero_one = device(), header.get("zero_one", False)
@@ -170,15 +163,17 @@ def sample_digits(
             f"{len(labels)} labels and {len(noises)} noise numbers; one for each label"
         )
 
-    def network(x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+    def network(x: Tensor, t: Tensor, labels: Tensor, net: Model = model) -> Tensor:
         with mixed_precision(where):
-            return model(x, t, labels).float()
+            return net(x, t, labels).float()
+
+    away = NULL_LABEL if guide is None else partial(network, net=guide)
 
     def chunk(indices: range) -> Tensor:
         kept = [min(k, len(labels) - 1) for k in indices]
         generators = sample_generators(how.seed, [noises[k] for k in kept])
         x = individual_noise((3, digits.SIDE, digits.SIDE), generators).to(where)
-        predict = guided(network, labels[kept].to(where), how.w, NULL_LABEL, how.interval)
+        predict = guided(network, labels[kept].to(where), how.w, away, how.interval)
         denoiser = Denoiser(predict, schedule, header["prediction"], not zero_one, on_step)
         if solver == "ddim":
             x = sample_ddim(denoiser, x, how.steps, eta=how.eta, generators=generators)

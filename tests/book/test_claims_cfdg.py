@@ -164,6 +164,68 @@ def test_accuracy_and_variety_together():
     assert default["mean"] < 0.99 <= default["high"]
 
 
+# --- a worse model as guide ----------------------------------------------------------------------
+
+
+def tried(score, away, w, guide=None):
+    """Of 200 samples."""
+    guide = {"guide": guide} if guide else {}
+    return record("digits-guides", "tried", score, away=away, w=w, **guide)
+
+
+def guides(score, away, w):
+    return record("digits-guides", "samples", score, away=away, w=w)
+
+
+def small(score, w, away="guide"):
+    return tried(score, away, w, "quarter-300")
+
+
+def test_a_small_guide_raises_accuracy_and_the_distance():
+    assert apart(small("accuracy", 2), tried("accuracy", "unlabelled", 0))
+    assert small("recall", 2)["mean"] == tried("recall", "unlabelled", 0)["mean"]
+    distances = [small("frechet", w)["mean"] for w in (0.5, 1, 2)]
+    assert distances == sorted(distances)
+    assert distances[-1] > 2 * tried("frechet", "unlabelled", 0)["mean"]
+
+
+def test_a_guide_that_is_too_much_like_the_model_does_not_help():
+    for w in (1, 3):
+        assert not apart(
+            tried("accuracy", "guide", w, "whole-4700"), tried("accuracy", "unlabelled", 0)
+        )
+
+
+def test_both_together_give_no_more_than_the_null_label():
+    alone = tried("accuracy", "unlabelled", 0.5), tried("frechet", "unlabelled", 0.5)["mean"]
+    for away, w in (("mean", 0.5), ("mean", 1), ("turns", 0.5), ("turns", 1)):
+        assert not apart(small("accuracy", w, away), alone[0])
+        assert small("frechet", w, away)["mean"] > alone[1]
+
+
+def test_at_equal_evaluations_a_guide_is_more_varied_and_farther_from_real_digits():
+    for score, sign in (("accuracy", -1), ("recall", 1), ("frechet", 1)):
+        assert shown(guides(score, "guide", 1), guides(score, "unlabelled", 0.5)) == sign, score
+
+
+def test_the_colours_of_guided_samples_spread_more_than_real_ones():
+    real_ones = record("digits-guides", "real", "spread")
+    assert apart(guides("spread", "guide", 1), real_ones)
+    assert apart(real_ones, guides("spread", "unlabelled", 0.5))
+
+
+def test_no_guidance_met_all_three_and_half_a_unit_met_two():
+    half = noises("frechet", DEFAULT.w)["mean"] / 2
+
+    def met(away, w):
+        found = {s: guides(s, away, w)["mean"] for s in ("accuracy", "recall_of_real", "frechet")}
+        return [found["accuracy"] >= 0.99, found["recall_of_real"] >= 0.9, found["frechet"] <= half]
+
+    assert met("unlabelled", 0.5) == [False, True, True]
+    assert met("guide", 1) == [False, True, False]
+    assert noises("recall_of_real", DEFAULT.w)["mean"] < 0.9
+
+
 # --- steps ---------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from hw2lib.errors import UserError
 from hw2lib.experiments import ddim
 from hw2lib.experiments.cfdg import DEFAULT, Sampling, sample_digits
 from hw2lib.io.paths import ROOT
-from hw2lib.models.digit_unet import DigitConfig, DigitUNet
+from hw2lib.models.digit_unet import NULL_LABEL, DigitConfig, DigitUNet
 
 DIFFUSION = {"schedule": "cosine", "n_train_steps": 1000, "prediction": "v"}
 
@@ -51,6 +51,24 @@ def test_a_digit_depends_on_its_seed_number_and_label_alone(digit_model, w, eta,
         assert torch.equal(few, many[pick])
     other = sample_digits(digit_model, DIFFUSION, labels[:1], [0], replace(how, seed=1))
     assert not torch.equal(other[0], many[0])
+
+
+def test_a_guide_takes_the_place_of_the_null_label(digit_model):
+    """A guide that is the model without label is classifier-free guidance; one that is the model
+    itself changes nothing."""
+    labels = torch.arange(4)
+
+    def draw(w, guide=None):
+        return sample_digits(
+            digit_model, DIFFUSION, labels, range(4), Sampling(w, 3), guide=guide
+        ).int()
+
+    def null(x, t, label):
+        return digit_model(x, t, torch.full_like(label, NULL_LABEL))
+
+    assert (draw(2.0) - draw(0.0)).abs().max() > 1
+    assert (draw(2.0, null) - draw(2.0)).abs().max() <= 1
+    assert (draw(2.0, digit_model) - draw(0.0)).abs().max() <= 1
 
 
 @pytest.mark.parametrize(("solver", "evaluations"), [("ddim", 4), ("dpmpp", 4), ("ddpm", 12)])
