@@ -7,8 +7,6 @@ a scalar to add. Sources: DANN, Ganin et al. (2016); mean teacher, Tarvainen and
 and French et al. (2018); information maximisation, Krause et al. (2010) and Liang et al. (2020).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

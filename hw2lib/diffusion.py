@@ -6,8 +6,6 @@ Conventions: images in [-1, 1]; time steps t = 0..T-1; `alpha_bar[t]` is the sha
     x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A user's mistake, said in one line."""
 
-from __future__ import annotations
-
 
 class UserError(Exception):
     """A user's mistake: one line that names the file or parameter, what is wrong, what is right.

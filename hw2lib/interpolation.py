@@ -7,8 +7,6 @@ norm sqrt((1 - alpha)^2 + alpha^2) sqrt(d): half-way it is 0.71 of what the mode
 sphere the norm stays.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

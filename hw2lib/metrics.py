@@ -6,8 +6,6 @@ for the proxy A-distance; Rousseeuw (1987) for the silhouette. scikit-learn is i
 used, so that training does not need it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

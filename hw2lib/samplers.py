@@ -7,8 +7,6 @@ A network becomes a denoiser by what its output means; the samplers are plain fu
 Conventions are those of `diffusion`. No sample depends on the batch that it is drawn in.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ Under `torchrun` several processes train one model as one would: each draws the 
 and computes a part of each (`shared_out`).
 """
 
-from __future__ import annotations
-
 import copy
 import errno
 import json
@@ -21,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, Self
 
 import torch
 import torch.distributed as dist
@@ -220,7 +218,7 @@ def finite(values: list[Tensor], label: str, first: int) -> list[float]:
 class Signals:
     """Turns the first SIGINT, SIGTERM or SIGHUP into a flag: a step is never cut in half."""
 
-    def __enter__(self) -> Signals:
+    def __enter__(self) -> Self:
         self.asked = False
         self.before = {}
         try:

@@ -15,8 +15,6 @@ Files are decoded by a few threads, 512 at a time, big pictures one by one, so t
 grow with the folder.
 """
 
-from __future__ import annotations
-
 import csv
 import math
 import os

@@ -1,7 +1,5 @@
 """The console command `hw2`. A user's mistake ends in one line and exit status 2."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal

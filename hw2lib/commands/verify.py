@@ -7,8 +7,6 @@ since machines differ in it.
 Real data are needed for what reads them; other images than the recorded ones are not counted.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 

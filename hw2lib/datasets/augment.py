@@ -8,9 +8,8 @@ each domain (see `experiments.dann`).
 Everything random is drawn from the generator that is passed in, a CPU generator.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -42,11 +41,11 @@ class Handling:
     plates: float = 0.0  # probability that a repainted digit lies on a plate
     glyphs: bool = False  # digits white on black: their brightness is the mask that repaint needs
 
-    def still(self) -> Handling:
+    def still(self) -> Self:
         """Nothing random: what evaluation sees."""
         return Handling(standardise=self.standardise)
 
-    def without(self, *groups: str) -> Handling:
+    def without(self, *groups: str) -> Self:
         """The same with some of GROUPS turned off; ValueError for an unknown one."""
         if unknown := set(groups) - GROUPS.keys():
             raise ValueError(f"{', '.join(unknown)}: no group of augmentation")

@@ -6,8 +6,6 @@
 A csv has the header `image_name,label`; `val.csv` is the evaluation set, `test.csv` is not read.
 """
 
-from __future__ import annotations
-
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

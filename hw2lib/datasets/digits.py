@@ -11,8 +11,6 @@ Three kinds of data give the same types: the course's folder (`course`), the dat
 and stand-ins made without any file (`embedded`).
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

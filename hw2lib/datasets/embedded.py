@@ -13,8 +13,6 @@ scikit-learn's digits are in the order of their writers: the last 500 are for te
 than most of the first. Photographs are cut in two, left for train and right for test.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -7,8 +7,6 @@ CelebA (Liu et al., ICCV 2015) is for non-commercial research only: models are t
 images are never shipped or shown.
 """
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 import tarfile

@@ -5,8 +5,6 @@ Addresses and checksums of MNIST, USPS and SVHN are torchvision's. BSDS500 publi
 its photographs are compared with those the recorded runs used.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import tarfile

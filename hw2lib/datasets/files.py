@@ -5,8 +5,6 @@ shape. torchvision's classes do not serve here: MNIST reads no .gz, which `hw2 d
 USPS cuts values off that are rounded in the recorded runs; SVHN wants the official file's checksum.
 """
 
-from __future__ import annotations
-
 import bz2
 import csv
 import gzip

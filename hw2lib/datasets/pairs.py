@@ -8,8 +8,6 @@ and no choice can use them, because they are not in memory. Only `supervised`, t
 the row `target_only`, keeps them: there the target is the source.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import get_args
 

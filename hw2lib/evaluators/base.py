@@ -1,7 +1,5 @@
 """What the networks that score share: how one is trained, written, loaded and shown images."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path

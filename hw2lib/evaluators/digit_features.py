@@ -12,11 +12,9 @@ digit model were chosen by its distances to training images, and what is recorde
 test images.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -104,7 +102,7 @@ class Reference:
     held: Tensor  # (n, D), a random choice of the rows
 
     @classmethod
-    def of(cls, features: Tensor, n: int, seed: int = 0) -> Reference:
+    def of(cls, features: Tensor, n: int, seed: int = 0) -> Self:
         """Of real features (N, D); the choice follows from `seed`."""
         if n > len(features):
             raise ValueError(f"{n} of {len(features)} real images cannot be chosen")

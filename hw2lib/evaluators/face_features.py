@@ -16,8 +16,6 @@ project is tuned against it, and it is trained on the images that the face model
 never on the held-out ones.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

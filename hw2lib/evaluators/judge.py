@@ -13,8 +13,6 @@ That was decided after a first look at the test digits (.983 for one view, .986 
 recorded accuracy is not quite blind; nothing else was chosen by test labels.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

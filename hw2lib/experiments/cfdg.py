@@ -4,8 +4,6 @@ model, header = load_digit_unet()                                      # the shi
 images = sample_digits(model, header, torch.arange(10), [0] * 10)      # ten digits, one noise
 """
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Literal

@@ -17,14 +17,12 @@ last iterate's: no target label chooses a step or a seed.
     trained = train(Row("mine", losses={"adversarial": 0.1}, steps=500), problem)
 """
 
-from __future__ import annotations
-
 import copy
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -60,7 +58,7 @@ class Learner(nn.Module):
         )  # fmt: skip
         self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> Learner:
+    def train(self, mode: bool = True) -> Self:
         super().train(mode)
         self.teacher.eval()  # a teacher never takes batch statistics
         return self

@@ -8,8 +8,6 @@ All methods have the same network, the same number of steps and the same batch, 
 own form, which has the report's.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace

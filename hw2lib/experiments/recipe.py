@@ -3,8 +3,6 @@
 The presets themselves stand in `cfdg` and `ddim`, with what only they need.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace

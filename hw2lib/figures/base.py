@@ -6,8 +6,6 @@ ground, so that they read the same in the dark theme. Images come as uint8 or as
 always (..., 3, H, W); entries are those of result files.
 """
 
-from __future__ import annotations
-
 import io
 import shutil
 from collections.abc import Mapping, Sequence
@@ -136,7 +134,7 @@ def log_log(ax: Axes, x: Sequence[int]) -> None:
 # --- scores ---------------------------------------------------------------------------------
 
 
-def titled(table: DataFrame, caption: str, names: Mapping[str, str] = TITLES) -> Styler:
+def titled(table: "DataFrame", caption: str, names: Mapping[str, str] = TITLES) -> "Styler":
     """A table as a notebook shows it: with a caption, in words (`names` those of its rows), and
     without numbers of lines and without row, score or target where all lines have the same."""
     from pandas.io.formats.style import Styler

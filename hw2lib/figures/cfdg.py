@@ -1,7 +1,5 @@
 """Figures of the digits, in the manner of `base`: one function each, 7 inches wide."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

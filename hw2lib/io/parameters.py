@@ -15,8 +15,6 @@
 Values are checked by pydantic; what would be right is said from the same declaration.
 """
 
-from __future__ import annotations
-
 import argparse
 import ast
 import math

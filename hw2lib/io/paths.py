@@ -1,7 +1,5 @@
 """Where things lie. The only module that knows folders; everything else asks here."""
 
-from __future__ import annotations
-
 import fcntl
 import glob
 import hashlib

@@ -20,14 +20,12 @@ of them, which has the fewest settings beyond those asked for:
     one(load("dann-svhn", RESULTS)["records"], "dann", "accuracy")["mean"]
 """
 
-from __future__ import annotations
-
 import json
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -57,7 +55,7 @@ class _Record(_Checked):
     unit: Text
 
     @model_validator(mode="after")
-    def _interval(self) -> _Record:
+    def _interval(self) -> Self:
         ends = (self.low, self.high)
         if ends == (None, None) and len(self.values) == 1:
             return self  # one seed of something else than an accuracy has no interval
@@ -89,7 +87,7 @@ class _Result(_Checked):
     records: Annotated[list[_Record], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _no_two_alike(self) -> _Result:
+    def _no_two_alike(self) -> Self:
         names = [repr((r.row, r.score, sorted(r.setting.items()))) for r in self.records]
         for k, name in enumerate(names):
             if name in names[:k]:
@@ -150,7 +148,7 @@ def said(record: Mapping[str, Any]) -> str:
     return ", ".join([record["row"], record["score"], *settings])
 
 
-def frame(records: Iterable[dict]) -> DataFrame:
+def frame(records: Iterable[dict]) -> "DataFrame":
     """A line for each record: row, score, each setting in a column of its own, mean, low, high."""
     return _shown(
         {"row": r["row"], "score": r["score"], **r["setting"],
@@ -159,7 +157,7 @@ def frame(records: Iterable[dict]) -> DataFrame:
     )  # fmt: skip
 
 
-def table(records: Iterable[dict]) -> DataFrame:
+def table(records: Iterable[dict]) -> "DataFrame":
     """A line for each row and setting, the means of its scores in columns."""
     lines: dict[str, dict] = {}
     for r in records:
@@ -168,7 +166,7 @@ def table(records: Iterable[dict]) -> DataFrame:
     return _shown(lines.values())
 
 
-def _shown(lines: Iterable[dict]) -> DataFrame:
+def _shown(lines: Iterable[dict]) -> "DataFrame":
     """Four digits, whole numbers as such, blanks where a line has no such setting or score."""
     import pandas as pd
 

@@ -9,8 +9,6 @@ A resumed run goes on from its checkpoint; its origin is kept beside it in `orig
 the header of the weights tells the whole history and not that of the last run alone.
 """
 
-from __future__ import annotations
-
 import json
 import struct
 from pathlib import Path

@@ -5,8 +5,6 @@ with them. The reversal between extractor and domain head, and the losses, are i
 training is in `experiments.dann`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal

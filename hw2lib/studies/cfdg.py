@@ -12,11 +12,10 @@ Choices (of the model, of the strength and its interval) were made by samples' s
 training images; what is recorded is scored against test images, which no choice has seen.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -76,7 +75,7 @@ class Scorer:
     real: Reference
 
     @classmethod
-    def load(cls, real: Tensor, n: int) -> Scorer:
+    def load(cls, real: Tensor, n: int) -> Self:
         """With the shipped networks, against real images (N, 3, 28, 28), n of them held."""
         features = digit_features.load()
         return cls(judge.load(), features, Reference.of(features.embed(real), n))

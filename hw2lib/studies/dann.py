@@ -4,8 +4,6 @@ Nothing here chooses anything: the bound's last term and label shift are measure
 labels, after training.
 """
 
-from __future__ import annotations
-
 import copy
 import shutil
 from collections.abc import Mapping, Sequence

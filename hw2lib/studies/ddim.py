@@ -9,8 +9,6 @@ Drawing is what takes the time: a Sampler keeps what it drew in build/cache, so 
 was interrupted goes on where it stopped. Walks between faces are in `walks`.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
