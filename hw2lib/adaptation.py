@@ -102,6 +102,3 @@ LOSSES: dict[str, Loss] = {
     "entropy": entropy,
     "balance": balance,
 }
-
-
-# --- the network -------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from hw2lib.diffusion import Predict, Schedule, check_prediction, to_x0_and_eps
-from hw2lib.errors import UserError
+from hw2lib.diffusion import PREDICTIONS, Predict, Schedule, to_x0_and_eps
+from hw2lib.errors import UserError, check_known
 
 OnStep = Callable[[int, Tensor, Tensor], None]  # (t, x_t, estimate of x_0)
 
@@ -32,7 +32,7 @@ class Denoiser:
     on_step: OnStep | None = None  # sees every step before it is taken
 
     def __post_init__(self) -> None:
-        check_prediction(self.prediction)
+        check_known("prediction", self.prediction, PREDICTIONS)
 
     def __call__(self, x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """Estimates of (x_0, eps) of x_t (B, C, H, W) at time step t."""

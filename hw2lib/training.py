@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal, Protocol, Self
 
 import torch
 import torch.distributed as dist
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -333,50 +333,46 @@ class Checkpoint:
         """Put the run where the file's stopped; UserError if it was made in another way."""
         try:
             state = State(**torch.load(self.file, map_location="cpu", weights_only=True))
-        except Exception as error:
-            raise self._unreadable(error) from None
-        free = {"save_every_s"}
+            self._check_same_run(state)
+            try:
+                run.model.load_state_dict(state.model)
+                run.ema.load_state_dict(state.ema)
+            except RuntimeError:
+                raise UserError(
+                    f"{self.file} holds another architecture; resume with the same one or name "
+                    "another folder"
+                ) from None
+            run.optimizer.load_state_dict(state.optimizer)
+            run.generator.set_state(state.generator)
+        except UserError:
+            raise
+        except Exception as error:  # torch.load meets damaged bytes with errors of every kind
+            raise UserError(
+                f"{self.file} is not a readable checkpoint ({type(error).__name__}); delete it to "
+                "start again"
+            ) from None
+        for name in ("step", "losses", "watched", "seconds"):
+            setattr(run, name, getattr(state, name))
+
+    def _check_same_run(self, state: State) -> None:
+        """UserError that names the first setting whose value is not that of the checkpoint."""
+        steps, free = self.config["steps"], {"save_every_s"}
         if all(_level({**self.config, **one}, state.step) for one in (state.config, self.config)):
             free |= {"steps", "schedule"}
-        self._check_same(state.config | {key: self.config[key] for key in free}, self.config)
-        self._check_same(state.identity, self.identity)
-        steps = self.config["steps"]
+        config = state.config | {key: self.config[key] for key in free}
+        for old, new in ((config, self.config), (state.identity, self.identity)):
+            for key in sorted(old.keys() | new.keys()):
+                if old.get(key) != new.get(key):
+                    values = f"{key}={old.get(key)}, not {new.get(key)}"
+                    values = values if len(values) < 120 else f"other {key}"
+                    raise UserError(
+                        f"{self.file} was made with {values}; resume with the same settings or "
+                        "name another folder"
+                    )
         if state.step > steps:
             raise UserError(
                 f"{self.file} is at step {state.step} already, past steps={steps}; ask for more"
             )
-        try:
-            run.model.load_state_dict(state.model)
-            run.ema.load_state_dict(state.ema)
-        except RuntimeError:
-            raise UserError(
-                f"{self.file} holds another architecture; resume with the same one or name another "
-                "folder"
-            ) from None
-        try:
-            run.optimizer.load_state_dict(state.optimizer)
-            run.generator.set_state(state.generator)
-        except Exception as error:
-            raise self._unreadable(error) from None
-        for name in ("step", "losses", "watched", "seconds"):
-            setattr(run, name, getattr(state, name))
-
-    def _unreadable(self, error: Exception) -> UserError:
-        where = error.errors()[0]["loc"] if isinstance(error, ValidationError) else ()
-        reason = ", ".join([type(error).__name__, *map(str, where)])
-        return UserError(
-            f"{self.file} is not a readable checkpoint ({reason}); delete it to start again"
-        )
-
-    def _check_same(self, old: dict, new: dict) -> None:
-        """UserError that names the first setting whose value is not that of the checkpoint."""
-        for key in sorted(old.keys() | new.keys()):
-            if old.get(key) != new.get(key):
-                values = f"{key}={old.get(key)}, not {new.get(key)}"
-                raise UserError(
-                    f"{self.file} was made with {values if len(values) < 120 else 'other ' + key}; "
-                    "resume with the same settings or name another folder"
-                )
 
 
 def _level(cfg: dict, done: int) -> bool:

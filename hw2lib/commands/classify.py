@@ -35,7 +35,7 @@ from tqdm import tqdm
 from hw2lib.datasets import course
 from hw2lib.datasets.files import of_user, read_csv
 from hw2lib.datasets.pairs import TARGETS
-from hw2lib.errors import UserError
+from hw2lib.errors import UserError, check_known
 from hw2lib.io.paths import WEIGHTS, atomic_write, place
 from hw2lib.models.dann_net import Network, classify_tensor, load
 
@@ -62,8 +62,7 @@ def classify(
     there already, and for files that are no image, damaged or missing: it names the first five and
     counts the rest.
     """
-    if target not in TARGETS:
-        raise UserError(f"target {target!r} is unknown; choose one of {', '.join(TARGETS)}")
+    check_known("target", target, TARGETS)
     folder = place(image_dir)
     names = files_in(folder) if names is None else sorted(names)
     network, header = load(weights or WEIGHTS / f"dann-{target}.safetensors")
@@ -153,8 +152,7 @@ def of_course(target: str, which: str = "val") -> tuple[Path, list[str]]:
 
     Errors: UserError for a domain or list that the course does not have, and for missing files.
     """
-    if which not in LISTS:
-        raise UserError(f"the course has no list {which!r}; choose one of {', '.join(LISTS)}")
+    check_known("the course's list", which, LISTS)
     *_, folder = course.digit_files(target)
     return folder, listed(folder.parent / f"{which}.csv", folder)
 

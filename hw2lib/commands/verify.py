@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hw2lib.datasets import digits
-from hw2lib.errors import UserError
+from hw2lib.errors import UserError, check_known
 from hw2lib.evaluators import judge
 from hw2lib.experiments import cfdg, ddim
 from hw2lib.interpolation import WAYS, path
@@ -215,8 +215,8 @@ def verify(name: str | None = None) -> int:
     names = sorted(file.stem for file in RESULTS.glob("*.json"))
     if not CLONE or not names:
         raise UserError(f"no recorded results in {RESULTS}; run this in a clone of the repository")
-    if name not in (None, *names):
-        raise UserError(f"result {name!r} is unknown; choose one of {', '.join(names)}")
+    if name is not None:
+        check_known("result", name, names)
     counts = {"inside": 0, "outside": 0, "not judged": 0}
     rest = []
     for this in [name] if name else [*CHECKS, *(n for n in names if n not in CHECKS)]:

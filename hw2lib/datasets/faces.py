@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from hw2lib.datasets import embedded
 from hw2lib.datasets.files import existing, label, of_user, read_image, reading, users
-from hw2lib.errors import UserError
+from hw2lib.errors import UserError, check_known
 from hw2lib.io.cache import kept
 from hw2lib.io.paths import check_data_dir, data_dir, place, sha256
 
@@ -60,8 +60,7 @@ def load(data: str = "auto") -> FaceSet:
 
     Raises UserError for unknown data, named data that are missing, or a damaged tar.
     """
-    if data not in KINDS:
-        raise UserError(f"data {data!r} is unknown; one of {', '.join(KINDS)} is right")
+    check_known("data", data, KINDS)
     if data == "auto":
         check_data_dir()
     if data == "embedded" or (data == "auto" and not tar_path().is_file()):

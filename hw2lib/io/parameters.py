@@ -26,7 +26,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from hw2lib.errors import UserError
+from hw2lib.errors import UserError, check_known
 
 S = TypeVar("S")
 
@@ -84,17 +84,14 @@ def changed(known: S, values: Mapping[str, Any], among: Sequence[str] = ()) -> S
     among: the names that may be changed, by default all. UserError for others, and for a value
     that is not allowed.
     """
-    names = among or [field.name for field in fields(known)]
     for name in values:
-        if name not in names:
-            raise UserError(f"setting {name!r} is unknown; choose one of {', '.join(names)}")
+        check_known("setting", name, among or [field.name for field in fields(known)])
     return replace(known, **values)
 
 
 def choose(presets: Mapping[str, S], name: str) -> S:
     """The preset of that name; UserError for another."""
-    if name not in presets:
-        raise UserError(f"preset {name!r} is unknown; choose one of {', '.join(presets)}")
+    check_known("preset", name, presets)
     return presets[name]
 
 
