@@ -59,15 +59,13 @@ class Picture(Figure):
         return stream.getvalue()
 
 
-def new_figure(height: float) -> Figure:
-    """An empty white figure of the report's width, `height` inches high."""
-    return Picture(figsize=(WIDTH, height), layout="constrained", facecolor="white", dpi=100)
-
-
-def new_axes(height: float, columns: int = 1, **options) -> tuple[Figure, list[Axes]]:
-    """A new figure and its axes side by side; options as in `Figure.subplots`."""
-    fig = new_figure(height)
-    return fig, list(fig.subplots(1, columns, squeeze=False, **options)[0])
+def new_axes(
+    height: float, columns: int = 1, rows: int = 1, **options
+) -> tuple[Figure, list[Axes]]:
+    """A new white figure, `height` inches high, and its axes row by row; options as in
+    `Figure.subplots`."""
+    fig = Picture(figsize=(WIDTH, height), layout="constrained", facecolor="white", dpi=100)
+    return fig, list(fig.subplots(rows, columns, squeeze=False, **options).flat)
 
 
 def to_array(images: Tensor) -> np.ndarray:

@@ -8,14 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hw2lib.figures.base import (
-    COLOURS,
-    interval_bars,
-    new_axes,
-    new_figure,
-    running_mean,
-    styled,
-)
+from hw2lib.figures.base import COLOURS, interval_bars, new_axes, running_mean, styled
 
 MARKS = ("o", "^")  # of the first and the second domain
 DOMAINS = {"mnist": "MNIST", "mnistm": "MNIST-M", "svhn": "SVHN", "usps": "USPS"}
@@ -72,8 +65,8 @@ def tsne_panels(
     perplexity = min(perplexity, (len(labels) - 1) / 3)
     # In random order: else the last group would hide the others.
     order = np.random.default_rng(0).permutation(len(labels))
-    fig = new_figure(0.9 + 3.3 * len(features))
-    axes = fig.subplots(len(features), 2, squeeze=False)
+    fig, axes = new_axes(0.9 + 3.3 * len(features), 2, rows=len(features))
+    axes = np.reshape(axes, (-1, 2))
     for (name, x), row in zip(features.items(), axes, strict=True):
         plane = embed_tsne(x, seed, perplexity)
         for ax, groups, kinds in zip(row, (labels, domains), (range(10), names), strict=True):
@@ -125,8 +118,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     if not len(step) == len(loss) == len(accuracy) == len(strength) > 0:
         lengths = {key: len(values) for key, values in history.items()}
         raise ValueError(f"history of lengths {lengths}; equal ones above 0 are needed")
-    fig = new_figure(5.4)
-    axes = fig.subplots(3, 1, sharex=True, height_ratios=(3, 3, 2))
+    fig, axes = new_axes(5.4, rows=3, sharex=True, height_ratios=(3, 3, 2))
     running_mean(axes[0], step, loss, COLOURS[0])
     if loss.max() > 10 * loss.min() > 0:  # a log axis has no plain ticks within a decade
         axes[0].set_yscale("log")
