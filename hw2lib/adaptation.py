@@ -35,9 +35,6 @@ def gradient_reversal(x: Tensor, strength: float = 1.0) -> Tensor:
     return _Reversal.apply(x, strength)
 
 
-# --- losses --------------------------------------------------------------------------------------
-
-
 @dataclass
 class Step:
     """One step of a row that adapts: features (B, 256), logits (B, 10), images (B, C, 28, 28)."""

@@ -88,9 +88,6 @@ def _entry(values: list[float], low: float | None, high: float | None, n: int, u
     return {"values": values, "mean": mean, "low": low, "high": high, "n": int(n), "unit": unit}
 
 
-# --- distances between sets of features -----------------------------------------------------
-
-
 def _features(x) -> np.ndarray:
     """float64 (N, D) of a tensor or array with N >= 2 finite rows."""
     x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)

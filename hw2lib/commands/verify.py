@@ -37,9 +37,6 @@ class NotHere(Exception):
     """What a check needs and this machine does not have, in words."""
 
 
-# --- digits --------------------------------------------------------------------------------------
-
-
 def digit_accuracy(result: dict, n: int = 1000) -> Checked:
     """Guided and unguided samples, drawn anew and read by the judge."""
     model, header = cfdg.load_digit_unet()
@@ -84,9 +81,6 @@ def pass_seconds(model: nn.Module, n: int = 100) -> float:
     return min(taken[1:])
 
 
-# --- adaptation ----------------------------------------------------------------------------------
-
-
 def target_accuracy(result: dict) -> Checked:
     """The shipped weights, which are the first seed's, on the target's real test images."""
     target = result["name"].removeprefix("dann-")
@@ -105,9 +99,6 @@ def real_test_set(name: str, result: dict) -> digits.DigitSet:
             f"here are {domain.data} data"
         )
     return domain.test
-
-
-# --- faces ---------------------------------------------------------------------------------------
 
 
 class Anew(Sampler):
@@ -192,8 +183,6 @@ def recipe(model: FaceUNet, noise: np.ndarray, steps: int) -> np.ndarray:
     scaled = (x - x.min()) / (x.max() - x.min())
     return np.floor(scaled * 255 + 0.5).clip(0, 255).astype(np.uint8)
 
-
-# --- all -----------------------------------------------------------------------------------------
 
 CHECKS: dict[str, tuple[Callable[[dict], Checked], ...]] = {
     "faces": (walk_norms, noise_shares, first_estimates),

@@ -133,8 +133,6 @@ def _check(domain: DigitDomain, part: str, digits: DigitSet) -> None:
         raise UserError(f"{where}: no image of digit {missing[0]}; every digit must be there")
 
 
-# --- the three kinds of data: each gives (train, test, sha256 of the inputs) ----------------
-
 Loaded = tuple[DigitSet, DigitSet, dict[str, str]]
 
 
@@ -249,9 +247,6 @@ def _svhn(paths: list[Path]) -> list[Arrays]:
             f"{paths[0]} holds {len(x)} crops; at least {SVHN_TRAIN + SVHN_TEST} are needed"
         )
     return [(x[:SVHN_TRAIN], y[:SVHN_TRAIN]), (x[-SVHN_TEST:], y[-SVHN_TEST:])]
-
-
-# --- one shape for all ----------------------------------------------------------------------
 
 
 def _fitted(images: np.ndarray, labels: np.ndarray) -> DigitSet:

@@ -96,9 +96,6 @@ def _from_tar(path: Path) -> np.ndarray:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-# --- noise ----------------------------------------------------------------------------------
-
-
 def noise_files(folder: str | Path) -> list[Path]:
     """The noise files NN.pt of a folder, sorted by name; UserError when there are none."""
     folder = place(folder)
@@ -161,9 +158,6 @@ def _fault(noise: object) -> str | None:
     if noise.ndim != 4 or shape[:2] != (1, 3) or 0 in shape or not noise.is_floating_point():
         return f"{noise.dtype} of shape {shape}"
     return f"{shape[2]}x{shape[3]} pixels" if max(shape) > LARGEST else None
-
-
-# --- comparing ------------------------------------------------------------------------------
 
 
 def squared_errors(folder: str | Path, references: str | Path) -> dict[str, float]:

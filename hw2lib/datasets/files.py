@@ -69,9 +69,6 @@ def existing(path: Path, what: str) -> Path:
     )
 
 
-# --- digits -----------------------------------------------------------------------------------
-
-
 def read_idx(path: Path) -> np.ndarray:
     """MNIST's idx file of unsigned bytes, plain or .gz -> uint8 array of its own shape."""
     with reading(path, "a whole idx file of unsigned bytes"):
@@ -136,9 +133,6 @@ def read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return images, labels.astype(np.int64) % 10
 
 
-# --- pictures ---------------------------------------------------------------------------------
-
-
 @contextmanager
 def opened(source: Path | io.BytesIO) -> Iterator[Image.Image]:
     """An image, decoded; ValueError for a pipe, for which one would wait for ever."""
@@ -181,9 +175,6 @@ def photo_files(folder: Path) -> list[Path]:
             "(see `hw2 data status`)"
         )
     return files
-
-
-# --- lists of images --------------------------------------------------------------------------
 
 
 def read_csv(path: Path, header: str) -> dict[int, list[str]]:

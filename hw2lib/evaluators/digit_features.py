@@ -91,9 +91,6 @@ def train(domain: DigitDomain, out: str | Path, **options: Any) -> Path:
     return DIGIT_FEATURES.train(domain, loss, measure, out, **options)
 
 
-# --- comparing ------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Reference:
     """Features of real images: all, and the held ones for all that goes from point to point."""

@@ -146,9 +146,6 @@ def train(domain: DigitDomain, out: str | Path, **options: Any) -> Path:
     return JUDGE.train(domain, loss, measure, out, **options)
 
 
-# --- scoring samples ------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Score:
     """How often the judge reads the digit that was asked for."""

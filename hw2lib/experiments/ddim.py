@@ -38,9 +38,6 @@ FACE_PRESETS = {
 }  # fmt: skip
 
 
-# --- faces ---------------------------------------------------------------------------------------
-
-
 def train_faces(
     preset: str | Preset = "quick",
     *,

@@ -129,9 +129,6 @@ def log_log(ax: Axes, x: Sequence[int]) -> None:
     ax.yaxis.set_major_formatter("{x:g}")
 
 
-# --- scores ---------------------------------------------------------------------------------
-
-
 def titled(table: "DataFrame", caption: str, names: Mapping[str, str] = TITLES) -> "Styler":
     """A table as a notebook shows it: with a caption, in words (`names` those of its rows), and
     without numbers of lines and without row, score or target where all lines have the same."""
@@ -204,9 +201,6 @@ def distance_histogram(distances: Mapping[str, Tensor], x: str) -> Figure:
     )  # fmt: skip
     ax.set(xlabel=x, ylabel="share of images", xlim=(0, None))
     return fig
-
-
-# --- training and models --------------------------------------------------------------------
 
 
 @styled

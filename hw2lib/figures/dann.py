@@ -14,9 +14,6 @@ MARKS = ("o", "^")  # of the first and the second domain
 DOMAINS = {"mnist": "MNIST", "mnistm": "MNIST-M", "svhn": "SVHN", "usps": "USPS"}
 
 
-# --- maps of features ---------------------------------------------------------------------------
-
-
 def embed_tsne(features, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
     """t-SNE (van der Maaten and Hinton, 2008) of features (N, D) -> (N, 2); same seed, same map.
 
@@ -100,9 +97,6 @@ def _legend(ax: Axes, entries: Sequence[tuple[str, str, str]], columns: int) -> 
     )  # fmt: skip
 
 
-# --- training -----------------------------------------------------------------------------------
-
-
 @styled
 def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     """Label loss, domain accuracy and lambda by step, three small axes below each other.
@@ -134,9 +128,6 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     axes[2].set_xlabel("step")
     fig.align_ylabels(axes)
     return fig
-
-
-# --- the table as a picture ---------------------------------------------------------------------
 
 
 @styled

@@ -138,9 +138,6 @@ def injected(cells: Sequence[str]) -> list[str]:
     return [node.id for node in names if isinstance(node.ctx, ast.Store)]
 
 
-# --- what is right, in words ---------------------------------------------------------------------
-
-
 def right(kind: Any) -> str:
     """What `kind` allows, in words: "a whole number from 0 to 9", "svhn or usps or mnistm"."""
     origin = get_origin(kind)

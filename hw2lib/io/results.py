@@ -95,9 +95,6 @@ class _Result(_Checked):
         return self
 
 
-# --- records -------------------------------------------------------------------------------------
-
-
 def record(row: str, score: str, entry: Mapping[str, Any], /, **setting: Any) -> dict[str, Any]:
     """A record of an entry that `metrics.accuracy_metric` or `metrics.metric` made."""
     return {"row": row, "score": score, "setting": _plain(setting), **entry}
@@ -171,9 +168,6 @@ def _shown(lines: Iterable[dict]) -> "DataFrame":
     import pandas as pd
 
     return pd.DataFrame(lines).round(4).convert_dtypes().astype(object).fillna("")
-
-
-# --- files ---------------------------------------------------------------------------------------
 
 
 def path_of(name: str, directory: str | Path | None = None) -> Path:

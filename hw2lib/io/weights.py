@@ -134,8 +134,6 @@ def load_state(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> 
     return model.eval()
 
 
-# --- going on from a weights file ----------------------------------------------------------------
-
 ORIGIN = "origin.json"
 COLD: dict = {"images_seen": 0, "seconds": 0.0}  # a run that starts from random weights
 

@@ -136,9 +136,6 @@ class Network(nn.Module):
         return self.features(torch.cat([source, target]), SOURCE).split([len(source), len(target)])
 
 
-# --- using a trained network -------------------------------------------------------------------
-
-
 def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 

@@ -54,9 +54,6 @@ UNITS = {"accuracy": "accuracy", "frechet": "distance", "kernel": "distance",
 Scores = dict[str, float]
 
 
-# --- scores --------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Scorer:
     """Scores n samples: accuracy, frechet, kernel, precision, recall, spread."""
@@ -122,9 +119,6 @@ def sampled_scores(
     key = {"n": n, "trained": header["train"], "images_seen": header["images_seen"], **how}
     found, _ = kept("scores", {**key, "precision": precision()}, make, folder)
     return {score: value.item() for score, value in found.items()}
-
-
-# --- studies -------------------------------------------------------------------------------------
 
 
 def study(

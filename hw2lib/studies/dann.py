@@ -171,9 +171,6 @@ def write(result: dict, records: Sequence[dict], *, publish: bool = False) -> Pa
     return results.write(name, **content)
 
 
-# --- the bound ---------------------------------------------------------------------------------
-
-
 def joint_error_of(trained: Trained) -> float:
     """lambda*, the last term of the bound of Ben-David et al. (2010, theorem 2),
 
@@ -201,9 +198,6 @@ def joint_error(x_s: Tensor, y_s: Tensor, x_t: Tensor, y_t: Tensor, seed: int = 
         float((head.predict((x[rest].numpy() - mean) / scale) != y[rest].numpy()).mean())
         for x, y, rest in ((x_s, y_s, s[half:]), (x_t, y_t, t[half:]))
     )
-
-
-# --- label shift -------------------------------------------------------------------------------
 
 
 def class_shares(labels: Tensor) -> np.ndarray:

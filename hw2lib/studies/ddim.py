@@ -56,9 +56,6 @@ PLANS = {
 }
 
 
-# --- drawing --------------------------------------------------------------------------------
-
-
 class Sampler:
     """Draws faces of one model and keeps them; `spared` are the seconds that kept ones had taken.
 
@@ -128,9 +125,6 @@ def blurred(images: Tensor, sigma: float = 1.0) -> Tensor:
     return torch.from_numpy(x).round().clamp(0, 255).to(torch.uint8)
 
 
-# --- quality --------------------------------------------------------------------------------
-
-
 def jackknife(statistic: Callable[[np.ndarray], float], n: int) -> dict:
     """The entry of a distance of `n` samples, with its 95 % interval.
 
@@ -184,9 +178,6 @@ def copies(
         record("drawn", "near", metric([near], len(a), "share")),
         record("drawn", "nearest_ratio", metric([ratio], len(a), "ratio")),
     ], {"held-out faces": b, "generated faces": a}
-
-
-# --- eta ------------------------------------------------------------------------------------
 
 
 def eta_study(draw: Sampler, eye: FaceFeatures, plan: Plan, real: Tensor) -> list[dict]:
