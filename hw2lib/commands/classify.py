@@ -10,9 +10,6 @@ What a picture goes through before the network's own standardisation (`as_digit`
 - the longer side becomes 28 pixels by the resampling that the training images had (bilinear with
   antialias, as SVHN's 32 and USPS's 16 pixels in `digits`); the shape of the digit is kept;
 - a shorter side is filled up by repeating its edge: a border would look like a stroke.
-
-Files are decoded by a few threads, 512 at a time, big pictures one by one, so that memory does not
-grow with the folder.
 """
 
 import csv
@@ -41,7 +38,7 @@ from hw2lib.models.dann_net import Network, classify_tensor, load
 
 SIDE = 28
 LISTS = ("train", "val", "test")  # the course's csv files
-_BATCH, _THREADS, _NAMED = 512, 4, 5
+_BATCH, _THREADS, _NAMED = 512, 4, 5  # memory does not grow with the folder
 _BIG = 4_000_000  # pixels of a picture that is read while no other big one is
 _ONE_BY_ONE = ThreadPoolExecutor(1)  # a thread keeps the memory that it once took
 _LARGE = 16 * SIDE  # pixels of a side that suffice
@@ -99,7 +96,12 @@ def _read_all(network: Network, folder: Path, names: Sequence[str]) -> list[int]
                 labels += classify_tensor(network, torch.from_numpy(np.stack(found))).tolist()
             bar.update(len(some))
     if faults:
-        raise UserError(_complaint(folder, faults, len(names)))
+        more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+        raise UserError(
+            f"{folder}: {len(faults)} of {len(names)} files cannot be used: "
+            f"{', '.join(faults[:_NAMED])}{more}; a folder of whole images alone is right, nothing "
+            "was written"
+        )
     return labels
 
 
@@ -234,11 +236,3 @@ def _decoded(image: Image.Image) -> np.ndarray:
 
 def _printable(name: str) -> str:
     return name if name.isprintable() else ascii(name)
-
-
-def _complaint(folder: Path, faults: list[str], n: int) -> str:
-    more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
-    return (
-        f"{folder}: {len(faults)} of {n} files cannot be used: {', '.join(faults[:_NAMED])}{more}; "
-        "a folder of whole images alone is right, nothing was written"
-    )
