@@ -124,14 +124,9 @@ def fit(
 ) -> Fitted:
     """Train `model` in place and keep `out/checkpoint.pt`; a finished run returns at once.
 
-    `identity` holds what makes the run what it is beside `cfg`, in JSON's types: digests of the
-    data, the architecture, settings of the loss. It is kept in the checkpoint.
-
-    `watch(model, steps done)` looks at the model in eval mode after every `watch.every` steps and
-    after the last; what it returns is kept in the checkpoint too.
-
-    `shared` says that no sample's output depends on the others of its batch, so that several
-    processes may share the batches; the first of them keeps the checkpoint.
+    identity: what makes the run what it is beside `cfg`, in JSON's types: digests of the data, the
+    architecture, settings of the loss. watch: called after the last step too. shared: no sample's
+    output depends on the others of its batch, so that several processes may share the batches.
 
     Errors: UserError when another process trains in `out`, when `out` already holds a run and
     `resume` is false, when its settings differ from `cfg` (where the learning rate has been

@@ -2,9 +2,7 @@
 
 Each check yields (record, value): a record of the result file and what this machine measures now.
 A number is inside where it lies in its recorded 95 % interval, or under the limit that the report
-names for it; one that is plain arithmetic must be equal. A ratio of speeds is shown and not judged,
-since machines differ in it.
-Real data are needed for what reads them; other images than the recorded ones are not counted.
+names for it; one that is plain arithmetic must be equal; a ratio of speeds is not judged.
 """
 
 import time

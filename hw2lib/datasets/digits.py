@@ -3,9 +3,8 @@
     domain = load("mnistm")              # course files, else public files, else the embedded set
     images = to_float(domain.train.images[:64])    # (64, 3, 28, 28) in [-1, 1]
 
-MNIST-M is built here by its published recipe (see `mnistm`) from MNIST and the photographs of
-BSDS500: train digits lie over the 200 training photographs, test digits over the 200 test
-photographs, so no photograph is in both.
+MNIST-M is built by its recipe (see `mnistm`) from MNIST and the photographs of BSDS500: train
+digits lie over its training photographs, test digits over its test photographs: none is in both.
 
 Three kinds of data give the same types: the course's folder (`course`), the data sets' own files,
 and stand-ins made without any file (`embedded`).

@@ -3,9 +3,8 @@
     problem = load_problem("svhn")                # MNIST-M -> SVHN
     problem = make_problem(source, target)        # two DigitDomains of one's own
 
-The labels of the target's training images are dropped while a problem is made: no batch, no loss
-and no choice can use them, because they are not in memory. Only `supervised`, the problem behind
-the row `target_only`, keeps them: there the target is the source.
+The labels of the target's training images are dropped while a problem is made, so that nothing can
+use them; only `supervised`, the problem behind the row `target_only`, keeps them.
 """
 
 from dataclasses import dataclass, replace

@@ -6,10 +6,8 @@
 
 The judge scores what a digit says and is blind, by design, to colour and contrast. The features
 must see both: from one vector this network reads the digit and paints the image again at 7x7
-pixels, so that the vector holds the digit and its background alike. It shares neither layers, nor
-augmentation, nor training draws with the judge. No generator is trained against it; settings of the
-digit model were chosen by its distances to training images, and what is recorded are distances to
-test images.
+pixels. It shares neither layers, nor augmentation, nor training draws with the judge. Settings of
+the digit model were chosen by its distances to training images; recorded are those to test images.
 """
 
 from dataclasses import dataclass

@@ -115,8 +115,6 @@ def strip(images: Tensor, alphas: Sequence[float], rows: Sequence[str] = ()) -> 
     """Images (N, 3, H, W) side by side under their alphas, or several (`rows`, N, 3, H, W)."""
     images = torch.as_tensor(images)
     images = images[None] if images.ndim == 4 else images
-    if images.shape[1] != len(alphas):
-        raise ValueError(f"{images.shape[1]} images for {len(alphas)} alphas; must be equal")
     return labelled_grid(images, rows, [f"{a:g}" for a in alphas], column_title=r"$\alpha$")
 
 

@@ -106,12 +106,10 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     accuracies are drawn faint, their running means (2 % of the run) in full colour.
     Raises KeyError for a missing key, ValueError for unequal lengths.
     """
-    keys = ("label_loss", "domain_accuracy", "lambda")
-    loss, accuracy, strength = (np.asarray(history[key], float) for key in keys)
+    loss, accuracy, strength = (
+        np.asarray(history[key], float) for key in ("label_loss", "domain_accuracy", "lambda")
+    )
     step = np.asarray(history.get("step", np.arange(1, len(loss) + 1)), float)
-    if not len(step) == len(loss) == len(accuracy) == len(strength) > 0:
-        lengths = {key: len(values) for key, values in history.items()}
-        raise ValueError(f"history of lengths {lengths}; equal ones above 0 are needed")
     fig, axes = new_axes(5.4, rows=3, sharex=True, height_ratios=(3, 3, 2))
     running_mean(axes[0], step, loss, COLOURS[0])
     if loss.max() > 10 * loss.min() > 0:  # a log axis has no plain ticks within a decade
@@ -139,8 +137,6 @@ def accuracy_dots(rows: Mapping[str, Mapping[str, dict | None]]) -> Figure:
     """
     targets = list(dict.fromkeys(target for row in rows.values() for target in row))
     found = [entry for row in rows.values() for entry in row.values() if entry]
-    if not found:
-        raise ValueError("no entry to draw")
     lowest = [e["mean"] if e["low"] is None else e["low"] for e in found]
     fig, axes = new_axes(1.1 + 0.48 * len(rows), len(targets), sharex=True, sharey=True)
     for ax, target, colour in zip(axes, targets, COLOURS, strict=False):

@@ -5,17 +5,14 @@
           seconds=1234.5, records=records)
 
 writes build/results/dann-svhn.json; with `directory=RESULTS` it becomes part of the report. A file
-is either whole and complete or not written at all. It holds name, preset, data, weights (file ->
-digest), settings (of the whole run), seeds, device, precision (older files do not say it),
-versions, commit, seconds, not_run (planned rows), and the measurements, one record a line:
+holds what `_Result` declares, whole or not at all, and the measurements, one record a line:
 
     row      whose measurement it is: "dann", "samples", "real"
     score    what was measured: "accuracy", "frechet", "seconds"
     setting  under which conditions: {"target": "svhn", "w": 1.25}; no two agree in all three
     values   one a seed; mean; low and high, the 95 % interval; n, images a seed; unit
 
-All who need a number select it by these fields: `select` takes all that match, `one` the plainest
-of them, which has the fewest settings beyond those asked for:
+All who need a number select it by these fields:
 
     one(load("dann-svhn", RESULTS)["records"], "dann", "accuracy")["mean"]
 """

@@ -3,10 +3,9 @@
     save_weights(path, model.state_dict(), {"kind": "judge"})
     state, header = load_weights(path, "judge")
     origin = warm_start(model, "data/weights/faces.safetensors", "face_unet", out)
-    origin["images_seen"]   # what the weights had seen before this run
 
-A resumed run goes on from its checkpoint; its origin is kept beside it in `origin.json`, so that
-the header of the weights tells the whole history and not that of the last run alone.
+A warm-started run's origin is kept beside its checkpoint in `origin.json`, so that the header of
+its weights tells the whole history, of resumed runs too.
 """
 
 import json

@@ -3,13 +3,9 @@
     records = study("quick", {0.0: [0], 0.1: [0]})  # seeds of each p_drop
     one(records, "samples", "accuracy", p_drop=0.1, w=2)
 
-Published comparisons "with and without guidance" often change two things at once: whether labels
-were dropped in training (p_drop), and whether guidance is used in sampling (w). Here every p_drop
-meets every w, and every cell is scored in the same way: accuracy by the judge, and distances,
-precision and recall in the features of a second network.
-
-Choices (of the model, of the strength and its interval) were made by samples' scores against real
-training images; what is recorded is scored against test images, which no choice has seen.
+Every share of labels dropped in training (p_drop) meets every strength of guidance (w). Choices
+were made by samples' scores against real training images; what is recorded is scored against test
+images, which no choice has seen.
 """
 
 from collections.abc import Mapping, Sequence
