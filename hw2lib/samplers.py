@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from hw2lib.diffusion import PREDICTIONS, Predict, Schedule, to_x0_and_eps
 from hw2lib.errors import UserError, check_known
@@ -234,10 +235,5 @@ def in_chunks(
     The last chunk is filled up and cut afterwards: every batch has the same shape, so the same
     arithmetic is done for a sample however many are asked for.
     """
-    from tqdm import tqdm
-
-    parts = []
     starts = tqdm(range(0, n, size), "sampling", unit="chunk", delay=2, disable=not progress)
-    for start in starts:
-        parts.append(sample(range(start, start + size)))
-    return torch.cat(parts)[:n]
+    return torch.cat([sample(range(start, start + size)) for start in starts])[:n]

@@ -16,10 +16,11 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
 import torch.distributed as dist
@@ -159,7 +160,7 @@ def fit(
         steps = range(run.step, cfg.steps)
         bar = tqdm(steps, label, initial=run.step, total=cfg.steps, delay=2, mininterval=2,
                    disable=rank > 0)  # fmt: skip
-        with Signals() as stop, bar:
+        with signals() as stop, bar:
             for step in bar:
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(step, cfg)
@@ -168,14 +169,14 @@ def fit(
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()
                 if world > 1:
-                    votes = sum_gradients(model, stop.asked)
+                    votes = sum_gradients(model, bool(stop))
                 nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
                 optimizer.step()
                 update_ema(ema, model, step, cfg.ema)
 
                 run.step, last = step + 1, step + 1 == cfg.steps
                 look = step % READ_EVERY.get(where.type, 1) == 0
-                asked = stop.asked if world == 1 else look and votes.item() > 0  # in all alike
+                asked = bool(stop) if world == 1 else look and votes.item() > 0  # in all alike
                 save = last or asked or time.perf_counter() - saved > cfg.save_every_s
                 unread.append(value.detach())
                 if save or look:
@@ -210,25 +211,21 @@ def finite(values: list[Tensor], label: str, first: int) -> list[float]:
     return read
 
 
-class Signals:
-    """Turns the first SIGINT, SIGTERM or SIGHUP into a flag: a step is never cut in half."""
-
-    def __enter__(self) -> Self:
-        self.asked = False
-        self.before = {}
-        try:
-            for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if signal.getsignal(name) is not signal.SIG_IGN:  # as SIGHUP is under nohup
-                    self.before[name] = signal.signal(name, self._ask)
-        except ValueError:  # not the main thread: leave the signals alone
-            pass
-        return self
-
-    def _ask(self, *_: object) -> None:
-        self.asked = True
-
-    def __exit__(self, *_: object) -> None:
-        for name, handler in self.before.items():
+@contextmanager
+def signals() -> Iterator[list]:
+    """Gives a list that SIGINT, SIGTERM and SIGHUP only fill: a step is never cut in half."""
+    came: list = []
+    before = {}
+    try:
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(name) is not signal.SIG_IGN:  # as SIGHUP is under nohup
+                before[name] = signal.signal(name, lambda *_: came.append(name))
+    except ValueError:  # not the main thread: leave the signals alone
+        pass
+    try:
+        yield came
+    finally:
+        for name, handler in before.items():
             signal.signal(name, handler)
 
 

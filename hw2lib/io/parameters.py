@@ -49,7 +49,9 @@ Seeds = Annotated[int, Field(ge=1, le=20)]  # how many
 
 def listed(kind: Any) -> Any:
     """A tuple of `kind`, which may be written as one text with commas."""
-    split = BeforeValidator(lambda x: tuple(filter(None, x.split(","))) if _text(x) else x)
+    split = BeforeValidator(
+        lambda x: tuple(filter(None, x.split(","))) if isinstance(x, str) else x
+    )
     return Annotated[tuple[kind, ...], split]
 
 
@@ -178,7 +180,3 @@ def _plain(limit: float) -> str:
 
 def _or(names: Any) -> str:
     return " or ".join(map(str, names))
-
-
-def _text(value: object) -> bool:
-    return isinstance(value, str)
