@@ -219,7 +219,7 @@ def signals() -> Iterator[list]:
     try:
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(name) is not signal.SIG_IGN:  # as SIGHUP is under nohup
-                before[name] = signal.signal(name, lambda *_: came.append(name))
+                before[name] = signal.signal(name, lambda number, _: came.append(number))
     except ValueError:  # not the main thread: leave the signals alone
         pass
     try:
