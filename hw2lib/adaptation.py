@@ -7,8 +7,6 @@ a scalar to add. Sources: DANN, Ganin et al. (2016); mean teacher, Tarvainen and
 and French et al. (2018); information maximisation, Krause et al. (2010) and Liang et al. (2020).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,9 +33,6 @@ class _Reversal(torch.autograd.Function):
 def gradient_reversal(x: Tensor, strength: float = 1.0) -> Tensor:
     """x forwards; -strength times the gradient backwards."""
     return _Reversal.apply(x, strength)
-
-
-# --- losses --------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -104,6 +99,3 @@ LOSSES: dict[str, Loss] = {
     "entropy": entropy,
     "balance": balance,
 }
-
-
-# --- the network -------------------------------------------------------------------------------

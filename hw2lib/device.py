@@ -1,7 +1,5 @@
 """Where it runs, in which precision, and in how many processes."""
 
-from __future__ import annotations
-
 import os
 import platform
 import re

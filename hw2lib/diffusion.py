@@ -6,8 +6,6 @@ Conventions: images in [-1, 1]; time steps t = 0..T-1; `alpha_bar[t]` is the sha
     x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hw2lib.errors import UserError
+from hw2lib.errors import check_known
 
 Predict = Callable[[Tensor, Tensor], Tensor]  # (x_t (B, ...), t (B,)) -> prediction (B, ...)
 Model = Callable[[Tensor, Tensor, Tensor], Tensor]  # the same with labels (B,)
@@ -54,8 +52,7 @@ def cosine_schedule(n_steps: int = 1000, s: float = 0.008) -> Schedule:
 def make_schedule(name: str, n_steps: int = 1000) -> Schedule:
     """The schedule that a weights header names: "linear" or "cosine"."""
     makers = {"linear": linear_schedule, "cosine": cosine_schedule}
-    if name not in makers:
-        raise UserError(f"schedule {name!r} is unknown; choose one of {', '.join(makers)}")
+    check_known("schedule", name, makers)
     return makers[name](n_steps)
 
 
@@ -161,13 +158,6 @@ def draw_noise(x: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(x.shape, generator=there, device=x.device)
 
 
-def check_prediction(prediction: str) -> None:
-    """UserError for another prediction than those of PREDICTIONS."""
-    if prediction not in PREDICTIONS:
-        choices = ", ".join(PREDICTIONS)
-        raise UserError(f"prediction {prediction!r} is unknown; choose one of {choices}")
-
-
 def diffusion_loss(
     predict: Predict,
     x_0: Tensor,
@@ -181,7 +171,7 @@ def diffusion_loss(
 
     `min_snr` is loss_weight's, `log_snr` the mean and deviation of time_density.
     """
-    check_prediction(prediction)
+    check_known("prediction", prediction, PREDICTIONS)
     t = draw_times(time_density(schedule, *log_snr), len(x_0), generator)
     eps = draw_noise(x_0, generator)
     x_t = add_noise(schedule, x_0, eps, t)

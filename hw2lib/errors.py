@@ -1,6 +1,6 @@
 """A user's mistake, said in one line."""
 
-from __future__ import annotations
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -12,3 +12,9 @@ class UserError(Exception):
     def _render_traceback_(self) -> list[str]:
         """IPython's hook: notebooks show the line and no traceback either."""
         return [f"UserError: {self}"]
+
+
+def check_known(what: str, name: str, names: Iterable[str]) -> None:
+    """UserError for a name that is none of `names`, which it lists."""
+    if name not in names:
+        raise UserError(f"{what} {name!r} is unknown; choose one of {', '.join(names)}")

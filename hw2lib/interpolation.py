@@ -1,13 +1,9 @@
 """Ways from one noise to another: straight (lerp), along the sphere (slerp), and the straight one
 with the sphere's norm (rescaled).
 
-A model was trained on noise, and Gaussian noise in d dimensions has norm sqrt(d), nearly without
-exception. Two independent noises are nearly perpendicular, so the straight way between them has
-norm sqrt((1 - alpha)^2 + alpha^2) sqrt(d): half-way it is 0.71 of what the model knows. Along the
-sphere the norm stays.
+Two independent noises in d dimensions are nearly perpendicular with norms near sqrt(d): half-way
+the straight one has .71 of the norm that a model knows. Along the sphere the norm stays.
 """
-
-from __future__ import annotations
 
 import math
 

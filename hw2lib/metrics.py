@@ -6,8 +6,6 @@ for the proxy A-distance; Rousseeuw (1987) for the silhouette. scikit-learn is i
 used, so that training does not need it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -88,9 +86,6 @@ def _seed_half_width(values: list[float]) -> float:
 def _entry(values: list[float], low: float | None, high: float | None, n: int, unit: str) -> dict:
     mean = float(np.mean(values))
     return {"values": values, "mean": mean, "low": low, "high": high, "n": int(n), "unit": unit}
-
-
-# --- distances between sets of features -----------------------------------------------------
 
 
 def _features(x) -> np.ndarray:

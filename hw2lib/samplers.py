@@ -7,8 +7,6 @@ A network becomes a denoiser by what its output means; the samplers are plain fu
 Conventions are those of `diffusion`. No sample depends on the batch that it is drawn in.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,9 +14,10 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from hw2lib.diffusion import Predict, Schedule, check_prediction, to_x0_and_eps
-from hw2lib.errors import UserError
+from hw2lib.diffusion import PREDICTIONS, Predict, Schedule, to_x0_and_eps
+from hw2lib.errors import UserError, check_known
 
 OnStep = Callable[[int, Tensor, Tensor], None]  # (t, x_t, estimate of x_0)
 
@@ -34,7 +33,7 @@ class Denoiser:
     on_step: OnStep | None = None  # sees every step before it is taken
 
     def __post_init__(self) -> None:
-        check_prediction(self.prediction)
+        check_known("prediction", self.prediction, PREDICTIONS)
 
     def __call__(self, x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """Estimates of (x_0, eps) of x_t (B, C, H, W) at time step t."""
@@ -236,10 +235,5 @@ def in_chunks(
     The last chunk is filled up and cut afterwards: every batch has the same shape, so the same
     arithmetic is done for a sample however many are asked for.
     """
-    from tqdm import tqdm
-
-    parts = []
     starts = tqdm(range(0, n, size), "sampling", unit="chunk", delay=2, disable=not progress)
-    for start in starts:
-        parts.append(sample(range(start, start + size)))
-    return torch.cat(parts)[:n]
+    return torch.cat([sample(range(start, start + size)) for start in starts])[:n]

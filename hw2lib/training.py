@@ -9,8 +9,6 @@ Under `torchrun` several processes train one model as one would: each draws the 
 and computes a part of each (`shared_out`).
 """
 
-from __future__ import annotations
-
 import copy
 import errno
 import json
@@ -18,14 +16,15 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 import torch
 import torch.distributed as dist
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -126,14 +125,9 @@ def fit(
 ) -> Fitted:
     """Train `model` in place and keep `out/checkpoint.pt`; a finished run returns at once.
 
-    `identity` holds what makes the run what it is beside `cfg`, in JSON's types: digests of the
-    data, the architecture, settings of the loss. It is kept in the checkpoint.
-
-    `watch(model, steps done)` looks at the model in eval mode after every `watch.every` steps and
-    after the last; what it returns is kept in the checkpoint too.
-
-    `shared` says that no sample's output depends on the others of its batch, so that several
-    processes may share the batches; the first of them keeps the checkpoint.
+    identity: what makes the run what it is beside `cfg`, in JSON's types: digests of the data, the
+    architecture, settings of the loss. watch: called after the last step too. shared: no sample's
+    output depends on the others of its batch, so that several processes may share the batches.
 
     Errors: UserError when another process trains in `out`, when `out` already holds a run and
     `resume` is false, when its settings differ from `cfg` (where the learning rate has been
@@ -166,7 +160,7 @@ def fit(
         steps = range(run.step, cfg.steps)
         bar = tqdm(steps, label, initial=run.step, total=cfg.steps, delay=2, mininterval=2,
                    disable=rank > 0)  # fmt: skip
-        with Signals() as stop, bar:
+        with signals() as stop, bar:
             for step in bar:
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(step, cfg)
@@ -175,14 +169,14 @@ def fit(
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()
                 if world > 1:
-                    votes = sum_gradients(model, stop.asked)
+                    votes = sum_gradients(model, bool(stop))
                 nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
                 optimizer.step()
                 update_ema(ema, model, step, cfg.ema)
 
                 run.step, last = step + 1, step + 1 == cfg.steps
                 look = step % READ_EVERY.get(where.type, 1) == 0
-                asked = stop.asked if world == 1 else look and votes.item() > 0  # in all alike
+                asked = bool(stop) if world == 1 else look and votes.item() > 0  # in all alike
                 save = last or asked or time.perf_counter() - saved > cfg.save_every_s
                 unread.append(value.detach())
                 if save or look:
@@ -217,25 +211,21 @@ def finite(values: list[Tensor], label: str, first: int) -> list[float]:
     return read
 
 
-class Signals:
-    """Turns the first SIGINT, SIGTERM or SIGHUP into a flag: a step is never cut in half."""
-
-    def __enter__(self) -> Signals:
-        self.asked = False
-        self.before = {}
-        try:
-            for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if signal.getsignal(name) is not signal.SIG_IGN:  # as SIGHUP is under nohup
-                    self.before[name] = signal.signal(name, self._ask)
-        except ValueError:  # not the main thread: leave the signals alone
-            pass
-        return self
-
-    def _ask(self, *_: object) -> None:
-        self.asked = True
-
-    def __exit__(self, *_: object) -> None:
-        for name, handler in self.before.items():
+@contextmanager
+def signals() -> Iterator[list]:
+    """Gives a list that SIGINT, SIGTERM and SIGHUP only fill: a step is never cut in half."""
+    came: list = []
+    before = {}
+    try:
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(name) is not signal.SIG_IGN:  # as SIGHUP is under nohup
+                before[name] = signal.signal(name, lambda number, _: came.append(number))
+    except ValueError:  # not the main thread: leave the signals alone
+        pass
+    try:
+        yield came
+    finally:
+        for name, handler in before.items():
             signal.signal(name, handler)
 
 
@@ -335,50 +325,46 @@ class Checkpoint:
         """Put the run where the file's stopped; UserError if it was made in another way."""
         try:
             state = State(**torch.load(self.file, map_location="cpu", weights_only=True))
-        except Exception as error:
-            raise self._unreadable(error) from None
-        free = {"save_every_s"}
+            self._check_same_run(state)
+            try:
+                run.model.load_state_dict(state.model)
+                run.ema.load_state_dict(state.ema)
+            except RuntimeError:
+                raise UserError(
+                    f"{self.file} holds another architecture; resume with the same one or name "
+                    "another folder"
+                ) from None
+            run.optimizer.load_state_dict(state.optimizer)
+            run.generator.set_state(state.generator)
+        except UserError:
+            raise
+        except Exception as error:  # torch.load meets damaged bytes with errors of every kind
+            raise UserError(
+                f"{self.file} is not a readable checkpoint ({type(error).__name__}); delete it to "
+                "start again"
+            ) from None
+        for name in ("step", "losses", "watched", "seconds"):
+            setattr(run, name, getattr(state, name))
+
+    def _check_same_run(self, state: State) -> None:
+        """UserError that names the first setting whose value is not that of the checkpoint."""
+        steps, free = self.config["steps"], {"save_every_s"}
         if all(_level({**self.config, **one}, state.step) for one in (state.config, self.config)):
             free |= {"steps", "schedule"}
-        self._check_same(state.config | {key: self.config[key] for key in free}, self.config)
-        self._check_same(state.identity, self.identity)
-        steps = self.config["steps"]
+        config = state.config | {key: self.config[key] for key in free}
+        for old, new in ((config, self.config), (state.identity, self.identity)):
+            for key in sorted(old.keys() | new.keys()):
+                if old.get(key) != new.get(key):
+                    values = f"{key}={old.get(key)}, not {new.get(key)}"
+                    values = values if len(values) < 120 else f"other {key}"
+                    raise UserError(
+                        f"{self.file} was made with {values}; resume with the same settings or "
+                        "name another folder"
+                    )
         if state.step > steps:
             raise UserError(
                 f"{self.file} is at step {state.step} already, past steps={steps}; ask for more"
             )
-        try:
-            run.model.load_state_dict(state.model)
-            run.ema.load_state_dict(state.ema)
-        except RuntimeError:
-            raise UserError(
-                f"{self.file} holds another architecture; resume with the same one or name another "
-                "folder"
-            ) from None
-        try:
-            run.optimizer.load_state_dict(state.optimizer)
-            run.generator.set_state(state.generator)
-        except Exception as error:
-            raise self._unreadable(error) from None
-        for name in ("step", "losses", "watched", "seconds"):
-            setattr(run, name, getattr(state, name))
-
-    def _unreadable(self, error: Exception) -> UserError:
-        where = error.errors()[0]["loc"] if isinstance(error, ValidationError) else ()
-        reason = ", ".join([type(error).__name__, *map(str, where)])
-        return UserError(
-            f"{self.file} is not a readable checkpoint ({reason}); delete it to start again"
-        )
-
-    def _check_same(self, old: dict, new: dict) -> None:
-        """UserError that names the first setting whose value is not that of the checkpoint."""
-        for key in sorted(old.keys() | new.keys()):
-            if old.get(key) != new.get(key):
-                values = f"{key}={old.get(key)}, not {new.get(key)}"
-                raise UserError(
-                    f"{self.file} was made with {values if len(values) < 120 else 'other ' + key}; "
-                    "resume with the same settings or name another folder"
-                )
 
 
 def _level(cfg: dict, done: int) -> bool:

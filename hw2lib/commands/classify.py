@@ -10,12 +10,7 @@ What a picture goes through before the network's own standardisation (`as_digit`
 - the longer side becomes 28 pixels by the resampling that the training images had (bilinear with
   antialias, as SVHN's 32 and USPS's 16 pixels in `digits`); the shape of the digit is kept;
 - a shorter side is filled up by repeating its edge: a border would look like a stroke.
-
-Files are decoded by a few threads, 512 at a time, big pictures one by one, so that memory does not
-grow with the folder.
 """
-
-from __future__ import annotations
 
 import csv
 import math
@@ -37,13 +32,13 @@ from tqdm import tqdm
 from hw2lib.datasets import course
 from hw2lib.datasets.files import of_user, read_csv
 from hw2lib.datasets.pairs import TARGETS
-from hw2lib.errors import UserError
+from hw2lib.errors import UserError, check_known
 from hw2lib.io.paths import WEIGHTS, atomic_write, place
 from hw2lib.models.dann_net import Network, classify_tensor, load
 
 SIDE = 28
 LISTS = ("train", "val", "test")  # the course's csv files
-_BATCH, _THREADS, _NAMED = 512, 4, 5
+_BATCH, _THREADS, _NAMED = 512, 4, 5  # memory does not grow with the folder
 _BIG = 4_000_000  # pixels of a picture that is read while no other big one is
 _ONE_BY_ONE = ThreadPoolExecutor(1)  # a thread keeps the memory that it once took
 _LARGE = 16 * SIDE  # pixels of a side that suffice
@@ -64,8 +59,7 @@ def classify(
     there already, and for files that are no image, damaged or missing: it names the first five and
     counts the rest.
     """
-    if target not in TARGETS:
-        raise UserError(f"target {target!r} is unknown; choose one of {', '.join(TARGETS)}")
+    check_known("target", target, TARGETS)
     folder = place(image_dir)
     names = files_in(folder) if names is None else sorted(names)
     network, header = load(weights or WEIGHTS / f"dann-{target}.safetensors")
@@ -102,7 +96,12 @@ def _read_all(network: Network, folder: Path, names: Sequence[str]) -> list[int]
                 labels += classify_tensor(network, torch.from_numpy(np.stack(found))).tolist()
             bar.update(len(some))
     if faults:
-        raise UserError(_complaint(folder, faults, len(names)))
+        more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+        raise UserError(
+            f"{folder}: {len(faults)} of {len(names)} files cannot be used: "
+            f"{', '.join(faults[:_NAMED])}{more}; a folder of whole images alone is right, nothing "
+            "was written"
+        )
     return labels
 
 
@@ -155,8 +154,7 @@ def of_course(target: str, which: str = "val") -> tuple[Path, list[str]]:
 
     Errors: UserError for a domain or list that the course does not have, and for missing files.
     """
-    if which not in LISTS:
-        raise UserError(f"the course has no list {which!r}; choose one of {', '.join(LISTS)}")
+    check_known("the course's list", which, LISTS)
     *_, folder = course.digit_files(target)
     return folder, listed(folder.parent / f"{which}.csv", folder)
 
@@ -238,11 +236,3 @@ def _decoded(image: Image.Image) -> np.ndarray:
 
 def _printable(name: str) -> str:
     return name if name.isprintable() else ascii(name)
-
-
-def _complaint(folder: Path, faults: list[str], n: int) -> str:
-    more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
-    return (
-        f"{folder}: {len(faults)} of {n} files cannot be used: {', '.join(faults[:_NAMED])}{more}; "
-        "a folder of whole images alone is right, nothing was written"
-    )

@@ -1,7 +1,5 @@
 """The console command `hw2`. A user's mistake ends in one line and exit status 2."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal
@@ -12,20 +10,8 @@ from typing import Any
 
 from hw2lib import __version__
 from hw2lib.errors import UserError
-from hw2lib.io.parameters import (
-    Batch,
-    Count,
-    Data,
-    Finite,
-    Seed,
-    Share,
-    Target,
-    Weight,
-    argument,
-    changed,
-    choose,
-    valid,
-)
+from hw2lib.io import parameters
+from hw2lib.io.parameters import Batch, Count, Data, Finite, Seed, Share, Target, Weight, argument
 from hw2lib.io.paths import place, runs_dir
 
 
@@ -158,7 +144,7 @@ def train_diffusion(args: argparse.Namespace, settings: dict[str, str], out: Pat
     from hw2lib.experiments import cfdg, ddim, recipe
 
     presets = {"digits": cfdg.DIGIT_PRESETS, "faces": ddim.FACE_PRESETS}[args.what]
-    preset = recipe.with_settings(choose(presets, args.preset), settings)
+    preset = recipe.with_settings(parameters.choose(presets, args.preset), settings)
     options = {"data": args.data, "out": out, "resume": args.resume}
     if args.what == "digits":
         cfdg.train_digits(preset, **options)
@@ -176,7 +162,7 @@ def train_evaluator(args: argparse.Namespace, settings: dict[str, str], out: Pat
         "digit-features": (digit_features.DIGIT_FEATURES, digit_features.train),
         "face-features": (face_features.FACE_FEATURES, face_features.train),
     }[args.what]
-    config = changed(choose(evaluator.presets, args.preset), settings)
+    config = parameters.changed(parameters.choose(evaluator.presets, args.preset), settings)
     of_faces = args.what == "face-features"
     data = faces.load(args.data) if of_faces else digits.load("mnistm", args.data)
     print(data.describe(), flush=True)
@@ -188,7 +174,7 @@ def train_dann(args: argparse.Namespace, settings: dict[str, str]) -> None:
     from hw2lib.experiments import dann, dann_rows
 
     changes = dict(settings)
-    seed = valid("seed", changes.pop("seed", 0), Seed)
+    seed = parameters.valid("seed", changes.pop("seed", 0), Seed)
     names = dann_rows.TABLE if args.rows is None else args.rows.split(",")
     for name in names:  # complains before any data are read
         dann_rows.with_settings(dann_rows.row_for(name, args.preset), changes)
@@ -225,8 +211,8 @@ def sample_faces_command(args: argparse.Namespace) -> None:
 
 def _given(args: argparse.Namespace, default: Any, *names: str) -> Any:
     """`default` settings, changed by the options that were given."""
-    given = {name: getattr(args, name) for name in names}
-    return changed(default, {name: value for name, value in given.items() if value is not None})
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return parameters.changed(default, given)
 
 
 def _course_folder(path: Path, name: str) -> Path:

@@ -1,7 +1,5 @@
 """Folders of samples, digits and faces: written whole or not at all."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

@@ -2,12 +2,8 @@
 
 Each check yields (record, value): a record of the result file and what this machine measures now.
 A number is inside where it lies in its recorded 95 % interval, or under the limit that the report
-names for it; one that is plain arithmetic must be equal. A ratio of speeds is shown and not judged,
-since machines differ in it.
-Real data are needed for what reads them; other images than the recorded ones are not counted.
+names for it; one that is plain arithmetic must be equal; a ratio of speeds is not judged.
 """
-
-from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hw2lib.datasets import digits
-from hw2lib.errors import UserError
+from hw2lib.errors import UserError, check_known
 from hw2lib.evaluators import judge
 from hw2lib.experiments import cfdg, ddim
 from hw2lib.interpolation import WAYS, path
@@ -37,9 +33,6 @@ Checked = Iterator[tuple[dict, float]]
 
 class NotHere(Exception):
     """What a check needs and this machine does not have, in words."""
-
-
-# --- digits --------------------------------------------------------------------------------------
 
 
 def digit_accuracy(result: dict, n: int = 1000) -> Checked:
@@ -86,9 +79,6 @@ def pass_seconds(model: nn.Module, n: int = 100) -> float:
     return min(taken[1:])
 
 
-# --- adaptation ----------------------------------------------------------------------------------
-
-
 def target_accuracy(result: dict) -> Checked:
     """The shipped weights, which are the first seed's, on the target's real test images."""
     target = result["name"].removeprefix("dann-")
@@ -107,9 +97,6 @@ def real_test_set(name: str, result: dict) -> digits.DigitSet:
             f"here are {domain.data} data"
         )
     return domain.test
-
-
-# --- faces ---------------------------------------------------------------------------------------
 
 
 class Anew(Sampler):
@@ -195,8 +182,6 @@ def recipe(model: FaceUNet, noise: np.ndarray, steps: int) -> np.ndarray:
     return np.floor(scaled * 255 + 0.5).clip(0, 255).astype(np.uint8)
 
 
-# --- all -----------------------------------------------------------------------------------------
-
 CHECKS: dict[str, tuple[Callable[[dict], Checked], ...]] = {
     "faces": (walk_norms, noise_shares, first_estimates),
     "faces-inversion": (inversion,),
@@ -217,8 +202,8 @@ def verify(name: str | None = None) -> int:
     names = sorted(file.stem for file in RESULTS.glob("*.json"))
     if not CLONE or not names:
         raise UserError(f"no recorded results in {RESULTS}; run this in a clone of the repository")
-    if name not in (None, *names):
-        raise UserError(f"result {name!r} is unknown; choose one of {', '.join(names)}")
+    if name is not None:
+        check_known("result", name, names)
     counts = {"inside": 0, "outside": 0, "not judged": 0}
     rest = []
     for this in [name] if name else [*CHECKS, *(n for n in names if n not in CHECKS)]:

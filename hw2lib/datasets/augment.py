@@ -8,9 +8,8 @@ each domain (see `experiments.dann`).
 Everything random is drawn from the generator that is passed in, a CPU generator.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -24,7 +23,6 @@ class Handling:
     """Ranges of the augmentation of one domain; the defaults only standardise."""
 
     standardise: bool = True  # each image by its own mean and deviation; else x -> 4 x - 2
-
     zoom: Range = (1.0, 1.0)  # magnification of the height
     aspect: Range = (1.0, 1.0)  # width over height
     rotation: float = 0.0  # +- degrees
@@ -42,11 +40,11 @@ class Handling:
     plates: float = 0.0  # probability that a repainted digit lies on a plate
     glyphs: bool = False  # digits white on black: their brightness is the mask that repaint needs
 
-    def still(self) -> Handling:
+    def still(self) -> Self:
         """Nothing random: what evaluation sees."""
         return Handling(standardise=self.standardise)
 
-    def without(self, *groups: str) -> Handling:
+    def without(self, *groups: str) -> Self:
         """The same with some of GROUPS turned off; ValueError for an unknown one."""
         if unknown := set(groups) - GROUPS.keys():
             raise ValueError(f"{', '.join(unknown)}: no group of augmentation")
@@ -73,8 +71,6 @@ _SOURCE = Handling(zoom=(0.95, 1.5), rotation=10, shear=0.2, shift=2.5, thicknes
 # target -> (handling of the source, handling of the target), the same in all rows. How the ranges
 # came about, and how blind that was to test images, is told in book/dann-appendix.md.
 HANDLING = {
-    # SVHN's unlabelled crops show neighbours at both sides, narrow and small digits, plates and
-    # frames, flat and noisy grounds, and enlarged, blurred pictures.
     "svhn": (
         replace(
             _SOURCE, zoom=(0.6, 1.5), aspect=(0.65, 1.0), blur=2.0, neighbours=0.5, repaint=0.8,
@@ -82,9 +78,7 @@ HANDLING = {
         ),
         replace(_TARGET, noise=0.15),
     ),
-    # Not repainted, by the information of the DANN row, which fell under it.
     "usps": (replace(_SOURCE, aspect=(0.8, 1.2)), _TARGET),
-    # MNIST has no colours: free ink and ground over random textures stand in for photographs.
     "mnistm": (replace(_TARGET, repaint=0.8, glyphs=True), _TARGET),
 }  # fmt: skip
 HANDLING["uci"] = HANDLING["usps"]  # frozen so before its first run
@@ -97,12 +91,6 @@ def standardise(x: Tensor) -> Tensor:
     return (x - mean) / (sd + 0.02)
 
 
-def to_unit(images: Tensor, channels: int) -> Tensor:
-    """uint8 (B, 3, H, W) -> float (B, channels, H, W) in [0, 1]; one channel is the mean."""
-    x = images.float().div_(255)
-    return x.mean(1, keepdim=True) if channels == 1 else x
-
-
 def prepare(
     images: Tensor,
     handling: Handling = PLAIN,
@@ -111,8 +99,10 @@ def prepare(
     masks: Tensor | None = None,
     channels: int = 1,
 ) -> Tensor:
-    """uint8 (B, 3, 28, 28), or uint8 masks beside it, -> network input (B, channels, 28, 28)."""
-    x = to_unit(images, channels)
+    """uint8 (B, 3, 28, 28), or uint8 masks beside it, -> network input (B, channels, 28, 28); one
+    channel is the mean of the colours."""
+    x = images.float().div_(255)  # [0, 1]
+    x = x.mean(1, keepdim=True) if channels == 1 else x
     if handling == handling.still():
         return scaled(x, handling)
     x = edit(x, None if masks is None else masks > 0, handling, generator)

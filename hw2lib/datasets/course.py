@@ -6,8 +6,6 @@
 A csv has the header `image_name,label`; `val.csv` is the evaluation set, `test.csv` is not read.
 """
 
-from __future__ import annotations
-
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hw2lib.datasets.files import read_csv, read_image
-from hw2lib.errors import UserError
+from hw2lib.errors import UserError, check_known
 from hw2lib.io.paths import data_dir
 
 SIDE = 28
@@ -53,8 +51,7 @@ def digit_files(name: str) -> tuple[Path, Path, Path]:
 
     UserError for a domain that the course does not have, and where one of the three is missing.
     """
-    if name not in DOMAINS:
-        raise UserError(f"the course has no {name}; one of {', '.join(DOMAINS)} would be right")
+    check_known("the course's domain", name, DOMAINS)
     folder = (root() or data_dir() / "hw2_data") / "digits" / name
     return tuple(_existing(folder / part, name) for part in ("train.csv", "val.csv", "data"))
 

@@ -3,15 +3,12 @@
     domain = load("mnistm")              # course files, else public files, else the embedded set
     images = to_float(domain.train.images[:64])    # (64, 3, 28, 28) in [-1, 1]
 
-MNIST-M is built here by its published recipe (see `mnistm`) from MNIST and the photographs of
-BSDS500: train digits lie over the 200 training photographs, test digits over the 200 test
-photographs, so no photograph is in both.
+MNIST-M is built by its recipe (see `mnistm`) from MNIST and the photographs of BSDS500: train
+digits lie over its training photographs, test digits over its test photographs: none is in both.
 
 Three kinds of data give the same types: the course's folder (`course`), the data sets' own files,
 and stand-ins made without any file (`embedded`).
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
@@ -25,20 +22,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hw2lib.datasets import course, embedded
-from hw2lib.datasets.files import (
-    digests,
-    existing,
-    label,
-    photo_files,
-    read_idx,
-    read_photo,
-    read_svhn,
-    read_usps,
-    users,
-)
+from hw2lib.datasets import course, embedded, files
 from hw2lib.datasets.mnistm import blend
-from hw2lib.errors import UserError
+from hw2lib.errors import UserError, check_known
 from hw2lib.io.cache import kept
 from hw2lib.io.paths import check_data_dir, data_dir, sha256
 
@@ -100,10 +86,8 @@ def load(name: str, data: str = "auto") -> DigitDomain:
     UCI's digits ship with scikit-learn and are the same real ones whatever `data` is.
     Raises UserError for an unknown name, named data that is missing, or a damaged file.
     """
-    if name not in DOMAINS:
-        raise UserError(f"digit domain {name!r} is unknown; one of {', '.join(DOMAINS)} is right")
-    if data not in KINDS:
-        raise UserError(f"data {data!r} is unknown; one of {', '.join(KINDS)} is right")
+    check_known("digit domain", name, DOMAINS)
+    check_known("data", data, KINDS)
     if data == "auto":
         check_data_dir()
         data = available(name)[0]
@@ -134,21 +118,14 @@ def missing(name: str, data: str) -> str | None:
 
 
 def _check(domain: DigitDomain, part: str, digits: DigitSet) -> None:
-    """A file that reads well may still hold the wrong thing: shapes, labels, every digit there."""
+    """A file that reads well may still hold the wrong labels, or not every digit."""
     where = f"{domain.name} ({domain.data}, {part})"
-    if digits.images.shape != (len(digits), 3, SIDE, SIDE):
-        raise UserError(
-            f"{where}: {tuple(digits.images.shape)} images for {len(digits)} labels; "
-            f"({len(digits)}, 3, {SIDE}, {SIDE}) would be right"
-        )
     if len(digits) and not 0 <= int(digits.labels.min()) <= int(digits.labels.max()) <= 9:
         raise UserError(f"{where}: labels outside 0..9; the digits 0 to 9 would be right")
     missing = [digit for digit, n in enumerate(digits.counts()) if n == 0]
     if missing:
         raise UserError(f"{where}: no image of digit {missing[0]}; every digit must be there")
 
-
-# --- the three kinds of data: each gives (train, test, sha256 of the inputs) ----------------
 
 Loaded = tuple[DigitSet, DigitSet, dict[str, str]]
 
@@ -162,14 +139,14 @@ def _load_embedded(name: str) -> Loaded:
 def _load_course(name: str) -> Loaded:
     *tables, folder = course.digit_files(name)
     parts = [course.read_labels(table) for table in tables]
-    found = digests(tables)
+    found = files.digests(tables)
     stamps = [course.stamp(folder, names) for names, _ in parts]
 
     def build() -> Loaded:
         sets = []
         for table, (names, labels) in zip(tables, parts, strict=True):
             images, digest = course.read_images(folder, names, f"{name} {table.stem}")
-            found[f"{label(folder)} of {table.name}"] = digest
+            found[f"{files.label(folder)} of {table.name}"] = digest
             sets.append(_fitted(images, labels))
         return *sets, found
 
@@ -184,15 +161,15 @@ def _load_public(name: str) -> Loaded:
         digest = hashlib.sha256(grey.tobytes() + labels.tobytes()).hexdigest()
         parts = (slice(UCI_TRAIN), slice(UCI_TRAIN, None))
         return *(_fitted(grey[p], labels[p]) for p in parts), {"scikit-learn/digits": digest}
-    files, photos = _public_files(name)
-    found = digests(files) | {part: sha256(*names) for part, names in photos.items()}
+    paths, photos = _public_files(name)
+    found = files.digests(paths) | {part: sha256(*names) for part, names in photos.items()}
     if name == "mnist":  # the files are as fast as a cache
-        return *(_fitted(*arrays) for arrays in _mnist(files)), found
+        return *(_fitted(*arrays) for arrays in _mnist(paths)), found
 
     def build() -> Loaded:
         if name == "mnistm":
-            return *_mnistm(files, *photos.values()), found
-        arrays = _svhn(files) if name == "svhn" else [read_usps(file) for file in files]
+            return *_mnistm(paths, *photos.values()), found
+        arrays = _svhn(paths) if name == "svhn" else [files.read_usps(file) for file in paths]
         return *(_fitted(*pair) for pair in arrays), found
 
     return _cached(name, found, build)
@@ -207,16 +184,16 @@ def _public_files(name: str) -> tuple[list[Path], dict[str, list[Path]]]:
     if name == "uci":
         return [], {}
     if name == "usps":
-        return [existing(base / "USPS" / n, "USPS") for n in ("usps.bz2", "usps.t.bz2")], {}
+        return [files.existing(base / "USPS" / n, "USPS") for n in ("usps.bz2", "usps.t.bz2")], {}
     if name == "svhn":
         mat = [base / "SVHN" / n for n in ("train_32x32.mat", "test_32x32.mat")]
-        npz = users(base / "SVHN", "*.npz")
+        npz = files.users(base / "SVHN", "*.npz")
         if npz and not all(file.is_file() for file in mat):
             return npz[:1], {}
-        return [existing(file, "SVHN, or one .npz with x and y") for file in mat], {}
+        return [files.existing(file, "SVHN, or one .npz with x and y") for file in mat], {}
     names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-    files = [_mnist_file(base / "MNIST", f"{n}-ubyte") for n in names]
-    return files, {part: photo_files(base / part) for part in PHOTOS * (name == "mnistm")}
+    paths = [_mnist_file(base / "MNIST", f"{n}-ubyte") for n in names]
+    return paths, {part: files.photo_files(base / part) for part in PHOTOS * (name == "mnistm")}
 
 
 def _mnist_file(folder: Path, name: str) -> Path:
@@ -225,17 +202,17 @@ def _mnist_file(folder: Path, name: str) -> Path:
     for path in (raw, folder / name):
         for other in (path, path.with_name(name.replace("-idx", ".idx"))):
             with suppress(UserError):
-                return existing(other, "MNIST")
-    return existing(raw, "MNIST")
+                return files.existing(other, "MNIST")
+    return files.existing(raw, "MNIST")
 
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images as they lie in a file, and their labels
 
 
-def _mnist(files: list[Path]) -> list[Arrays]:
+def _mnist(paths: list[Path]) -> list[Arrays]:
     """[(uint8 (N, 28, 28), uint8 (N,)) of train, the same of test]."""
-    arrays = [read_idx(file) for file in files]
-    for file, images, labels in zip(files[::2], arrays[::2], arrays[1::2], strict=True):
+    arrays = [files.read_idx(file) for file in paths]
+    for file, images, labels in zip(paths[::2], arrays[::2], arrays[1::2], strict=True):
         if images.shape != (*labels.shape, SIDE, SIDE):
             raise UserError(
                 f"{file} holds images {images.shape} for labels {labels.shape}; "
@@ -244,28 +221,26 @@ def _mnist(files: list[Path]) -> list[Arrays]:
     return [(arrays[0], arrays[1]), (arrays[2], arrays[3])]
 
 
-def _mnistm(files: list[Path], *photos: list[Path]) -> list[DigitSet]:
+def _mnistm(paths: list[Path], *photos: list[Path]) -> list[DigitSet]:
     sets = []
-    for seed, ((glyphs, labels), names) in enumerate(zip(_mnist(files), photos, strict=True)):
-        pictures = [read_photo(file, SIDE) for file in tqdm(names, "reading photographs", delay=2)]
+    for seed, ((glyphs, labels), names) in enumerate(zip(_mnist(paths), photos, strict=True)):
+        names = tqdm(names, "reading photographs", delay=2)
+        pictures = [files.read_photo(file, SIDE) for file in names]
         images, masks = blend(glyphs, pictures, seed)
         sets.append(_digit_set(images, labels, masks))
     return sets
 
 
-def _svhn(files: list[Path]) -> list[Arrays]:
-    arrays = [read_svhn(file) for file in files]
+def _svhn(paths: list[Path]) -> list[Arrays]:
+    arrays = [files.read_svhn(file) for file in paths]
     if len(arrays) == 2:
         return arrays
     ((x, y),) = arrays
     if len(x) < SVHN_TRAIN + SVHN_TEST:
         raise UserError(
-            f"{files[0]} holds {len(x)} crops; at least {SVHN_TRAIN + SVHN_TEST} are needed"
+            f"{paths[0]} holds {len(x)} crops; at least {SVHN_TRAIN + SVHN_TEST} are needed"
         )
     return [(x[:SVHN_TRAIN], y[:SVHN_TRAIN]), (x[-SVHN_TEST:], y[-SVHN_TEST:])]
-
-
-# --- one shape for all ----------------------------------------------------------------------
 
 
 def _fitted(images: np.ndarray, labels: np.ndarray) -> DigitSet:

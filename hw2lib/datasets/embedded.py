@@ -13,8 +13,6 @@ scikit-learn's digits are in the order of their writers: the last 500 are for te
 than most of the first. Photographs are cut in two, left for train and right for test.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +22,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hw2lib.datasets.mnistm import blend
-from hw2lib.errors import UserError
 
 SIDE = 28
 TEST = 500  # images of each test set
@@ -41,10 +38,8 @@ def digits(name: str) -> tuple[Arrays, Arrays]:
 
 def scans() -> tuple[np.ndarray, np.ndarray]:
     """scikit-learn's digits, writer by writer: float (1797, 8, 8) in [0, 1], int64 (1797,)."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise UserError("scikit-learn's digits are needed; pip install scikit-learn") from None
+    from sklearn.datasets import load_digits  # here, so that training needs no scikit-learn
+
     data = load_digits()
     return data.images / 16, data.target.astype(np.int64)
 
@@ -132,19 +127,12 @@ def _svhn(part: str) -> Arrays:
 
 def _fonts(sizes: tuple[int, ...]) -> list[ImageFont.FreeTypeFont]:
     """matplotlib's DejaVu fonts in these sizes."""
-    try:
-        from matplotlib import get_data_path
-    except ImportError:
-        raise UserError("the embedded data need matplotlib; pip install matplotlib") from None
+    from matplotlib import get_data_path
+
     folder = Path(get_data_path()) / "fonts" / "ttf"
-    return [
-        ImageFont.truetype(str(folder / f"DejaVu{name}.ttf"), size)
-        for name in FONTS
-        for size in sizes
-    ]
+    files = [str(folder / f"DejaVu{name}.ttf") for name in FONTS]
+    return [ImageFont.truetype(file, size) for file in files for size in sizes]
 
-
-# --- faces ----------------------------------------------------------------------------------
 
 SKIN = ((255, 224, 196), (241, 194, 156), (224, 172, 125), (198, 134, 92), (141, 85, 54))
 HAIR = ((32, 26, 24), (74, 48, 34), (120, 76, 40), (190, 150, 90), (150, 150, 154))

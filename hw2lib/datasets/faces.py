@@ -7,8 +7,6 @@ CelebA (Liu et al., ICCV 2015) is for non-commercial research only: models are t
 images are never shipped or shown.
 """
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 import tarfile
@@ -24,7 +22,7 @@ from tqdm import tqdm
 
 from hw2lib.datasets import embedded
 from hw2lib.datasets.files import existing, label, of_user, read_image, reading, users
-from hw2lib.errors import UserError
+from hw2lib.errors import UserError, check_known
 from hw2lib.io.cache import kept
 from hw2lib.io.paths import check_data_dir, data_dir, place, sha256
 
@@ -62,8 +60,7 @@ def load(data: str = "auto") -> FaceSet:
 
     Raises UserError for unknown data, named data that are missing, or a damaged tar.
     """
-    if data not in KINDS:
-        raise UserError(f"data {data!r} is unknown; one of {', '.join(KINDS)} is right")
+    check_known("data", data, KINDS)
     if data == "auto":
         check_data_dir()
     if data == "embedded" or (data == "auto" and not tar_path().is_file()):
@@ -97,9 +94,6 @@ def _from_tar(path: Path) -> np.ndarray:
         decoded = pool.map(lambda file: read_image(f"{path}: {file[0]}", file[1], SIDE), files)
         images = np.stack(list(tqdm(decoded, "reading faces", len(files), delay=2)))
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-
-
-# --- noise ----------------------------------------------------------------------------------
 
 
 def noise_files(folder: str | Path) -> list[Path]:
@@ -164,9 +158,6 @@ def _fault(noise: object) -> str | None:
     if noise.ndim != 4 or shape[:2] != (1, 3) or 0 in shape or not noise.is_floating_point():
         return f"{noise.dtype} of shape {shape}"
     return f"{shape[2]}x{shape[3]} pixels" if max(shape) > LARGEST else None
-
-
-# --- comparing ------------------------------------------------------------------------------
 
 
 def squared_errors(folder: str | Path, references: str | Path) -> dict[str, float]:

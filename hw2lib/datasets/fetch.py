@@ -5,8 +5,6 @@ Addresses and checksums of MNIST, USPS and SVHN are torchvision's. BSDS500 publi
 its photographs are compared with those the recorded runs used.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import tarfile
@@ -20,7 +18,7 @@ from tqdm import tqdm
 
 from hw2lib.datasets import course, digits, faces
 from hw2lib.datasets.files import of_user, users
-from hw2lib.errors import UserError
+from hw2lib.errors import UserError, check_known
 from hw2lib.io.paths import data_dir, locked, sha256, synced, temporary
 
 NAMES = ("mnist", "usps", "svhn", "bsds500")  # what can be fetched
@@ -73,8 +71,7 @@ def fetch(name: str) -> list[Path]:
             f"files into {faces.tar_path()} as data/README.md says"
         )
     groups = {"all": NAMES, "mnistm": ("mnist", "bsds500")} | {one: (one,) for one in NAMES}
-    if name not in groups:
-        raise UserError(f"data set {name!r} cannot be fetched; one of {', '.join(groups)} is right")
+    check_known("data set to fetch", name, groups)
     files = []
     for one in groups[name]:
         if one == "bsds500":

@@ -5,8 +5,6 @@ shape. torchvision's classes do not serve here: MNIST reads no .gz, which `hw2 d
 USPS cuts values off that are rounded in the recorded runs; SVHN wants the official file's checksum.
 """
 
-from __future__ import annotations
-
 import bz2
 import csv
 import gzip
@@ -69,9 +67,6 @@ def existing(path: Path, what: str) -> Path:
         f"{path} is missing ({what}); put it there, name its folder with HW2_DATA, "
         "or see `hw2 data status`"
     )
-
-
-# --- digits -----------------------------------------------------------------------------------
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -138,9 +133,6 @@ def read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return images, labels.astype(np.int64) % 10
 
 
-# --- pictures ---------------------------------------------------------------------------------
-
-
 @contextmanager
 def opened(source: Path | io.BytesIO) -> Iterator[Image.Image]:
     """An image, decoded; ValueError for a pipe, for which one would wait for ever."""
@@ -183,9 +175,6 @@ def photo_files(folder: Path) -> list[Path]:
             "(see `hw2 data status`)"
         )
     return files
-
-
-# --- lists of images --------------------------------------------------------------------------
 
 
 def read_csv(path: Path, header: str) -> dict[int, list[str]]:

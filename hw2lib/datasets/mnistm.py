@@ -6,8 +6,6 @@
 with p a 28x28 crop of a photograph. As |p - 255 * ink| that is the published difference.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from tqdm import tqdm
 

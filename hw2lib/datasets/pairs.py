@@ -3,12 +3,9 @@
     problem = load_problem("svhn")                # MNIST-M -> SVHN
     problem = make_problem(source, target)        # two DigitDomains of one's own
 
-The labels of the target's training images are dropped while a problem is made: no batch, no loss
-and no choice can use them, because they are not in memory. Only `supervised`, the problem behind
-the row `target_only`, keeps them: there the target is the source.
+The labels of the target's training images are dropped while a problem is made, so that nothing can
+use them; only `supervised`, the problem behind the row `target_only`, keeps them.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import get_args
@@ -20,7 +17,7 @@ from hw2lib.datasets import digits
 from hw2lib.datasets.augment import HANDLING, PLAIN, Handling, prepare
 from hw2lib.datasets.digits import DigitDomain, DigitSet
 from hw2lib.device import device
-from hw2lib.errors import UserError
+from hw2lib.errors import check_known
 from hw2lib.io.parameters import Target
 
 SOURCE_OF = {"svhn": "mnistm", "usps": "mnistm", "mnistm": "mnist", "uci": "mnistm"}
@@ -96,8 +93,7 @@ def load_pair(target: str, data: str = "auto") -> tuple[DigitDomain, DigitDomain
     UCI's digits are real everywhere. The embedded MNIST-M is made of them, so where there is no
     other their source is the stand-in for house numbers, drawn with fonts.
     """
-    if target not in TARGETS:
-        raise UserError(f"target {target!r} is unknown; choose one of {', '.join(TARGETS)}")
+    check_known("target", target, TARGETS)
     pair = tuple(digits.load(name, data) for name in (SOURCE_OF[target], target))
     if target == "uci" and pair[0].data == "embedded":
         pair = (replace(digits.load("svhn", "embedded"), name="fonts"), pair[1])

@@ -1,7 +1,5 @@
 """What the networks that score share: how one is trained, written, loaded and shown images."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ class Scoring(nn.Module):
     """A network with the header of its weights file; `features` (B, D) of images in [-1, 1]."""
 
     layout = torch.channels_last  # in memory, of weights and images
+    side, batch = 28, 500  # of images; how many are shown at a time
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,20 +33,19 @@ class Scoring(nn.Module):
         return self.body(x.contiguous(memory_format=self.layout))
 
     @torch.inference_mode()
-    def embed(self, images: Tensor, batch: int = 500) -> Tensor:
-        """Features (N, D) on the CPU of images (N, 3, 28, 28), uint8 or floats in [-1, 1]."""
+    def embed(self, images: Tensor, batch: int | None = None) -> Tensor:
+        """Features (N, D) on the CPU of images, see `batches`."""
         self.eval()
         return torch.cat([self.features(x).cpu() for x in self.batches(images, batch)])
 
-    def batches(self, images: Tensor, size: int = 500, side: int = 28) -> Iterator[Tensor]:
-        """Floats in [-1, 1], (up to `size`, 3, side, side), where the network is.
-
-        ValueError for images, uint8 or float, of another shape, or none.
-        """
+    def batches(self, images: Tensor, size: int | None = None) -> Iterator[Tensor]:
+        """Images (N, 3, side, side), uint8 or floats in [-1, 1], as such floats, up to `size` at a
+        time, where the network is. ValueError for another shape and for no image."""
+        side = self.side
         if images.ndim != 4 or images.shape[1:] != (3, side, side) or not len(images):
             raise ValueError(f"images {tuple(images.shape)}; (N > 0, 3, {side}, {side}) is right")
         where = next(self.parameters()).device
-        for part in images.split(size):
+        for part in images.split(size or self.batch):
             part = part.to(where)
             yield to_float(part) if part.dtype == torch.uint8 else part.float()
 

@@ -6,17 +6,13 @@
 
 The judge scores what a digit says and is blind, by design, to colour and contrast. The features
 must see both: from one vector this network reads the digit and paints the image again at 7x7
-pixels, so that the vector holds the digit and its background alike. It shares neither layers, nor
-augmentation, nor training draws with the judge. No generator is trained against it; settings of the
-digit model were chosen by its distances to training images, and what is recorded are distances to
-test images.
+pixels. It shares neither layers, nor augmentation, nor training draws with the judge. Settings of
+the digit model were chosen by its distances to training images; recorded are those to test images.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -93,9 +89,6 @@ def train(domain: DigitDomain, out: str | Path, **options: Any) -> Path:
     return DIGIT_FEATURES.train(domain, loss, measure, out, **options)
 
 
-# --- comparing ------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Reference:
     """Features of real images: all, and the held ones for all that goes from point to point."""
@@ -104,7 +97,7 @@ class Reference:
     held: Tensor  # (n, D), a random choice of the rows
 
     @classmethod
-    def of(cls, features: Tensor, n: int, seed: int = 0) -> Reference:
+    def of(cls, features: Tensor, n: int, seed: int = 0) -> Self:
         """Of real features (N, D); the choice follows from `seed`."""
         if n > len(features):
             raise ValueError(f"{n} of {len(features)} real images cannot be chosen")

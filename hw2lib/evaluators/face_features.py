@@ -16,8 +16,7 @@ project is tuned against it, and it is trained on the images that the face model
 never on the held-out ones.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ class FaceFeatures(Scoring):
     """CNN on plain pixels, without normalisation of the image; 64 features of (B, 3, 64, 64)."""
 
     layout = torch.contiguous_format
+    side, batch = faces.SIDE, 250
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,22 +59,15 @@ class FaceFeatures(Scoring):
         texture = self.texture(f).unflatten(1, (2, 8, 8))
         return picture, texture, F.normalize(self.identity(f), dim=1)
 
-    @torch.inference_mode()
-    def embed(self, images: Tensor, batch: int = 250) -> Tensor:
-        """Features (N, 64) on the CPU of uint8 images or floats in [-1, 1] (cut to it).
-
-        images (N, 3, 64, 64), or larger by a whole factor and averaged down; ValueError for
-        another shape or no image. What a PNG file would hold is compared: 256 values.
-        """
-        factor = max(1, images.shape[-1] // faces.SIDE)
-        if images.shape[1:] != (3, *(2 * [factor * faces.SIDE])) or not len(images):
-            raise ValueError(f"images {tuple(images.shape)}; (N > 0, 3, 64, 64) is right")
-        self.eval()
-        where, parts = self.picture.weight.device, []
-        for x in images.split(batch):
-            x = to_float(x if x.dtype == torch.uint8 else to_uint8(x)).to(where)
-            parts.append(self.features(F.avg_pool2d(x, factor)).cpu())
-        return torch.cat(parts)
+    def batches(self, images: Tensor, size: int | None = None) -> Iterator[Tensor]:
+        """As of every network that scores; images may be larger by a whole factor, and are averaged
+        down. What a PNG file would hold is compared: 256 values."""
+        factor = max(1, images.shape[-1] // self.side)
+        if images.shape[1:] != (3, factor * self.side, factor * self.side):
+            factor = 1  # what is refused below
+        for part in images.split(size or self.batch):
+            x = to_float(part if part.dtype == torch.uint8 else to_uint8(part))
+            yield from super().batches(F.avg_pool2d(x, factor))
 
 
 def texture(x: Tensor) -> Tensor:

@@ -4,8 +4,6 @@ model, header = load_digit_unet()                                      # the shi
 images = sample_digits(model, header, torch.arange(10), [0] * 10)      # ten digits, one noise
 """
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -13,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from hw2lib import samplers
 from hw2lib.datasets import augment, digits
 from hw2lib.device import device, mixed_precision
 from hw2lib.diffusion import Model, drop_labels, guided, make_schedule
@@ -21,24 +20,8 @@ from hw2lib.experiments.recipe import N_TRAIN_STEPS, DigitHeader, Preset, Run, e
 from hw2lib.io.parameters import Count, Seed, Share, Weight, choose, settings
 from hw2lib.io.paths import WEIGHTS, runs_dir
 from hw2lib.io.weights import load_state, load_weights
-from hw2lib.models.digit_unet import (
-    NULL_LABEL,
-    DigitConfig,
-    DigitUNet,
-    ReportConfig,
-    ReportUNet,
-    make_digit_unet,
-)
-from hw2lib.samplers import (
-    Denoiser,
-    OnStep,
-    in_chunks,
-    individual_noise,
-    sample_ddim,
-    sample_ddpm,
-    sample_dpmpp,
-    sample_generators,
-)
+from hw2lib.models import digit_unet
+from hw2lib.models.digit_unet import NULL_LABEL, DigitConfig, ReportConfig, make_digit_unet
 from hw2lib.training import Fitted, TrainConfig
 
 # Weight one on v; time steps by a normal log SNR: the logit-normal times of rectified flows.
@@ -81,7 +64,7 @@ class Sampling:
 
 
 DEFAULT = Sampling()
-DigitNet = DigitUNet | ReportUNet
+DigitNet = digit_unet.DigitUNet | digit_unet.ReportUNet
 
 
 def train_digits(
@@ -142,7 +125,7 @@ def sample_digits(
     how: Sampling = DEFAULT,
     *,
     guide: Model | None = None,
-    on_step: OnStep | None = None,
+    on_step: samplers.OnStep | None = None,
     progress: bool = False,
 ) -> Tensor:
     """Images (N, 3, 28, 28) uint8 for labels (N,); image k starts from noise number noises[k].
@@ -171,16 +154,16 @@ def sample_digits(
 
     def chunk(indices: range) -> Tensor:
         kept = [min(k, len(labels) - 1) for k in indices]
-        generators = sample_generators(how.seed, [noises[k] for k in kept])
-        x = individual_noise((3, digits.SIDE, digits.SIDE), generators).to(where)
+        generators = samplers.sample_generators(how.seed, [noises[k] for k in kept])
+        x = samplers.individual_noise((3, digits.SIDE, digits.SIDE), generators).to(where)
         predict = guided(network, labels[kept].to(where), how.w, away, how.interval)
-        denoiser = Denoiser(predict, schedule, header["prediction"], not zero_one, on_step)
+        denoiser = samplers.Denoiser(predict, schedule, header["prediction"], not zero_one, on_step)
         if solver == "ddim":
-            x = sample_ddim(denoiser, x, how.steps, eta=how.eta, generators=generators)
+            x = samplers.sample_ddim(denoiser, x, how.steps, eta=how.eta, generators=generators)
         elif solver == "dpmpp":
-            x = sample_dpmpp(denoiser, x, how.steps)
+            x = samplers.sample_dpmpp(denoiser, x, how.steps)
         else:
-            x = sample_ddpm(denoiser, x, generators)
+            x = samplers.sample_ddpm(denoiser, x, generators)
         return digits.to_uint8(2 * x - 1 if zero_one else x).cpu()
 
-    return in_chunks(chunk, len(labels), progress=progress)
+    return samplers.in_chunks(chunk, len(labels), progress=progress)

@@ -6,25 +6,19 @@ Three parts: an extractor f, a label head y and a domain head d. With labels for
     domain head:  minimise  L_d = BCE(sigmoid d(f(x_source)), 1) + BCE(sigmoid d(f(x_target)), 0)
     extractor:    minimise  L_y - lambda L_d
 
-in one backward pass, because `gradient_reversal` sits between f and d. lambda is the paper's ramp
-lambda_max (2 / (1 + exp(-10 p)) - 1), p the share of steps done, or a constant.
+in one backward pass, because `gradient_reversal` sits between f and d; lambda grows by `ramp`. The
+table's number is the last iterate's: no target label chooses a step or a seed.
 
-`train` trains any row (`dann_rows`) on any problem (`datasets.pairs`). The table's number is the
-last iterate's: no target label chooses a step or a seed.
-
-    result = run("usps", "quick", seeds=[0])
-    result["rows"]["dann"][0].accuracy
-    trained = train(Row("mine", losses={"adversarial": 0.1}, steps=500), problem)
+    run("usps", "quick", seeds=[0])["rows"]["dann"][0].accuracy
+    train(Row("mine", losses={"adversarial": 0.1}, steps=500), problem)
 """
-
-from __future__ import annotations
 
 import copy
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -60,7 +54,7 @@ class Learner(nn.Module):
         )  # fmt: skip
         self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> Learner:
+    def train(self, mode: bool = True) -> Self:
         super().train(mode)
         self.teacher.eval()  # a teacher never takes batch statistics
         return self

@@ -8,8 +8,6 @@ All methods have the same network, the same number of steps and the same batch, 
 own form, which has the report's.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
@@ -19,7 +17,7 @@ from pydantic import Field
 
 from hw2lib.adaptation import LOSSES
 from hw2lib.datasets.augment import GROUPS
-from hw2lib.errors import UserError
+from hw2lib.errors import UserError, check_known
 from hw2lib.io.parameters import Count, NonNegative, Positive, Share, listed, settings, valid
 from hw2lib.training import LrSchedule, TrainConfig
 
@@ -49,8 +47,7 @@ class Row:
 
     def __post_init__(self) -> None:
         for name in self.losses:
-            if name not in LOSSES:
-                raise UserError(f"loss {name!r} is unknown; choose one of {', '.join(LOSSES)}")
+            check_known("loss", name, LOSSES)
         if self.losses and self.labels == "target":
             raise UserError("losses are for rows that learn from the source's labels")
         if self.label_end < 1 and not self.losses:
@@ -143,10 +140,8 @@ def rows_for(target: str, preset: str) -> tuple[str, ...]:
 
 def row_for(name: str, preset: str = "full") -> Row:
     """A row of ROWS at a preset; UserError for an unknown name or preset."""
-    if name not in ROWS:
-        raise UserError(f"row {name!r} is unknown; choose one of {', '.join(ROWS)}")
-    if preset not in PRESETS:
-        raise UserError(f"preset {preset!r} is unknown; choose {' or '.join(PRESETS)}")
+    check_known("row", name, ROWS)
+    check_known("preset", preset, PRESETS)
     row = ROWS[name]
     if preset == "full":
         return row
@@ -163,7 +158,6 @@ def with_settings(row: Row, values: Mapping[str, Any]) -> Row:
     names = [f.name for f in fields(Row) if f.name not in ("title", "labels", "losses")]
     weights = {key: valid(key, text, NonNegative) for key, text in values.items() if key in LOSSES}
     rest = {key: text for key, text in values.items() if key not in LOSSES}
-    for key in rest:
-        if key not in names:
-            raise UserError(f"setting {key!r} is unknown; dann has {', '.join([*names, *LOSSES])}")
+    for key in values:
+        check_known("setting", key, [*names, *LOSSES])
     return replace(row, **rest, losses={**row.losses, **weights} if row.adapts else row.losses)

@@ -4,8 +4,6 @@ model, header = load_face_unet()                                  # the shipped 
 faces = sample_faces(model, header, torch.randn(4, 3, 64, 64))    # 50 steps, eta 0
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,9 +36,6 @@ FACE_PRESETS = {
         COARSE, "linear", **EDM_TIMES,
     ),
 }  # fmt: skip
-
-
-# --- faces ---------------------------------------------------------------------------------------
 
 
 def train_faces(

@@ -3,8 +3,6 @@
 The presets themselves stand in `cfdg` and `ddim`, with what only they need.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -18,7 +16,7 @@ from torch import Tensor
 from hw2lib.datasets import digits, faces
 from hw2lib.device import device_name, process
 from hw2lib.diffusion import PREDICTIONS, Predict, Schedule, diffusion_loss
-from hw2lib.errors import UserError
+from hw2lib.errors import check_known
 from hw2lib.io.parameters import Finite, NonNegative, Share, changed, settings
 from hw2lib.io.paths import runs_dir
 from hw2lib.io.weights import Header, save_weights, warm_start
@@ -58,10 +56,7 @@ def with_settings(preset: Preset, texts: Mapping[str, str]) -> Preset:
     train = {key: text for key, text in texts.items() if key in of_train}
     rest = {key: text for key, text in texts.items() if key not in of_train}
     for key in rest:
-        if key not in own:
-            raise UserError(
-                f"setting {key!r} is unknown; choose one of {', '.join(of_train + own)}"
-            )
+        check_known("setting", key, of_train + own)
     return replace(preset, train=changed(preset.train, train), **rest)
 
 

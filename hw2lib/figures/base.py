@@ -6,8 +6,6 @@ ground, so that they read the same in the dark theme. Images come as uint8 or as
 always (..., 3, H, W); entries are those of result files.
 """
 
-from __future__ import annotations
-
 import io
 import shutil
 from collections.abc import Mapping, Sequence
@@ -61,15 +59,13 @@ class Picture(Figure):
         return stream.getvalue()
 
 
-def new_figure(height: float) -> Figure:
-    """An empty white figure of the report's width, `height` inches high."""
-    return Picture(figsize=(WIDTH, height), layout="constrained", facecolor="white", dpi=100)
-
-
-def new_axes(height: float, columns: int = 1, **options) -> tuple[Figure, list[Axes]]:
-    """A new figure and its axes side by side; options as in `Figure.subplots`."""
-    fig = new_figure(height)
-    return fig, list(fig.subplots(1, columns, squeeze=False, **options)[0])
+def new_axes(
+    height: float, columns: int = 1, rows: int = 1, **options
+) -> tuple[Figure, list[Axes]]:
+    """A new white figure, `height` inches high, and its axes row by row; options as in
+    `Figure.subplots`."""
+    fig = Picture(figsize=(WIDTH, height), layout="constrained", facecolor="white", dpi=100)
+    return fig, list(fig.subplots(rows, columns, squeeze=False, **options).flat)
 
 
 def to_array(images: Tensor) -> np.ndarray:
@@ -119,8 +115,6 @@ def strip(images: Tensor, alphas: Sequence[float], rows: Sequence[str] = ()) -> 
     """Images (N, 3, H, W) side by side under their alphas, or several (`rows`, N, 3, H, W)."""
     images = torch.as_tensor(images)
     images = images[None] if images.ndim == 4 else images
-    if images.shape[1] != len(alphas):
-        raise ValueError(f"{images.shape[1]} images for {len(alphas)} alphas; must be equal")
     return labelled_grid(images, rows, [f"{a:g}" for a in alphas], column_title=r"$\alpha$")
 
 
@@ -133,10 +127,7 @@ def log_log(ax: Axes, x: Sequence[int]) -> None:
     ax.yaxis.set_major_formatter("{x:g}")
 
 
-# --- scores ---------------------------------------------------------------------------------
-
-
-def titled(table: DataFrame, caption: str, names: Mapping[str, str] = TITLES) -> Styler:
+def titled(table: "DataFrame", caption: str, names: Mapping[str, str] = TITLES) -> "Styler":
     """A table as a notebook shows it: with a caption, in words (`names` those of its rows), and
     without numbers of lines and without row, score or target where all lines have the same."""
     from pandas.io.formats.style import Styler
@@ -208,9 +199,6 @@ def distance_histogram(distances: Mapping[str, Tensor], x: str) -> Figure:
     )  # fmt: skip
     ax.set(xlabel=x, ylabel="share of images", xlim=(0, None))
     return fig
-
-
-# --- training and models --------------------------------------------------------------------
 
 
 @styled

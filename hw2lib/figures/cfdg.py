@@ -1,7 +1,5 @@
 """Figures of the digits, in the manner of `base`: one function each, 7 inches wide."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -32,8 +30,6 @@ def reverse_strip(
 
     x_t, x0: images (3, H, W), one for each time step in `steps`; a name stands for itself.
     """
-    if not len(x_t) == len(x0) == len(steps):
-        raise ValueError(f"{len(x_t)} states, {len(x0)} guesses, {len(steps)} steps; must be equal")
     images = torch.stack([torch.stack(list(x_t)), torch.stack(list(x0))])
     return labelled_grid(
         images, ["$x_t$", r"$\hat x_0$"], [t if isinstance(t, str) else f"t = {t}" for t in steps]

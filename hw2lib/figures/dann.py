@@ -1,7 +1,5 @@
 """Figures of domain adaptation, in the manner of `base`: one function each, 7 inches wide."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,20 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hw2lib.figures.base import (
-    COLOURS,
-    interval_bars,
-    new_axes,
-    new_figure,
-    running_mean,
-    styled,
-)
+from hw2lib.figures.base import COLOURS, interval_bars, new_axes, running_mean, styled
 
 MARKS = ("o", "^")  # of the first and the second domain
 DOMAINS = {"mnist": "MNIST", "mnistm": "MNIST-M", "svhn": "SVHN", "usps": "USPS"}
-
-
-# --- maps of features ---------------------------------------------------------------------------
 
 
 def embed_tsne(features, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
@@ -74,8 +62,8 @@ def tsne_panels(
     perplexity = min(perplexity, (len(labels) - 1) / 3)
     # In random order: else the last group would hide the others.
     order = np.random.default_rng(0).permutation(len(labels))
-    fig = new_figure(0.9 + 3.3 * len(features))
-    axes = fig.subplots(len(features), 2, squeeze=False)
+    fig, axes = new_axes(0.9 + 3.3 * len(features), 2, rows=len(features))
+    axes = np.reshape(axes, (-1, 2))
     for (name, x), row in zip(features.items(), axes, strict=True):
         plane = embed_tsne(x, seed, perplexity)
         for ax, groups, kinds in zip(row, (labels, domains), (range(10), names), strict=True):
@@ -109,9 +97,6 @@ def _legend(ax: Axes, entries: Sequence[tuple[str, str, str]], columns: int) -> 
     )  # fmt: skip
 
 
-# --- training -----------------------------------------------------------------------------------
-
-
 @styled
 def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     """Label loss, domain accuracy and lambda by step, three small axes below each other.
@@ -121,14 +106,11 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     accuracies are drawn faint, their running means (2 % of the run) in full colour.
     Raises KeyError for a missing key, ValueError for unequal lengths.
     """
-    keys = ("label_loss", "domain_accuracy", "lambda")
-    loss, accuracy, strength = (np.asarray(history[key], float) for key in keys)
+    loss, accuracy, strength = (
+        np.asarray(history[key], float) for key in ("label_loss", "domain_accuracy", "lambda")
+    )
     step = np.asarray(history.get("step", np.arange(1, len(loss) + 1)), float)
-    if not len(step) == len(loss) == len(accuracy) == len(strength) > 0:
-        lengths = {key: len(values) for key, values in history.items()}
-        raise ValueError(f"history of lengths {lengths}; equal ones above 0 are needed")
-    fig = new_figure(5.4)
-    axes = fig.subplots(3, 1, sharex=True, height_ratios=(3, 3, 2))
+    fig, axes = new_axes(5.4, rows=3, sharex=True, height_ratios=(3, 3, 2))
     running_mean(axes[0], step, loss, COLOURS[0])
     if loss.max() > 10 * loss.min() > 0:  # a log axis has no plain ticks within a decade
         axes[0].set_yscale("log")
@@ -146,9 +128,6 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     return fig
 
 
-# --- the table as a picture ---------------------------------------------------------------------
-
-
 @styled
 def accuracy_dots(rows: Mapping[str, Mapping[str, dict | None]]) -> Figure:
     """Accuracies as dots with their 95 % intervals: one line a method, one panel a target.
@@ -158,8 +137,6 @@ def accuracy_dots(rows: Mapping[str, Mapping[str, dict | None]]) -> Figure:
     """
     targets = list(dict.fromkeys(target for row in rows.values() for target in row))
     found = [entry for row in rows.values() for entry in row.values() if entry]
-    if not found:
-        raise ValueError("no entry to draw")
     lowest = [e["mean"] if e["low"] is None else e["low"] for e in found]
     fig, axes = new_axes(1.1 + 0.48 * len(rows), len(targets), sharex=True, sharey=True)
     for ax, target, colour in zip(axes, targets, COLOURS, strict=False):

@@ -1,7 +1,5 @@
 """Figures of the faces, in the manner of `base`: one function each, 7 inches wide."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,10 +17,6 @@ _WAY_COLOURS = dict(zip(WAYS, (COLOURS[0], COLOURS[3], COLOURS[2]), strict=True)
 def eta_grid(images: Tensor, etas: Sequence[float], noises: Sequence[str]) -> Figure:
     """images[noise][eta] (N, E, 3, H, W): one row a noise file, one column an eta."""
     images = torch.stack([torch.stack(list(row)) for row in images])
-    if images.shape[:2] != (len(noises), len(etas)):
-        raise ValueError(
-            f"images {tuple(images.shape[:2])} for {len(noises)} noises and {len(etas)} etas"
-        )
     return labelled_grid(images, noises, [f"{eta:g}" for eta in etas], "noise", r"$\eta$")
 
 

@@ -3,8 +3,6 @@
 found, spared = kept("faces", sha256(path), lambda: {"images": read(path)})
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time

@@ -15,8 +15,6 @@
 Values are checked by pydantic; what would be right is said from the same declaration.
 """
 
-from __future__ import annotations
-
 import argparse
 import ast
 import math
@@ -28,7 +26,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from hw2lib.errors import UserError
+from hw2lib.errors import UserError, check_known
 
 S = TypeVar("S")
 
@@ -51,7 +49,9 @@ Seeds = Annotated[int, Field(ge=1, le=20)]  # how many
 
 def listed(kind: Any) -> Any:
     """A tuple of `kind`, which may be written as one text with commas."""
-    split = BeforeValidator(lambda x: tuple(filter(None, x.split(","))) if _text(x) else x)
+    split = BeforeValidator(
+        lambda x: tuple(filter(None, x.split(","))) if isinstance(x, str) else x
+    )
     return Annotated[tuple[kind, ...], split]
 
 
@@ -86,17 +86,14 @@ def changed(known: S, values: Mapping[str, Any], among: Sequence[str] = ()) -> S
     among: the names that may be changed, by default all. UserError for others, and for a value
     that is not allowed.
     """
-    names = among or [field.name for field in fields(known)]
     for name in values:
-        if name not in names:
-            raise UserError(f"setting {name!r} is unknown; choose one of {', '.join(names)}")
+        check_known("setting", name, among or [field.name for field in fields(known)])
     return replace(known, **values)
 
 
 def choose(presets: Mapping[str, S], name: str) -> S:
     """The preset of that name; UserError for another."""
-    if name not in presets:
-        raise UserError(f"preset {name!r} is unknown; choose one of {', '.join(presets)}")
+    check_known("preset", name, presets)
     return presets[name]
 
 
@@ -143,9 +140,6 @@ def injected(cells: Sequence[str]) -> list[str]:
     return [node.id for node in names if isinstance(node.ctx, ast.Store)]
 
 
-# --- what is right, in words ---------------------------------------------------------------------
-
-
 def right(kind: Any) -> str:
     """What `kind` allows, in words: "a whole number from 0 to 9", "svhn or usps or mnistm"."""
     origin = get_origin(kind)
@@ -186,7 +180,3 @@ def _plain(limit: float) -> str:
 
 def _or(names: Any) -> str:
     return " or ".join(map(str, names))
-
-
-def _text(value: object) -> bool:
-    return isinstance(value, str)

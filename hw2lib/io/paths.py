@@ -1,7 +1,5 @@
 """Where things lie. The only module that knows folders; everything else asks here."""
 
-from __future__ import annotations
-
 import fcntl
 import glob
 import hashlib
@@ -23,11 +21,6 @@ RESULTS = _SHIPPED / "results"  # recorded results, JSON; in a clone alone
 MADE = ".hw2lib"  # stands in a build folder that was made here; `make clean` removes from no other
 
 
-def _home() -> Path:
-    """The clone, or where one stands if the package is installed without it."""
-    return ROOT if CLONE else Path.cwd()
-
-
 def place(path: str | Path) -> Path:
     """`path` with its tilde read as a home folder: what every path that a user gives goes through.
 
@@ -42,8 +35,9 @@ def place(path: str | Path) -> Path:
 
 
 def _folder(variable: str, name: str) -> Path:
-    """What the environment's variable names, else the folder `name` of the clone."""
-    path = place(os.environ.get(variable) or _home() / name)
+    """What the environment's variable names, else the folder `name` of the clone, or, where the
+    package is installed without it, of the current folder."""
+    path = place(os.environ.get(variable) or (ROOT if CLONE else Path.cwd()) / name)
     try:
         return path.resolve()
     except (OSError, RuntimeError):  # the latter: a link that leads back to itself

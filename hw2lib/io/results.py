@@ -5,29 +5,24 @@
           seconds=1234.5, records=records)
 
 writes build/results/dann-svhn.json; with `directory=RESULTS` it becomes part of the report. A file
-is either whole and complete or not written at all. It holds name, preset, data, weights (file ->
-digest), settings (of the whole run), seeds, device, precision (older files do not say it),
-versions, commit, seconds, not_run (planned rows), and the measurements, one record a line:
+holds what `_Result` declares, whole or not at all, and the measurements, one record a line:
 
     row      whose measurement it is: "dann", "samples", "real"
     score    what was measured: "accuracy", "frechet", "seconds"
     setting  under which conditions: {"target": "svhn", "w": 1.25}; no two agree in all three
     values   one a seed; mean; low and high, the 95 % interval; n, images a seed; unit
 
-All who need a number select it by these fields: `select` takes all that match, `one` the plainest
-of them, which has the fewest settings beyond those asked for:
+All who need a number select it by these fields:
 
     one(load("dann-svhn", RESULTS)["records"], "dann", "accuracy")["mean"]
 """
-
-from __future__ import annotations
 
 import json
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -57,7 +52,7 @@ class _Record(_Checked):
     unit: Text
 
     @model_validator(mode="after")
-    def _interval(self) -> _Record:
+    def _interval(self) -> Self:
         ends = (self.low, self.high)
         if ends == (None, None) and len(self.values) == 1:
             return self  # one seed of something else than an accuracy has no interval
@@ -89,15 +84,12 @@ class _Result(_Checked):
     records: Annotated[list[_Record], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _no_two_alike(self) -> _Result:
+    def _no_two_alike(self) -> Self:
         names = [repr((r.row, r.score, sorted(r.setting.items()))) for r in self.records]
         for k, name in enumerate(names):
             if name in names[:k]:
                 raise ValueError(f"two records are {name}")
         return self
-
-
-# --- records -------------------------------------------------------------------------------------
 
 
 def record(row: str, score: str, entry: Mapping[str, Any], /, **setting: Any) -> dict[str, Any]:
@@ -150,7 +142,7 @@ def said(record: Mapping[str, Any]) -> str:
     return ", ".join([record["row"], record["score"], *settings])
 
 
-def frame(records: Iterable[dict]) -> DataFrame:
+def frame(records: Iterable[dict]) -> "DataFrame":
     """A line for each record: row, score, each setting in a column of its own, mean, low, high."""
     return _shown(
         {"row": r["row"], "score": r["score"], **r["setting"],
@@ -159,7 +151,7 @@ def frame(records: Iterable[dict]) -> DataFrame:
     )  # fmt: skip
 
 
-def table(records: Iterable[dict]) -> DataFrame:
+def table(records: Iterable[dict]) -> "DataFrame":
     """A line for each row and setting, the means of its scores in columns."""
     lines: dict[str, dict] = {}
     for r in records:
@@ -168,14 +160,11 @@ def table(records: Iterable[dict]) -> DataFrame:
     return _shown(lines.values())
 
 
-def _shown(lines: Iterable[dict]) -> DataFrame:
+def _shown(lines: Iterable[dict]) -> "DataFrame":
     """Four digits, whole numbers as such, blanks where a line has no such setting or score."""
     import pandas as pd
 
     return pd.DataFrame(lines).round(4).convert_dtypes().astype(object).fillna("")
-
-
-# --- files ---------------------------------------------------------------------------------------
 
 
 def path_of(name: str, directory: str | Path | None = None) -> Path:

@@ -3,13 +3,10 @@
     save_weights(path, model.state_dict(), {"kind": "judge"})
     state, header = load_weights(path, "judge")
     origin = warm_start(model, "data/weights/faces.safetensors", "face_unet", out)
-    origin["images_seen"]   # what the weights had seen before this run
 
-A resumed run goes on from its checkpoint; its origin is kept beside it in `origin.json`, so that
-the header of the weights tells the whole history and not that of the last run alone.
+A warm-started run's origin is kept beside its checkpoint in `origin.json`, so that the header of
+its weights tells the whole history, of resumed runs too.
 """
-
-from __future__ import annotations
 
 import json
 import struct
@@ -135,8 +132,6 @@ def load_state(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> 
         ) from None
     return model.eval()
 
-
-# --- going on from a weights file ----------------------------------------------------------------
 
 ORIGIN = "origin.json"
 COLD: dict = {"images_seen": 0, "seconds": 0.0}  # a run that starts from random weights

@@ -5,8 +5,6 @@ with them. The reversal between extractor and domain head, and the losses, are i
 training is in `experiments.dann`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -136,9 +134,6 @@ class Network(nn.Module):
         if self.separate:
             return self.features(source, SOURCE), self.features(target, TARGET)
         return self.features(torch.cat([source, target]), SOURCE).split([len(source), len(target)])
-
-
-# --- using a trained network -------------------------------------------------------------------
 
 
 def channels_last(x: Tensor) -> Tensor:

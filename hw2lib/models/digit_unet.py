@@ -4,8 +4,6 @@ Both map (x (B, 3, 28, 28), t (B,) in 0..T-1, label (B,) in 0..10) to a predicti
 Label 10 is the null label of classifier-free guidance, a learnt embedding like the others.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 import torch

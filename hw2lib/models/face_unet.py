@@ -5,8 +5,6 @@ names of its parts are those of the course's checkpoint, so that `load_state_dic
 holds. The shipped model is the same class with fewer channels on unfolded 2x2 pixel patches.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Annotated
 

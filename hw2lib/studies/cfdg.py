@@ -3,20 +3,15 @@
     records = study("quick", {0.0: [0], 0.1: [0]})  # seeds of each p_drop
     one(records, "samples", "accuracy", p_drop=0.1, w=2)
 
-Published comparisons "with and without guidance" often change two things at once: whether labels
-were dropped in training (p_drop), and whether guidance is used in sampling (w). Here every p_drop
-meets every w, and every cell is scored in the same way: accuracy by the judge, and distances,
-precision and recall in the features of a second network.
-
-Choices (of the model, of the strength and its interval) were made by samples' scores against real
-training images; what is recorded is scored against test images, which no choice has seen.
+Every share of labels dropped in training (p_drop) meets every strength of guidance (w). Choices
+were made by samples' scores against real training images; what is recorded is scored against test
+images, which no choice has seen.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -27,16 +22,7 @@ from hw2lib.device import precision
 from hw2lib.evaluators import digit_features, judge
 from hw2lib.evaluators.digit_features import DigitFeatures, Reference, compare
 from hw2lib.evaluators.judge import Judge
-from hw2lib.experiments.cfdg import (
-    DEFAULT,
-    DIGIT_PRESETS,
-    SOLVER,
-    DigitNet,
-    Sampling,
-    load_digit_unet,
-    sample_digits,
-    train_digits,
-)
+from hw2lib.experiments import cfdg
 from hw2lib.experiments.recipe import Preset, run_folder
 from hw2lib.io.cache import kept
 from hw2lib.io.parameters import choose
@@ -48,7 +34,7 @@ PLAIN = {"steps": 20, "solver": "ddim"}
 STRENGTHS: tuple[dict, ...] = (
     *({"w": w, **PLAIN} for w in (0.0, 0.5, 1.0, 1.5, 2.0, 4.0)),
     {"w": 1.0, **PLAIN, "interval": (300, 900)},
-    {"w": DEFAULT.w, "steps": DEFAULT.steps, "solver": SOLVER},
+    {"w": cfdg.DEFAULT.w, "steps": cfdg.DEFAULT.steps, "solver": cfdg.SOLVER},
 )
 TRAININGS = {"full": "study"}  # where the preset of the models has another name
 SAMPLES = {"quick": 100, "full": 1000}  # a cell and seed
@@ -64,9 +50,6 @@ UNITS = {"accuracy": "accuracy", "frechet": "distance", "kernel": "distance",
 Scores = dict[str, float]
 
 
-# --- scores --------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Scorer:
     """Scores n samples: accuracy, frechet, kernel, precision, recall, spread."""
@@ -76,7 +59,7 @@ class Scorer:
     real: Reference
 
     @classmethod
-    def load(cls, real: Tensor, n: int) -> Scorer:
+    def load(cls, real: Tensor, n: int) -> Self:
         """With the shipped networks, against real images (N, 3, 28, 28), n of them held."""
         features = digit_features.load()
         return cls(judge.load(), features, Reference.of(features.embed(real), n))
@@ -117,24 +100,21 @@ def real_images(
 
 
 def sampled_scores(
-    model: DigitNet, header: dict, scorer: Scorer, n: int, folder: Path, **how
+    model: cfdg.DigitNet, header: dict, scorer: Scorer, n: int, folder: Path, **how
 ) -> Scores:
-    """Scores of n samples, as many of each digit, drawn as Sampling(**how) says; kept in the
+    """Scores of n samples, as many of each digit, drawn as cfdg.Sampling(**how) says; kept in the
     folder, and taken from there."""
 
     def make() -> Scores:
         labels = torch.arange(10).repeat_interleave(n // 10)
-        images = sample_digits(
-            model, header, labels, range(len(labels)), Sampling(**how), progress=True
+        images = cfdg.sample_digits(
+            model, header, labels, range(len(labels)), cfdg.Sampling(**how), progress=True
         )
         return scorer(images, labels)
 
     key = {"n": n, "trained": header["train"], "images_seen": header["images_seen"], **how}
     found, _ = kept("scores", {**key, "precision": precision()}, make, folder)
     return {score: value.item() for score, value in found.items()}
-
-
-# --- studies -------------------------------------------------------------------------------------
 
 
 def study(
@@ -156,7 +136,7 @@ def study(
     """
     name = preset if isinstance(preset, str) else "quick"
     if isinstance(preset, str):
-        preset = choose(DIGIT_PRESETS, TRAININGS.get(preset, preset))
+        preset = choose(cfdg.DIGIT_PRESETS, TRAININGS.get(preset, preset))
     n, domain = n or SAMPLES[name], digits.load("mnistm", data)
     scorer = Scorer.load(domain.test.images, n)
     base, records = Path(out) if out else run_folder("guidance", preset, domain), []
@@ -165,8 +145,8 @@ def study(
         for seed in its_seeds:
             folder = base / f"p{100 * p_drop:g}-s{seed}"
             this = replace(preset, p_drop=p_drop, train=replace(preset.train, seed=seed))
-            train_digits(this, data=data, out=folder, resume=True)
-            model, header = load_digit_unet(folder / "weights.safetensors")
+            cfdg.train_digits(this, data=data, out=folder, resume=True)
+            model, header = cfdg.load_digit_unet(folder / "weights.safetensors")
             for cell, strength in zip(cells, strengths, strict=True):
                 scores = sampled_scores(model, header, scorer, n, folder, **strength, seed=seed)
                 cell.append({"images_seen": header["images_seen"], **scores})
@@ -184,7 +164,7 @@ def guidance_curves(records: Sequence[dict], x: str) -> dict[str, dict]:
         strength = f"{s['w']:g}"
         if "interval" in s:
             name = "only t = {} to {}".format(*s["interval"])
-        elif s["solver"] == SOLVER:
+        elif s["solver"] == cfdg.SOLVER:
             name, strength = f"default, w = {strength}", ""
         curves = panels.setdefault(f"labels dropped: p = {s['p_drop']:g}", {})
         curves.setdefault(name, {})[strength] = one(records, "samples", x, **s), up
@@ -206,7 +186,7 @@ def evaluations(n_train: int, steps: int, w: float, interval: tuple[int, int] | 
 
 
 def solver_study(
-    model: DigitNet,
+    model: cfdg.DigitNet,
     header: dict,
     domain: DigitDomain,
     scorer: Scorer,

@@ -4,8 +4,6 @@ Nothing here chooses anything: the bound's last term and label shift are measure
 labels, after training.
 """
 
-from __future__ import annotations
-
 import copy
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,6 +13,7 @@ from textwrap import fill
 import numpy as np
 import pandas as pd
 import torch
+from scipy.spatial.distance import jensenshannon
 from torch import Tensor
 
 from hw2lib.datasets.digits import DigitSet
@@ -87,12 +86,14 @@ def read_right(trained: Trained, data: DigitSet, domain: int, views: int = 0) ->
 
 def label_shift(problem: Problem) -> list[dict]:
     """How much the domains' class shares differ, by their test labels: the Jensen-Shannon distance
-    and the least sum of both errors that aligned features can have (`least_error`)."""
+    (in bits, within [0, 1]), and half its square: the least sum of source and
+    target error that perfectly aligned features can have (Zhao et al., 2019, theorem 4.3)."""
     shares = [class_shares(data.labels) for data in (problem.source_test, problem.test)]
+    d = float(jensenshannon(*shares, base=2))
     return [
-        record("label_shift", score, metric([of(*shares)], len(problem.test), "number"),
+        record("label_shift", score, metric([value], len(problem.test), "number"),
                target=problem.name)
-        for score, of in (("distance", jensen_shannon), ("least_joint_error", least_error))
+        for score, value in (("distance", d), ("least_joint_error", d**2 / 2))
     ]  # fmt: skip
 
 
@@ -173,9 +174,6 @@ def write(result: dict, records: Sequence[dict], *, publish: bool = False) -> Pa
     return results.write(name, **content)
 
 
-# --- the bound ---------------------------------------------------------------------------------
-
-
 def joint_error_of(trained: Trained) -> float:
     """lambda*, the last term of the bound of Ben-David et al. (2010, theorem 2),
 
@@ -205,23 +203,6 @@ def joint_error(x_s: Tensor, y_s: Tensor, x_t: Tensor, y_t: Tensor, seed: int = 
     )
 
 
-# --- label shift -------------------------------------------------------------------------------
-
-
 def class_shares(labels: Tensor) -> np.ndarray:
     """Share of each digit, (10,)."""
     return np.bincount(labels.numpy(), minlength=10) / len(labels)
-
-
-def jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
-    """Jensen-Shannon distance, the root of the divergence in bits, within [0, 1]."""
-    from scipy.spatial.distance import jensenshannon
-
-    return float(jensenshannon(p, q, base=2))
-
-
-def least_error(p: np.ndarray, q: np.ndarray) -> float:
-    """What perfectly aligned features cost at least, source and target error together, when the
-    classes' shares are p and q: half the square of their Jensen-Shannon distance (Zhao et al.,
-    2019, theorem 4.3, with a divergence of 0 between the features)."""
-    return jensen_shannon(p, q) ** 2 / 2

@@ -9,8 +9,6 @@ Drawing is what takes the time: a Sampler keeps what it drew in build/cache, so 
 was interrupted goes on where it stopped. Walks between faces are in `walks`.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,9 +54,6 @@ PLANS = {
     "quick": Plan(24, (5, 10), 3, 1, 1, 2, (5, 10), 20),
     "full": Plan(1000, (10, 20, 50, 100), 32, 8, 16, 16, (10, 20, 50, 100, 200), 50),
 }
-
-
-# --- drawing --------------------------------------------------------------------------------
 
 
 class Sampler:
@@ -130,9 +125,6 @@ def blurred(images: Tensor, sigma: float = 1.0) -> Tensor:
     return torch.from_numpy(x).round().clamp(0, 255).to(torch.uint8)
 
 
-# --- quality --------------------------------------------------------------------------------
-
-
 def jackknife(statistic: Callable[[np.ndarray], float], n: int) -> dict:
     """The entry of a distance of `n` samples, with its 95 % interval.
 
@@ -186,9 +178,6 @@ def copies(
         record("drawn", "near", metric([near], len(a), "share")),
         record("drawn", "nearest_ratio", metric([ratio], len(a), "ratio")),
     ], {"held-out faces": b, "generated faces": a}
-
-
-# --- eta ------------------------------------------------------------------------------------
 
 
 def eta_study(draw: Sampler, eye: FaceFeatures, plan: Plan, real: Tensor) -> list[dict]:

@@ -3,8 +3,6 @@
 Faces come from a `studies.ddim.Sampler`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -194,8 +194,8 @@ def test_the_courses_lists(folder):
     assert len(classify.of_course("usps", "train")[1]) == 20
     for arguments, words in [
         (("svhn",), "is missing"),
-        (("mnist",), "the course has no mnist"),
-        (("usps", "all"), "the course has no list 'all'; choose one of train, val, test"),
+        (("mnist",), "the course's domain 'mnist' is unknown; choose one of mnistm"),
+        (("usps", "all"), "the course's list 'all' is unknown; choose one of train, val, test"),
     ]:
         with pytest.raises(UserError, match=words):
             classify.of_course(*arguments)

@@ -1,12 +1,9 @@
 """embedded: the stand-ins that need no file."""
 
-import sys
-
 import pytest
 import torch
 
-from hw2lib.datasets import digits, embedded
-from hw2lib.errors import UserError
+from hw2lib.datasets import digits
 
 
 @pytest.fixture(scope="module", params=("mnistm", "svhn", "usps", "mnist"))
@@ -55,15 +52,6 @@ def test_a_linear_classifier_learns_each_stand_in(stand_in):
     scores = x_test @ torch.linalg.solve(gram, x.T @ target)
     accuracy = (scores.argmax(1) == stand_in.test.labels).double().mean()
     assert accuracy > (0.3 if stand_in.name == "svhn" else 0.7), accuracy
-
-
-def test_embedded_needs_its_packages(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(UserError, match="scikit-learn"):
-        embedded.digits("usps")
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UserError, match="matplotlib"):
-        embedded.digits("svhn")
 
 
 def test_auto_takes_the_stand_in_where_nothing_else_is(monkeypatch, tmp_path):

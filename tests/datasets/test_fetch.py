@@ -27,7 +27,9 @@ def test_status_says_what_is_used_and_what_is_missing(folder):
 
 @pytest.mark.parametrize("name", ["faces", "imagenet"])
 def test_what_cannot_be_fetched(folder, name):
-    with pytest.raises(UserError, match="cannot be fetched"):
+    with pytest.raises(
+        UserError, match=f"{name} cannot be fetched|to fetch '{name}' is unknown; choose one of"
+    ):
         fetch.fetch(name)
 
 

@@ -95,7 +95,7 @@ def test_settings_are_read_as_their_types():
     ("call", "words"),
     [
         (lambda: row_for("both"), "row 'both' is unknown; choose one of source_only"),
-        (lambda: row_for("dann", "huge"), "preset 'huge' is unknown; choose quick or full"),
+        (lambda: row_for("dann", "huge"), "preset 'huge' is unknown; choose one of quick, full"),
         (lambda: with_settings(ROWS["dann"], {"stesp": 1}), "setting 'stesp' is unknown"),
         (
             lambda: with_settings(ROWS["dann"], {"steps": "x"}),

@@ -10,6 +10,7 @@ import torch
 from helpers.lines import one_line
 from helpers.networks import same
 
+from hw2lib import samplers
 from hw2lib.datasets import digits, faces
 from hw2lib.errors import UserError
 from hw2lib.experiments import cfdg, recipe
@@ -185,7 +186,7 @@ def test_samples_are_put_back_to_the_range_of_images(monkeypatch, zero_one, grey
         clips.append(model.clip)
         return 0 * x
 
-    monkeypatch.setattr(cfdg, "sample_ddim", zeros)
+    monkeypatch.setattr(samplers, "sample_ddim", zeros)
     config = {**DIFFUSION, "zero_one": zero_one}
     images = cfdg.sample_digits(
         DigitUNet(DIGITS.model),

@@ -86,7 +86,7 @@ def test_eta_grid():
     render(fig)
     assert ticks(fig.axes[0].get_yticklabels()) == noises
     render(ddim.eta_grid([list(row) for row in grid], etas, noises))
-    with pytest.raises(ValueError, match="noises"):
+    with pytest.raises(ValueError, match="number of"):
         ddim.eta_grid(grid, etas[:4], noises)
 
 

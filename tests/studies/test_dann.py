@@ -15,7 +15,7 @@ from hw2lib.experiments.dann_rows import ROWS
 from hw2lib.io.results import one, select
 from hw2lib.models.dann_net import SOURCE, classify_tensor
 from hw2lib.studies import dann
-from hw2lib.studies.dann import jensen_shannon, joint_error, least_error
+from hw2lib.studies.dann import joint_error
 
 
 def short(name, problem, folder):
@@ -62,10 +62,18 @@ def test_joint_error_of_a_training(tmp_path):
     assert 0 <= dann.joint_error_of(trained) <= 2
 
 
-def test_jensen_shannon_is_its_definition_and_bounds_the_error():
+def test_label_shift_is_the_jensen_shannon_distance_and_bounds_the_error():
     p, q = np.array([0.5, 0.5, 0.0]), np.array([0.2, 0.3, 0.5])
     m = (p + q) / 2
     want = np.sqrt((entropy(p, m, base=2) + entropy(q, m, base=2)) / 2)
-    assert jensen_shannon(p, q) == pytest.approx(want)
-    assert jensen_shannon(p, p) == 0 and jensen_shannon(np.eye(3)[0], np.eye(3)[1]) == 1
-    assert least_error(p, q) == pytest.approx(want**2 / 2)
+    sets = [replace(made_up("usps").test, labels=torch.tensor(labels)) for labels in (
+        [0] * 5 + [1] * 5, [0] * 2 + [1] * 3 + [2] * 5, [3, 4]
+    )]  # fmt: skip
+    problem = make_problem(made_up("mnistm"), made_up("usps"), (PLAIN, PLAIN))
+
+    def shift(source, target):
+        found = dann.label_shift(replace(problem, source_test=source, test=target))
+        return [record["mean"] for record in found]
+
+    assert shift(sets[0], sets[1]) == pytest.approx([want, want**2 / 2])
+    assert shift(sets[0], sets[0]) == [0, 0] and shift(sets[0], sets[2]) == [1, 0.5]
