@@ -3,11 +3,13 @@
     python book/pdf.py        after jupyter-book build book/; `make pdf` does both
 
 writes _build/pdf/answers.pdf (English) and _build/pdf/answers-zh.pdf (Traditional Chinese). What
-is printed, and where pages may break, stands in _static/custom.css.
+is printed, and where pages may break, stands in _static/custom.css. Links to other pages of the
+book would name this machine's folders, so their text alone is printed.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -31,10 +33,16 @@ def print_page(page: Path, pdf: Path) -> None:
     if not page.is_file():
         raise UserError(f"page {page} does not exist; run `jupyter-book build book/` first")
     pdf.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as profile:
+    alone = re.sub(r'(<a\b[^>]*?)\shref="(?!#|https?:)[^"]*"', r"\1", page.read_text("utf-8"))
+    with (
+        tempfile.TemporaryDirectory() as profile,
+        tempfile.NamedTemporaryFile("w", dir=page.parent, suffix=".html", encoding="utf-8") as copy,
+    ):
+        copy.write(alone)
+        copy.flush()
         done = subprocess.run(
             [program, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
-             "--no-pdf-header-footer", f"--print-to-pdf={pdf}", page.as_uri()],
+             "--no-pdf-header-footer", f"--print-to-pdf={pdf}", Path(copy.name).as_uri()],
             capture_output=True, text=True, timeout=300,
         )  # fmt: skip
     if done.returncode or not pdf.is_file():

@@ -130,8 +130,9 @@ class WeightsRole(SphinxRole):
             return [nodes.literal("", self.text)], []
         if isinstance(value, str):
             return [nodes.Text(value)], []
-        text = formatted(value) if isinstance(value, dict) else f"{value:,}"
-        return numeral(text), []
+        if isinstance(value, dict):
+            return numeral(formatted(value)), []
+        return numeral(number(value, "") if isinstance(value, float) else f"{value:,}"), []
 
 
 # --- tables ---------------------------------------------------------------------------------

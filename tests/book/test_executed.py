@@ -33,3 +33,13 @@ def test_an_executed_notebook_equals_its_source_cell_for_cell(run, notebook):
 def test_notebooks_are_stripped(notebook):
     found = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text())["cells"]
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in found)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_recorded_run_keeps_no_progress_bar(run):
+    found = json.loads((ROOT / f"book/executed/{run}.ipynb").read_text(encoding="utf-8"))["cells"]
+    outputs = [output for cell in found for output in cell.get("outputs", [])]
+    assert outputs
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    printed = "".join(line for output in outputs for line in output.get("text", []))
+    assert not any(sign in printed for sign in ("\r", "%|", "it/s", "s/it"))

@@ -140,6 +140,34 @@ def test_wide_formulas_can_be_scrolled_into_view_on_a_narrow_screen(site, chromi
     assert cut == 0
 
 
+# What the report was asked for, in its order: the place on the page of answers, the last thing
+# that stands there, and on how many screens of 1400x900 it lies whole.
+ASKED = [
+    ("answer-network", "#fig-answer-network", 2),
+    ("answer-grid", "#fig-answer-grid", 1),
+    ("answer-strip", "#fig-answer-strip", 1),
+    ("answer-guidance", "#tab-answer-guidance", 1),
+    ("answer-eta", "#fig-answer-eta", 1),
+    ("answer-walk", "#fig-answer-walk", 1),
+    ("answer-table", "#tab-answer-report", 1),
+    ("answer-features", "#fig-answer-usps-domain", 2),
+    ("answer-discussion", "#implementation-and-discussion > p", 1),
+]
+
+
+@pytest.mark.parametrize(("place", "last", "screens"), ASKED, ids=[place for place, *_ in ASKED])
+def test_each_asked_item_is_one_click_from_the_first_screen(site, chromium, place, last, screens):
+    chromium.view(1400, 900)
+    chromium.open(f"{site.url}index.html")
+    link = f"document.querySelector(\".bd-article a[href='answers.html#{place}']\")"
+    assert 0 < chromium.evaluate(f"{link}.getBoundingClientRect().bottom") < 900
+    chromium.open(chromium.evaluate(f"{link}.href"))
+    heading = chromium.evaluate(f"document.getElementById('{place}').getBoundingClientRect().top")
+    end = chromium.evaluate(f"[...document.querySelectorAll('{last}')].at(-1)"
+                            ".getBoundingClientRect().bottom")  # fmt: skip
+    assert 0 <= heading < end < 900 * screens
+
+
 @pytest.mark.parametrize("name", ["answers", "answers-zh"])
 def test_the_answers_print_as_a4(site, name, tmp_path):
     pdf = tmp_path / "out" / "answers.pdf"
@@ -148,6 +176,8 @@ def test_the_answers_print_as_a4(site, name, tmp_path):
     pages = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", content)
     assert content.startswith(b"%PDF") and 5 <= len(pages) <= 12
     assert {tuple(round(float(side)) for side in page) for page in pages} == {(595, 842)}
+    assert b"file:" not in content  # no link names a folder of the machine that printed it
+    assert [file.name for file in site.folder.glob("tmp*")] == []
 
 
 def test_a_page_that_was_not_built_is_not_printed(tmp_path):
