@@ -15,7 +15,7 @@ FREE := import psutil; print(psutil.virtual_memory().available >> 20)
 SNAKEMAKE = $(BIN)/snakemake --cores all --resources mem_mb=$$($(BIN)/python -c '$(FREE)') \
   --rerun-triggers mtime --rerun-incomplete --nolock --quiet all
 # The Snakefile and the notebooks' kernels call the environment's programs by their names.
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: report record pdf test verify faults cluster lock clean
 

@@ -27,6 +27,7 @@ import json
 import os
 import resource
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -44,7 +45,10 @@ from hw2lib.io.paths import WEIGHTS, atomic_write, build_dir, data_dir, sha256, 
 if TYPE_CHECKING:
     from jobs import Job
 
-NEEDED = {"slurm": "sbatch", "kubernetes": "kubectl"}  # without which an executor can do nothing
+NEEDED = {  # without which an executor can do nothing: its command, and what finds its cluster
+    "slurm": ("sbatch", "sinfo"),
+    "kubernetes": ("kubectl", "kubectl config current-context"),
+}
 PRESETS = ("full", "quick", "tiny", "weights")
 
 
@@ -78,19 +82,24 @@ def hash_of(content: object) -> str:
 
 
 def check(preset: str, profile: str) -> None:
-    """UserError where the profile's plugin or the cluster's commands are missing, or where nothing
-    can be written."""
+    """UserError where the profile's plugin, the cluster or its commands are missing, where the
+    profile is not filled in, or where nothing can be written."""
     file = Path(profile) / "config.yaml"
     if not file.is_file():
         raise UserError(f"PROFILE={profile} has no config.yaml; profiles/local is right")
-    executor = yaml.safe_load(file.read_text(encoding="utf-8")).get("executor", "local")
+    options = yaml.safe_load(file.read_text(encoding="utf-8"))
+    executor = options.get("executor", "local")
     plugin = f"snakemake_executor_plugin_{executor.replace('-', '_')}"
     if executor != "local" and not importlib.util.find_spec(plugin):
         name = plugin.replace("_", "-")
         raise UserError(f"{profile} needs {name}; `make lock` and `make .venv/.made` install it")
-    command = NEEDED.get(executor)
+    command, asking = NEEDED.get(executor, ("", "true"))
     if command and not shutil.which(command):
         raise UserError(f"{profile} needs the command {command}, which this machine does not have")
+    if subprocess.run(asking.split(), capture_output=True).returncode:
+        raise UserError(f"{profile} finds no cluster; `{asking}` says why")
+    if options.get("container-image") == "IMAGE":
+        raise UserError(f"{file} is to be filled in: IMAGE and CLAIM, as its first lines say")
     for folder in (place(preset), Path(".snakemake")):
         writable_dir(folder)
 

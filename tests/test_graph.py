@@ -216,31 +216,88 @@ def test_two_at_once_and_a_killed_run(clone):
     assert len(at) == 4 and len(set(at)) == 2  # from where the killed one had come
 
 
+def refused(done):
+    """The one line that a run of make record ended with."""
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    return [text for text in done.stderr.splitlines() if not text.startswith(("make:", "usage:"))]
+
+
 @pytest.mark.parametrize(
     ("more", "line"),
     [
-        (["PROFILE=profiles/moon"], "PROFILE=profiles/moon has no config.yaml"),
-        (["PROFILE=profiles/slurm"], "needs the command sbatch, which this machine does not have"),
-        (["PRESET=vast"], "invalid choice: 'vast'"),
+        ("PROFILE=profiles/moon", "PROFILE=profiles/moon has no config.yaml"),
+        ("PRESET=vast", "invalid choice: 'vast'"),
     ],
 )
-def test_what_is_missing_is_said_in_one_line(clone, more, line):
-    if "PROFILE=profiles/slurm" in more and shutil.which("sbatch"):
-        pytest.skip("this machine has Slurm")
-    done = record(clone, *more)
-    assert done.returncode != 0
-    said = [text for text in done.stderr.splitlines() if not text.startswith("make:")]
-    assert line in said[-1] and "Traceback" not in done.stderr
+def test_a_wrong_word_is_said_in_one_line(clone, more, line):
+    assert line in refused(record(clone, more))[-1]
+
+
+@pytest.mark.parametrize(
+    ("profile", "programs", "line"),
+    [
+        ("slurm", {}, "needs the command sbatch, which this machine does not have"),
+        ("slurm", {"sbatch": 0, "sinfo": 1}, "finds no cluster; `sinfo` says why"),
+        ("kubernetes", {}, "needs the command kubectl, which this machine does not have"),
+        ("kubernetes", {"kubectl": 1}, "finds no cluster; `kubectl config current-context` says"),
+        ("kubernetes", {"kubectl": 0}, "config.yaml is to be filled in: IMAGE and CLAIM"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_said_in_one_line(clone, profile, programs, line):
+    """On a machine that has these programs alone, with their exit status."""
+    (clone / "programs").mkdir()
+    (clone / "programs" / "make").symlink_to(shutil.which("make"))
+    for name, status in programs.items():
+        (clone / "programs" / name).write_text(f"#!/bin/sh\nexit {status}\n")
+        (clone / "programs" / name).chmod(0o755)
+    done = record(clone, f"PROFILE=profiles/{profile}", PATH=str(clone / "programs"))
+    (said,) = refused(done)
+    assert said.startswith("record: error: ") and line in said
+    assert not (clone / "build").exists()
+
+
+def test_the_profile_of_kubernetes_is_understood(clone):
+    """As far as that goes without a cluster: each of its options is one that Snakemake and the
+    plugin know, and all it lacks is the storage that its first lines tell of."""
+    assert ran(record(clone)) == {"row-a", "row-b", "picture", "table"}
+    command = [os.path.join(os.path.dirname(sys.executable), "snakemake"), "-s", "record.smk", "-n",
+               "--profile", "profiles/kubernetes", "--config", "preset=tiny"]  # fmt: skip
+    dry = subprocess.run([*command, "--executor", "local"], **how(clone), timeout=600)
+    assert dry.returncode == 0, dry.stderr
+    lacking = subprocess.run(command, **how(clone), timeout=600)
+    said = lacking.stdout + lacking.stderr
+    assert lacking.returncode != 0 and "Traceback" not in said
+    assert "Error: If no shared filesystem is assumed" in said
 
 
 def test_a_profile_without_its_plugin_and_a_folder_that_cannot_be_written(clone, tmp_path):
     (clone / "profiles" / "other").mkdir()
     (clone / "profiles" / "other" / "config.yaml").write_text("executor: moon-base\n")
-    done = record(clone, "PROFILE=profiles/other")
-    assert "profiles/other needs snakemake-executor-plugin-moon-base" in done.stderr
+    (said,) = refused(record(clone, "PROFILE=profiles/other"))
+    assert "profiles/other needs snakemake-executor-plugin-moon-base" in said
     (tmp_path / "file").touch()
-    done = record(clone, HW2_BUILD=str(tmp_path / "file" / "build"))
-    assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
+    (said,) = refused(record(clone, HW2_BUILD=str(tmp_path / "file" / "build")))
+    assert "file/build/record/tiny cannot be written" in said
+
+
+DISKS = {
+    "full": ("head -c 2M /dev/zero >full", "No space left on device"),
+    "read-only": ("mount -o remount,ro none .", "Read-only file system"),
+}
+
+
+@pytest.mark.parametrize(("what", "words"), DISKS.values(), ids=DISKS)
+def test_a_shared_folder_that_takes_nothing_is_said_in_one_line(clone, what, words):
+    """A disk of its own for HW2_BUILD, where a file system may be mounted."""
+    (clone / "build").mkdir()
+    script = f"cd build && mount -t tmpfs -o size=1m none . && cd . && mkdir record && {{ {what}; "
+    script += 'cd ..; exec "$@"; }'
+    mounted = ["unshare", "-rm", "sh", "-c", script, "sh"]
+    if subprocess.run([*mounted, "true"], **how(clone)).returncode:
+        pytest.skip("no file system may be mounted here")
+    done = subprocess.run([*mounted, *command(clone)], **how(clone), timeout=600)
+    (said,) = [line for line in refused(done) if not line.startswith("head:")]
+    assert words in said and "build/record" in said
 
 
 @pytest.mark.skipif(not os.environ.get("HW2_SLOW"), reason="four minutes")

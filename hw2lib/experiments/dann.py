@@ -37,7 +37,8 @@ from hw2lib.models.dann_net import SOURCE, TARGET, Network, classify_tensor, fea
 from hw2lib.training import Loss, fit, update_ema
 
 TEACHER_DECAY = 0.99
-WATCHED = 12  # times that a training is looked at
+WATCHED = 12  # times that a training is looked at, at most
+BETWEEN = 50  # steps from one look to the next, at least: a look takes as long as twenty steps
 SAMPLE = 1000  # images of each set that are looked at then
 ORACLE = 2007  # of the target's test images, at most
 
@@ -119,7 +120,7 @@ class Watch:
     """
 
     def __init__(self, row: Row, problem: Problem) -> None:
-        self.row, self.problem, self.every = row, problem, max(1, row.steps // WATCHED)
+        self.row, self.problem, self.every = row, problem, max(BETWEEN, row.steps // WATCHED)
         held = problem.held or problem.source
         self.held, self.held_labels = held.images[:SAMPLE], held.labels[:SAMPLE]
         self.target = problem.target.images[:SAMPLE]

@@ -53,7 +53,8 @@ class SinusoidalEmbedding(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        exponent = torch.arange(0, width, 2) / width
+        # On the device meta this division would import torch's compiler: a second or two.
+        exponent = torch.arange(0, width, 2, device="cpu") / width
         self.register_buffer("inv_freq", torch.exp(-math.log(10000) * exponent))
 
     def forward(self, t: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ STRENGTHS: tuple[dict, ...] = (
     {"w": cfdg.DEFAULT.w, "steps": cfdg.DEFAULT.steps, "solver": cfdg.SOLVER},
 )
 TRAININGS = {"full": "study"}  # where the preset of the models has another name
-SAMPLES = {"quick": 100, "full": 1000}  # a cell and seed
+SAMPLES = {"quick": 50, "full": 1000}  # a cell and seed
 SOLVERS = {"ddim": "DDIM", "dpmpp": "DPM-Solver++(2M)", "ddpm": "DDPM"}
 _PAIRS = [("ddim", n) for n in (5, 10, 20, 50, 100)] + [("dpmpp", n) for n in (5, 10, 20, 50)]
 CASES: dict[str, list[tuple[str, int, int]]] = {  # solver, steps, samples

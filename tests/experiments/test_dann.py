@@ -132,7 +132,8 @@ def test_features_come_in_equal_numbers(small, tmp_path):
     assert source.shape == target.shape == (20, 256) and len(labels) == len(others) == 20
 
 
-def test_the_curve_is_looked_at_to_the_end(small, tmp_path):
+def test_the_curve_is_looked_at_to_the_end(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(dann, "BETWEEN", 1)
     trained = train(shorter("dann", 26), make_problem(*small), out=tmp_path)
     assert [look["step"] for look in trained.curve] == [*range(2, 27, 2)]
     last = trained.curve[-1]
@@ -145,8 +146,9 @@ def test_the_curve_is_looked_at_to_the_end(small, tmp_path):
 
 def test_looking_changes_nothing(small, tmp_path, monkeypatch):
     problem = make_problem(*small)
+    monkeypatch.setattr(dann, "BETWEEN", 1)
     a = train(shorter("best_adaptation"), problem, out=tmp_path / "a")
-    monkeypatch.setattr(dann, "WATCHED", 1)
+    monkeypatch.setattr(dann, "BETWEEN", 50)
     b = train(shorter("best_adaptation"), problem, out=tmp_path / "b")
     assert len(a.curve) > len(b.curve) and a.losses == b.losses
 

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -55,24 +56,26 @@ def kills(folder: Path, chains: int, seed: int = 0) -> tuple[int, int]:
     assert told([*TRAIN, "--out", whole])[0] == 0
     for chain in range(chains):
         out = folder / f"chain-{chain}"
-        command = [sys.executable, "-m", "hw2lib.commands.cli", *TRAIN, "save_every_s=0",
-                   "--out", str(out), "--resume"]  # fmt: skip
+        command = [*TRAIN, "save_every_s=0", "--out", out, "--resume"]
         for _ in range(3):
-            process = subprocess.Popen(
-                command, env=environment(folder), cwd=folder,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-            while process.poll() is None and not (out / "checkpoint.pt").exists():
+            process = get_context("fork").Process(target=_run, args=(command,))
+            process.start()
+            while process.is_alive() and not (out / "checkpoint.pt").exists():
                 time.sleep(0.01)
             time.sleep(rng.uniform(0, 2))
-            process.send_signal(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
-            process.wait()
-            killed += process.returncode != 0
+            if process.is_alive():
+                os.kill(process.pid, rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
+            process.join()
+            killed += process.exitcode != 0
         assert told([*TRAIN, "--out", out, "--resume"])[0] == 0
         left = sorted(p.name for p in out.iterdir())
         alike = _tensors(out) == _tensors(whole)
         right += alike and left == ["checkpoint.pt", "weights.safetensors"]
     return right, killed
+
+
+def _run(argv: list) -> None:
+    sys.exit(told(argv)[0])
 
 
 def _tensors(out: Path) -> bytes:
