@@ -5,6 +5,7 @@ for later is a script `hw2live.give(name, value)` in live/data, made of what the
 
 - engine       live/worker/*.js as one script for workers, and live/kernels.wasm
 - digits       the digit model, its schedule, and the noises of the report's grid
+- student      the same with the student's network, which draws in few evaluations; rounded as below
 - faces        the face model with most weights rounded to 8 bits, its schedule, the report's noises
 - readers-T    the adapted networks of target T that lie in data/weights
 - examples     ten digits of each target's stand-in (hw2lib.datasets.embedded)
@@ -27,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 from sphinx.application import Sphinx
 
 from hw2lib.datasets import embedded
@@ -69,23 +70,25 @@ def engine(sources: Path) -> dict:
     }
 
 
-def digits(file: Path) -> dict:
+def digits(file: Path, weights: bytes) -> dict:
+    """What the page needs of a digit model; `weights` may be other bytes than those of its file."""
     header = weights_header(file)
     generators = sample_generators(SEED, range(GRID_NOISES))
     noises = individual_noise((3, SIDE, SIDE), generators)
     return {
         "file": file.name,
-        "weights": weights_of(file.read_bytes()),
+        "weights": weights_of(weights),
         "alphaBar": make_schedule(header["schedule"], header["n_train_steps"]).alpha_bar.tolist(),
         "noises": text_of(noises.numpy().astype("<f4").tobytes()),
     }
 
 
 def rounded(file: Path) -> bytes:
-    """A face model's file, its wide 3x3 kernels as whole numbers times NAME.scale, one a channel.
+    """A model's file, its wide 3x3 kernels as whole numbers times NAME.scale, one a channel.
 
-    Half as many bytes; what it does to faces stands in data/results/live.json. With all kernels
-    rounded the faces would be others: those of the first and last resolution are not.
+    Half as many bytes; what it does to faces stands in data/results/live.json, what to a student's
+    digits in digits-student.json. With all kernels rounded the faces would be others: those of the
+    first and last resolution are not.
     """
     state = load_file(file)
     for name, weight in list(state.items()):
@@ -94,6 +97,14 @@ def rounded(file: Path) -> bytes:
             state[name] = (weight / scale[:, None, None, None]).round().to(torch.int8)
             state[f"{name}.scale"] = scale
     return save(state, {"config": json.dumps(weights_header(file))})
+
+
+def unrounded(content: bytes) -> dict[str, torch.Tensor]:
+    """The state dict of a `rounded` file as the page computes with it, float32."""
+    state = {name: weight.float() for name, weight in load(content).items()}
+    for name in [name for name in state if name.endswith(".scale")]:
+        state[name.removesuffix(".scale")] *= state.pop(name)[:, None, None, None]
+    return state
 
 
 def faces(file: Path, noises: Path) -> dict:
@@ -154,8 +165,10 @@ def write(sources: Path, weights: Path, out: Path) -> None:
     give(data, "engine", engine(sources))
     give(data, "examples", examples())
     give(data, "maps", json.loads((sources / "maps.json").read_text(encoding="utf-8")))
-    if (weights / "digits.safetensors").is_file():
-        give(data, "digits", digits(weights / "digits.safetensors"))
+    if (model := weights / "digits.safetensors").is_file():
+        give(data, "digits", digits(model, model.read_bytes()))
+    if (student := weights / "digits-student.safetensors").is_file():
+        give(data, "student", digits(student, rounded(student)))
     noises = weights.parent / "noise"
     if noises.is_dir():
         give(data, "walk", walk(noises))
