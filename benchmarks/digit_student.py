@@ -73,10 +73,10 @@ PAIRS, PAIR = 5, 200  # digits
 SHOWN = ("accuracy", "frechet", "recall")
 
 
-def paths(model: nn.Module, header: dict, n: int = PATHS) -> tuple[Tensor, Tensor, Tensor]:
+def paths(model: nn.Module, header: dict) -> tuple[Tensor, Tensor, Tensor]:
     """The teacher's states, float16 (n, 5, 3, 28, 28) from noise to image at the times of 4 steps,
-    the labels (n,) and the strengths w (n,)."""
-    schedule = make_schedule(header["schedule"], header["n_train_steps"])
+    the labels (n,) and the strengths w (n,) of n = PATHS paths."""
+    n, schedule = PATHS, make_schedule(header["schedule"], header["n_train_steps"])
     times, where = time_steps(schedule.n_steps, STEPS), device()
     model = model.to(where).to(memory_format=torch.channels_last).eval()
     labels = torch.arange(n) % 10
