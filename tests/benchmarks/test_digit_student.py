@@ -1,5 +1,7 @@
 """The student: its teacher's paths, its file, and what its trainings have in common."""
 
+from types import SimpleNamespace
+
 import digit_few_steps as few
 import digit_student as student
 import pytest
@@ -59,11 +61,27 @@ def test_trainings_are_means_over_noises_beside_the_default():
         ]
         for a in (0.8, 0.9, 1.0)
     ]
-    records = student.trainings(scored, known)
+    records = student.trainings(scored, known, 1.25)
 
     def values(score):
-        return one(records, "trainings", score)["values"]
+        return one(records, "trainings", score, w=1.25)["values"]
 
     assert values("accuracy_lost") == pytest.approx([0.1, 0, -0.1])
     assert values("frechet_gained") == [-1] * 3 and values("recall_gained") == [0.25] * 3
     assert values("recall_of_real") == [1] * 3
+
+
+@pytest.mark.parametrize(
+    ("right", "chosen"), [((10, 18, 19, 20), 2.0), ((10, 17, 12, 11), 2.0), ((19, 18, 18, 18), 1.5)]
+)
+def test_the_smallest_w_that_is_read_as_well_is_chosen(monkeypatch, right, chosen):
+    """Else the one that is read best."""
+    labels = torch.zeros(20)
+    drawn = dict(zip(student.CHOICE_W, right, strict=True))
+    monkeypatch.setattr(student, "N", 20)
+    monkeypatch.setattr(few, "LABELS", labels)
+    monkeypatch.setattr(student, "drawn", lambda file, w, seed: torch.arange(20) >= drawn[w])
+    monkeypatch.setattr(student.judge, "load", lambda: SimpleNamespace(predict=lambda x: x.float()))
+    found, records = student.choice(None, few.Known([{"accuracy": 0.9}], [1.0]))
+    assert found == chosen
+    assert [r["mean"] for r in records] == [n / 20 for n in right]
