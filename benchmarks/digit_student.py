@@ -16,7 +16,7 @@ drawn with the weights as a file holds them, from the noises of digits-noises.js
                                        training at other w on fewer noise seeds
     trainings  accuracy, frechet, recall, recall_of_real, and what they gain beyond the default, by
                w: one value a training, each the mean over noise seeds; chosen: that w
-    rounded    accuracy                with kernels rounded as on the live page, first noise seed;
+    rounded    accuracy                with the live page's rounded weights, first noise seed;
                mean_difference, largest_difference  of its pictures to those unrounded, of 255
     speed      ratio                   of CPU seconds for the same digits, the default's to the
                                        student's, a pair at a time; default, student: the seconds
@@ -152,7 +152,8 @@ def drawn(file: Path, w: float, seed: int, rounded: bool = False) -> Tensor:
     def make() -> dict[str, np.ndarray]:
         net, header = cfdg.load_digit_unet(file)
         if rounded:
-            net.load_state_dict(hw2live.unrounded(hw2live.rounded(file)))
+            differences = hw2live.differences(file, TEACHER)
+            net.load_state_dict(hw2live.read(TEACHER.read_bytes(), differences))
         how = Sampling(w, STEPS, seed=seed)
         return {"images": cfdg.sample_digits(net, header, few.LABELS, range(N), how).numpy()}
 

@@ -123,7 +123,7 @@ def readings(window: object, page: Path, images: np.ndarray, labels: list[int]) 
 def face_unet(rounded: bool) -> FaceUNet:
     model, _ = load_face_unet()
     if rounded:
-        model.load_state_dict(hw2live.unrounded(hw2live.rounded(WEIGHTS / "faces.safetensors")))
+        model.load_state_dict(hw2live.read(hw2live.rounded(WEIGHTS / "faces.safetensors")))
     return model
 
 

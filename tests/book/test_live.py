@@ -40,7 +40,7 @@ sys.path.insert(0, str(EXTENSIONS))
 import hw2live
 
 SOURCES = ROOT / "book" / "live"
-STUDENT = WEIGHTS / "digits-student.safetensors"
+DIGITS, STUDENT = (WEIGHTS / f"{name}.safetensors" for name in ("digits", "digits-student"))
 
 
 def drawn(page, label: int, noise: int, w: float, steps: int, solver: str) -> dict:
@@ -58,7 +58,8 @@ def drawn_by_torch(label: int, noise: int, w: float, steps: int, solver: str) ->
     student, labels = solver == "student", torch.tensor([label])
     if student:
         model, header = load_digit_unet(STUDENT)
-        model.load_state_dict(hw2live.unrounded(hw2live.rounded(STUDENT)))
+        differences = hw2live.differences(STUDENT, DIGITS)
+        model.load_state_dict(hw2live.read(DIGITS.read_bytes(), differences))
     path = {"times": [], "states": [], "guesses": []}
 
     def keep(t: int | None, x: torch.Tensor, x_0: torch.Tensor) -> None:
@@ -111,7 +112,7 @@ def drawn_face(page, **how: object) -> dict:
 def faces():
     """The face model with the page's rounded weights, in float32, and its header."""
     model, header = load_face_unet()
-    model.load_state_dict(hw2live.unrounded(hw2live.rounded(WEIGHTS / "faces.safetensors")))
+    model.load_state_dict(hw2live.read(hw2live.rounded(WEIGHTS / "faces.safetensors")))
     return model, header
 
 
