@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -55,6 +56,7 @@ PATHS, CHUNK = 4000, 500
 EVALUATIONS = (8, 4, 2)
 TRAIN = TrainConfig(steps=600, lr=5e-4, schedule="cosine", ema=0.99, save_every_s=60)
 SEEDS, N = (0, 1, 2, 3, 4), 1000
+LABELS = torch.arange(10).repeat_interleave(N // 10)
 
 
 def paths(model: cfdg.DigitNet, header: dict, n: int = PATHS) -> tuple[Tensor, Tensor]:
@@ -99,11 +101,14 @@ class Path(nn.Module):
         super().__init__()
         self.student, self.phi, self.times = student, phi, torch.tensor(times)
 
-    def forward(self, x: Tensor, following: Tensor, labels: Tensor, k: Tensor) -> Tensor:
-        """x = x_k and following = x_{k+1}, (B, 3, 28, 28) each."""
+    def forward(
+        self, x: Tensor, following: Tensor, labels: Tensor, k: Tensor, w: Tensor | None = None
+    ) -> Tensor:
+        """x = x_k and following = x_{k+1}, (B, 3, 28, 28) each; w (B,), where it is read."""
         d = (self.phi[k] - self.phi[k + 1])[:, None, None, None].float()
         v = (d.cos() * x - following) / d.sin()
-        return (self.student(x, self.times[k], labels).float() - v).square().mean()
+        more = () if w is None else (w,)
+        return (self.student(x, self.times[k], labels, *more).float() - v).square().mean()
 
 
 def student(steps: int, model: cfdg.DigitNet, header: dict) -> tuple[DigitUNet, float]:
@@ -145,11 +150,29 @@ def draw(net: DigitUNet, header: dict, steps: int, seed: int, n: int = N) -> Ten
     return in_chunks(chunk, n)
 
 
+@dataclass(frozen=True)
+class Known:
+    """From digits-noises.json, a value a noise seed of SEEDS."""
+
+    default: list[study.Scores]  # of the 20 evaluations
+    real_recall: list[float]
+
+    @classmethod
+    def load(cls) -> Known:
+        noises = results.load("digits-noises", RESULTS)["records"]
+        scores = {
+            score: one(noises, "samples", score, w=DEFAULT.w)["values"][: len(SEEDS)]
+            for score in ("accuracy", "frechet", "recall", "recall_of_real")
+        }
+        each = [dict(zip(scores, row, strict=True)) for row in zip(*scores.values(), strict=True)]
+        return cls(each, one(noises, "real", "recall")["values"][: len(SEEDS)])
+
+
 def measured(
     net: DigitUNet, header: dict, steps: int, scorer: study.Scorer
 ) -> tuple[list[study.Scores], list[float]]:
     """Scores of the samples of each seed, and the CPU seconds that they took."""
-    labels, scores, seconds = torch.arange(10).repeat_interleave(N // 10), [], []
+    scores, seconds = [], []
     for seed in SEEDS:
 
         def make(seed: int = seed) -> dict[str, np.ndarray]:
@@ -159,7 +182,7 @@ def measured(
 
         key = {"steps": steps, "seed": seed, "train": TRAIN.steps, "paths": PATHS}
         found, _ = kept("drawn", key, make, OUT / f"{steps}")
-        scores.append(scorer(torch.from_numpy(found["images"]), labels))
+        scores.append(scorer(torch.from_numpy(found["images"]), LABELS))
         seconds.append(float(found["seconds"]))
     return scores, seconds
 
@@ -171,28 +194,19 @@ def main() -> None:
     torch.set_num_threads(1)
     model, header = cfdg.load_digit_unet()
     domain = digits.load("mnistm")
-    scorer = study.Scorer.load(domain.test.images, N)
-    noises = results.load("digits-noises", RESULTS)["records"]
-    shipped = {
-        score: one(noises, "samples", score, w=DEFAULT.w)["values"][: len(SEEDS)]
-        for score in ("accuracy", "frechet", "recall", "recall_of_real")
-    }
-    each = [
-        dict(zip(shipped, values, strict=True)) for values in zip(*shipped.values(), strict=True)
-    ]
-    known = one(noises, "real", "recall")["values"]
-    records, trained = study.scored("default", each, N, evaluations=2 * DEFAULT.steps), 0.0
+    scorer, known = study.Scorer.load(domain.test.images, N), Known.load()
+    records, trained = study.scored("default", known.default, N, evaluations=2 * DEFAULT.steps), 0.0
     for steps in EVALUATIONS:
         net, seconds = student(steps, model, header)
         trained += seconds
         scores, taken = measured(net.eval(), header, steps, scorer)
         records += study.scored("student", scores, N, evaluations=steps)
-        shares = [of_seed["recall"] / real for of_seed, real in zip(scores, known, strict=False)]
+        shares = [s["recall"] / real for s, real in zip(scores, known.real_recall, strict=True)]
         found = {"recall_of_real": metric(shares, N, "share"), "seconds": metric(taken, N, "s")}
         for score in ("accuracy", "frechet", "recall"):
-            gained = [s[score] - b for s, b in zip(scores, shipped[score], strict=True)]
+            gained = [s[score] - b[score] for s, b in zip(scores, known.default, strict=True)]
             found[f"{score}_gained"] = metric(gained, N, "number")
-        lost = [b - s["accuracy"] for s, b in zip(scores, shipped["accuracy"], strict=True)]
+        lost = [-gain for gain in found["accuracy_gained"]["values"]]
         found["accuracy_lost"] = metric(lost, N, "share")
         records += [
             results.record("student", score, entry, evaluations=steps)

@@ -28,7 +28,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load
 
 from hw2lib.datasets.digits import to_uint8
 from hw2lib.datasets.faces import load_noise
@@ -124,11 +123,7 @@ def readings(window: object, page: Path, images: np.ndarray, labels: list[int]) 
 def face_unet(rounded: bool) -> FaceUNet:
     model, _ = load_face_unet()
     if rounded:
-        state = load(hw2live.rounded(WEIGHTS / "faces.safetensors"))
-        for key in [key for key in state if key.endswith(".scale")]:
-            scale = state.pop(key)[:, None, None, None]
-            state[key.removesuffix(".scale")] = state[key.removesuffix(".scale")] * scale
-        model.load_state_dict({key: value.float() for key, value in state.items()})
+        model.load_state_dict(hw2live.read(hw2live.rounded(WEIGHTS / "faces.safetensors")))
     return model
 
 

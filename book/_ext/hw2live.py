@@ -5,6 +5,7 @@ for later is a script `hw2live.give(name, value)` in live/data, made of what the
 
 - engine       live/worker/*.js as one script for workers, and live/kernels.wasm
 - digits       the digit model, its schedule, and the noises of the report's grid
+- student      the same for the student, which draws in few evaluations: its differences to digits
 - faces        the face model with most weights rounded to 8 bits, its schedule, the report's noises
 - readers-T    the adapted networks of target T that lie in data/weights
 - examples     ten digits of each target's stand-in (hw2lib.datasets.embedded)
@@ -27,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 from sphinx.application import Sphinx
 
 from hw2lib.datasets import embedded
@@ -69,13 +70,14 @@ def engine(sources: Path) -> dict:
     }
 
 
-def digits(file: Path) -> dict:
+def digits(file: Path, weights: bytes) -> dict:
+    """What the page needs of a digit model; `weights` may be other bytes than those of its file."""
     header = weights_header(file)
     generators = sample_generators(SEED, range(GRID_NOISES))
     noises = individual_noise((3, SIDE, SIDE), generators)
     return {
         "file": file.name,
-        "weights": weights_of(file.read_bytes()),
+        "weights": weights_of(weights),
         "alphaBar": make_schedule(header["schedule"], header["n_train_steps"]).alpha_bar.tolist(),
         "noises": text_of(noises.numpy().astype("<f4").tobytes()),
     }
@@ -91,9 +93,40 @@ def rounded(file: Path) -> bytes:
     for name, weight in list(state.items()):
         if weight.ndim == 4 and weight.shape[-1] == 3 and len(weight) >= 128:
             scale = weight.float().abs().amax((1, 2, 3)) / 127
-            state[name] = (weight / scale[:, None, None, None]).round().to(torch.int8)
+            state[name] = (weight / by_channel(scale, weight)).round().to(torch.int8)
             state[f"{name}.scale"] = scale
     return save(state, {"config": json.dumps(weights_header(file))})
+
+
+def differences(file: Path, base: Path) -> bytes:
+    """A student's file as differences to the weights `base` that it began with: a third of the
+    bytes, as they fit into five bits each. What it does to digits stands in digits-student.json.
+    """
+    state, before = load_file(file), load_file(base)
+    for name in before:
+        apart = state[name].float() - before[name].float()
+        if apart.ndim > 1:
+            scale = apart.flatten(1).abs().amax(1).clamp(min=1e-12) / 15
+            apart = (apart / by_channel(scale, apart)).round().to(torch.int8)
+            state[f"{name}.scale"] = scale
+        state[name] = apart
+    return save(state, {"config": json.dumps(weights_header(file))})
+
+
+def by_channel(scale: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return scale.view(-1, *[1] * (weight.ndim - 1))
+
+
+def read(*files: bytes) -> dict[str, torch.Tensor]:
+    """The state dict that the page makes of files, float32: whole numbers times their scale, and
+    what a later file holds added to an earlier one's."""
+    total: dict[str, torch.Tensor] = {}
+    for content in files:
+        state = {name: weight.float() for name, weight in load(content).items()}
+        for name in [name.removesuffix(".scale") for name in state if name.endswith(".scale")]:
+            state[name] *= by_channel(state.pop(f"{name}.scale"), state[name])
+        total |= {name: total.get(name, 0) + weight for name, weight in state.items()}
+    return total
 
 
 def faces(file: Path, noises: Path) -> dict:
@@ -154,8 +187,11 @@ def write(sources: Path, weights: Path, out: Path) -> None:
     give(data, "engine", engine(sources))
     give(data, "examples", examples())
     give(data, "maps", json.loads((sources / "maps.json").read_text(encoding="utf-8")))
-    if (weights / "digits.safetensors").is_file():
-        give(data, "digits", digits(weights / "digits.safetensors"))
+    if (model := weights / "digits.safetensors").is_file():
+        give(data, "digits", digits(model, model.read_bytes()))
+        if (student := weights / "digits-student.safetensors").is_file():
+            needed = digits(student, differences(student, model))
+            give(data, "student", {**needed, "base": "digits"})
     noises = weights.parent / "noise"
     if noises.is_dir():
         give(data, "walk", walk(noises))

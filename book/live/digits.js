@@ -5,7 +5,9 @@
     numberIn} = hw2live;
   const GRID_NOISES = 10;
 
-  const crew = crewOf("digits");
+  const STUDENT = "student"; // a solver, and the script of its network
+  const crews = {digits: crewOf("digits"), [STUDENT]: crewOf(STUDENT)};
+  const modelOf = ({solver}) => solver === STUDENT ? STUDENT : "digits";
 
   /** Noise number k = 1, 2, ..: the report's for the columns of its grid, else the page's own. */
   function noise(k, noises) {
@@ -16,7 +18,8 @@
 
   /** {times, states, guesses} of a digit: one entry a step, and the picture itself at the end. */
   async function draw({label, noise: k, w, steps, solver}, onStep = () => {}, wanted = () => true) {
-    const inTurn = await crew(), {file, alphaBar, noises} = await load("digits");
+    const model = modelOf({solver}), inTurn = await crews[model]();
+    const {file, alphaBar, noises} = await load(model);
     const path = {times: [], states: [], guesses: []};
     function keep(t, x, x0) {
       path.times.push(t), path.states.push(x), path.guesses.push(x0);
@@ -37,12 +40,23 @@
   const scrub = live.querySelector(".live-scrub"), slider = scrub.querySelector("input");
   const [first, second] = form.querySelectorAll("fieldset");
   const still = matchMedia("(prefers-reduced-motion: reduce)");
+  const {min, max} = first.querySelector("[name=w]"), RANGE = [min, max];
   let shown = null, runs = 0;
 
   form.label.append(...[...Array(10).keys(), "all ten"].map(name => new Option(name, name)));
   second.innerHTML = first.innerHTML;
   second.querySelector("legend").textContent = "second setting";
   second.querySelector("[name=w]").value = 0;
+
+  /** A student has steps and a range of w of its own, which its option names. */
+  function fit(box) {
+    const [w, steps, solver] = ["w", "steps", "solver"].map(name =>
+      box.querySelector(`[name=${name}]`));
+    const own = solver.selectedOptions[0].dataset;
+    if (own.steps || steps.disabled) steps.value = own.steps ?? steps.defaultValue;
+    steps.disabled = "steps" in own;
+    [w.min, w.max] = own.w ? [0, own.w] : RANGE;
+  }
 
   function settings() {
     return (form.compare.checked ? [first, second] : [first]).map(box => {
@@ -54,7 +68,7 @@
 
   function name({w, steps, solver}) {
     return `w = ${w}, ${steps} ${steps > 1 ? "steps" : "step"}, ${
-      solver === "ddim" ? "DDIM" : "DPM-Solver++(2M)"}`;
+      {ddim: "DDIM", dpmpp: "DPM-Solver++(2M)", [STUDENT]: "distilled"}[solver]}`;
   }
 
   function newSet(setting) {
@@ -94,7 +108,7 @@
     const labels = all ? [...Array(10).keys()] : [Number(form.label.value)];
     const k = numberIn(form.noise, true);
     status.textContent = "Loading the model.";
-    await crew();
+    await Promise.all(chosen.map(setting => crews[modelOf(setting)]()));
     if (!wanted()) return;
     status.textContent = "Drawing.";
     sets.replaceChildren();
@@ -130,6 +144,7 @@
     event.preventDefault();
     told(status, drawAll);
   });
+  [first, second].forEach(box => box.addEventListener("change", () => fit(box)));
   form.compare.addEventListener("change", () => second.hidden = !form.compare.checked);
   form.another.addEventListener("click", () => {
     form.noise.value = GRID_NOISES + 1 + Math.floor(9989 * Math.random());

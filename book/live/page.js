@@ -95,11 +95,12 @@ var hw2live = (() => {
   /** A function that promises workers which have the weights of the script `name`. */
   function crewOf(name) {
     return once(async () => {
-      const {file, weights} = await load(name);
+      const {file, weights, base} = await load(name);
+      const texts = base ? [(await load(base)).weights, weights] : [weights];
       const size = Math.min(4, navigator.hardwareConcurrency || 2);
       return taskQueue(await Promise.all(Array.from({length: size}, async () => {
         const ask = await hire();
-        await ask("weights", {name: file, text: weights});
+        await ask("weights", {name: file, texts});
         return ask;
       })));
     });

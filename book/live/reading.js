@@ -74,7 +74,7 @@
   function networksOf(target) {
     return (readers[target] ??= once(async () => {
       const [ask, networks] = [await readingWorker(), await load(`readers-${target}`)];
-      for (const {file, weights} of networks) await ask("weights", {name: file, text: weights});
+      for (const {file, weights} of networks) await ask("weights", {name: file, texts: [weights]});
       return networks;
     }))();
   }

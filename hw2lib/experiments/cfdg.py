@@ -133,12 +133,17 @@ def sample_digits(
     Equal numbers share one x_T. A sample depends on (seed, its noise number, its label) alone.
     The estimate of x_0 is clipped to [-1, 1], but not for a model of images in [0, 1]: the report's
     sampler does not clip.
+    A student (its header has "student") draws by DDIM in its own steps, one evaluation each, with
+    w as an input and nothing clipped on the way; UserError for settings that it was not made for.
     With a `guide`, a worse network in eval mode on the model's device, guidance steers away from
     what that makes of the label, in place of the null label (Karras et al. 2024).
     """
     schedule = make_schedule(header["schedule"], header["n_train_steps"])
     where, zero_one = device(), header.get("zero_one", False)
-    solver = how.solver or ("ddim" if how.eta or zero_one else SOLVER)
+    student = header.get("student")
+    if student:
+        _check_fits(student, how, guide)
+    solver = how.solver or ("ddim" if how.eta or zero_one or student else SOLVER)
     model = model.to(where).to(memory_format=torch.channels_last).eval()
     noises = [int(k) for k in noises]
     if not 0 < len(labels) == len(noises):
@@ -146,9 +151,9 @@ def sample_digits(
             f"{len(labels)} labels and {len(noises)} noise numbers; one for each label"
         )
 
-    def network(x: Tensor, t: Tensor, labels: Tensor, net: Model = model) -> Tensor:
+    def network(x: Tensor, t: Tensor, *more: Tensor, net: Model = model) -> Tensor:
         with mixed_precision(where):
-            return net(x, t, labels).float()
+            return net(x, t, *more).float()
 
     away = NULL_LABEL if guide is None else partial(network, net=guide)
 
@@ -156,8 +161,16 @@ def sample_digits(
         kept = [min(k, len(labels) - 1) for k in indices]
         generators = samplers.sample_generators(how.seed, [noises[k] for k in kept])
         x = samplers.individual_noise((3, digits.SIDE, digits.SIDE), generators).to(where)
-        predict = guided(network, labels[kept].to(where), how.w, away, how.interval)
-        denoiser = samplers.Denoiser(predict, schedule, header["prediction"], not zero_one, on_step)
+        asked = labels[kept].to(where)
+        predict = guided(network, asked, how.w, away, how.interval)
+        if student:
+            w = torch.full(asked.shape, how.w, device=where)
+
+            def predict(x: Tensor, t: Tensor) -> Tensor:
+                return network(x, t, asked, w)
+
+        clip = not (zero_one or student)
+        denoiser = samplers.Denoiser(predict, schedule, header["prediction"], clip, on_step)
         if solver == "ddim":
             x = samplers.sample_ddim(denoiser, x, how.steps, eta=how.eta, generators=generators)
         elif solver == "dpmpp":
@@ -167,3 +180,14 @@ def sample_digits(
         return digits.to_uint8(2 * x - 1 if zero_one else x).cpu()
 
     return samplers.in_chunks(chunk, len(labels), progress=progress)
+
+
+def _check_fits(student: dict, how: Sampling, guide: Model | None) -> None:
+    """UserError for settings that the student was not made for."""
+    steps, w_max = student["steps"], student["w_max"]
+    plain = how.solver in (None, "ddim") and not (how.eta or how.interval or guide)
+    if not (plain and how.steps == steps and 0 <= how.w <= w_max):
+        raise UserError(
+            f"steps={how.steps} and w={how.w:g} do not fit these weights: a student draws in "
+            f"steps={steps} of DDIM with w from 0 to {w_max:g} and nothing else"
+        )

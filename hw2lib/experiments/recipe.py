@@ -7,17 +7,17 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from hw2lib.datasets import digits, faces
 from hw2lib.device import device_name, process
 from hw2lib.diffusion import PREDICTIONS, Predict, Schedule, diffusion_loss
 from hw2lib.errors import check_known
-from hw2lib.io.parameters import Finite, NonNegative, Share, changed, settings
+from hw2lib.io.parameters import Finite, Guidance, NonNegative, Share, changed, settings
 from hw2lib.io.paths import runs_dir
 from hw2lib.io.weights import Header, save_weights, warm_start
 from hw2lib.models.digit_unet import DigitConfig, DigitUNet, ReportConfig, ReportUNet
@@ -107,8 +107,24 @@ class DiffusionHeader(Header):
     zero_one: bool = False
 
 
+class Student(BaseModel):
+    """What a distilled network was made for: its steps of DDIM, and w from 0 to `w_max`."""
+
+    model_config = ConfigDict(strict=True)
+
+    steps: Annotated[int, Field(ge=1, le=1000)]
+    w_max: Guidance
+
+
 class DigitHeader(DiffusionHeader):
     architecture: DigitConfig | ReportConfig
+    student: Student | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if getattr(self.architecture, "guidance_input", False) != (self.student is not None):
+            raise ValueError("guidance_input and student go together")
+        return self
 
 
 class FaceHeader(DiffusionHeader):

@@ -32,6 +32,7 @@ class DigitConfig:
     c_condition: Annotated[int, Field(ge=1, le=4096)] = 256
     unfold: Literal[1, 2] = 2
     scaled: bool = True  # the condition scales and shifts features; else it only shifts them
+    guidance_input: bool = False  # the strength w of guidance is an input (Meng et al. 2023)
 
 
 class AdaBlock(nn.Module):
@@ -101,6 +102,10 @@ class DigitUNet(nn.Module):
         self.time = nn.Sequential(SinusoidalEmbedding(c2), nn.Linear(c2, e), nn.SiLU())
         self.time_out = nn.Linear(e, e)
         self.label = nn.Embedding(NULL_LABEL + 1, e)
+        if config.guidance_input:
+            self.guidance = nn.Sequential(nn.Linear(1, e), nn.SiLU(), nn.Linear(e, e))
+            nn.init.zeros_(self.guidance[2].weight)
+            nn.init.zeros_(self.guidance[2].bias)
         self.first = nn.Conv2d(3 * config.unfold**2, c1, 3, padding=1)
         n1, n2 = config.blocks
         self.down14 = nn.ModuleList(AdaBlock(c1, c1, e, s) for _ in range(n1))
@@ -116,8 +121,12 @@ class DigitUNet(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
-        condition = F.silu(self.time_out(self.time(t)) + self.label(label))  # (B, e)
+    def forward(self, x: Tensor, t: Tensor, label: Tensor, w: Tensor | None = None) -> Tensor:
+        """w (B,) is the strength of guidance, where the configuration makes it an input."""
+        condition = self.time_out(self.time(t)) + self.label(label)  # (B, e)
+        if self.config.guidance_input:
+            condition = condition + self.guidance(w[:, None])
+        condition = F.silu(condition)
         x = self.first(F.pixel_unshuffle(x, self.config.unfold))  # (B, c1, 14, 14)
         skips = []
         for block in self.down14:

@@ -5,6 +5,7 @@ rule: a difference is named where an interval, or the differences of paired seed
 """
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -242,15 +243,6 @@ def test_more_steps_give_back_variety():
     assert few[1] < many[0]
 
 
-@pytest.mark.parametrize("evaluations", [8, 4, 2])
-def test_students_are_a_little_less_accurate_and_more_varied(evaluations):
-    def found(score):
-        return record("digits-few-steps", "student", score, evaluations=evaluations)
-
-    assert found("accuracy_lost")["low"] > 0 and found("accuracy_lost")["high"] < 0.02
-    assert found("recall_gained")["low"] > 0 > found("frechet_gained")["high"]
-
-
 def test_a_hundred_steps_of_ddim_are_read_less():
     assert apart(steps("dpmpp", 50), steps("ddim", 100, samples=1000))
 
@@ -369,7 +361,8 @@ def test_no_sample_repeats_a_training_image():
 
 def test_every_claim_of_the_pages_has_its_test():
     named = claims_of(*PAGES)
-    assert named and not [name for name in named if name not in globals()]
+    tests = "".join(file.read_text() for file in Path(__file__).parent.glob("test_claims_cfdg*.py"))
+    assert named and not [name for name in named if f"def {name}(" not in tests]
 
 
 def test_the_chapter_says_how_the_classifier_reads_and_when_that_was_decided():

@@ -13,7 +13,6 @@ import pytest
 import torch
 from helpers.bookcopy import EXTENSIONS
 from PIL import Image
-from safetensors.torch import load
 
 from hw2lib.commands.classify import as_digit
 from hw2lib.datasets.digits import to_uint8
@@ -41,6 +40,7 @@ sys.path.insert(0, str(EXTENSIONS))
 import hw2live
 
 SOURCES = ROOT / "book" / "live"
+DIGITS, STUDENT = (WEIGHTS / f"{name}.safetensors" for name in ("digits", "digits-student"))
 
 
 def drawn(page, label: int, noise: int, w: float, steps: int, solver: str) -> dict:
@@ -55,17 +55,25 @@ def drawn(page, label: int, noise: int, w: float, steps: int, solver: str) -> di
 
 def drawn_by_torch(label: int, noise: int, w: float, steps: int, solver: str) -> dict:
     model, header = load_digit_unet()  # in float32; sample_digits may take bfloat16
+    student, labels = solver == "student", torch.tensor([label])
+    if student:
+        model, header = load_digit_unet(STUDENT)
+        differences = hw2live.differences(STUDENT, DIGITS)
+        model.load_state_dict(hw2live.read(DIGITS.read_bytes(), differences))
     path = {"times": [], "states": [], "guesses": []}
 
     def keep(t: int | None, x: torch.Tensor, x_0: torch.Tensor) -> None:
         for values, value in zip(path.values(), (t, x.flatten(), x_0.flatten()), strict=True):
             values.append(value)
 
-    predict = guided(model, torch.tensor([label]), w, NULL_LABEL)
+    def read(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return model(x, t, labels, torch.tensor([w]))
+
+    predict = read if student else guided(model, labels, w, NULL_LABEL)
     schedule = make_schedule(header["schedule"], header["n_train_steps"])
-    denoiser = Denoiser(predict, schedule, header["prediction"], on_step=keep)
+    denoiser = Denoiser(predict, schedule, header["prediction"], not student, keep)
     x = individual_noise((3, 28, 28), sample_generators(0, [noise - 1]))
-    x = {"ddim": sample_ddim, "dpmpp": sample_dpmpp}[solver](denoiser, x, steps)
+    x = (sample_dpmpp if solver == "dpmpp" else sample_ddim)(denoiser, x, steps)
     keep(None, x, x)
     return {**path, "picture": to_uint8(x).flatten()}
 
@@ -77,7 +85,7 @@ def largest(a: list, b: torch.Tensor) -> float:
 @pytest.mark.parametrize(
     "how",
     [(3, 1, 1.25, 10, "dpmpp"), (7, 10, 0.0, 3, "dpmpp"), (2, 6, -1.0, 2, "dpmpp"),
-     (8, 4, 3.0, 8, "ddim")],
+     (8, 4, 3.0, 8, "ddim"), (3, 1, 1.25, 4, "student"), (9, 7, 2.6, 4, "student")],
 )  # fmt: skip
 def test_every_step_is_torchs(kept, how):
     here, there = drawn(kept, *how), drawn_by_torch(*how)
@@ -104,11 +112,7 @@ def drawn_face(page, **how: object) -> dict:
 def faces():
     """The face model with the page's rounded weights, in float32, and its header."""
     model, header = load_face_unet()
-    state = {k: v.float() for k, v in load(hw2live.rounded(WEIGHTS / "faces.safetensors")).items()}
-    scales = {k: state.pop(k) for k in list(state) if k.endswith(".scale")}
-    for key, scale in scales.items():
-        state[key.removesuffix(".scale")] *= scale[:, None, None, None]
-    model.load_state_dict(state)
+    model.load_state_dict(hw2live.read(hw2live.rounded(WEIGHTS / "faces.safetensors")))
     return model, header
 
 

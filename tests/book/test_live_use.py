@@ -13,7 +13,8 @@ from helpers.bookcopy import EXTENSIONS
 from helpers.browser import Server
 from PIL import Image
 
-from hw2lib.io.paths import NOISE, ROOT
+from hw2lib.io.paths import NOISE, ROOT, WEIGHTS
+from hw2lib.io.weights import weights_header
 
 sys.path.insert(0, str(EXTENSIONS))
 
@@ -153,6 +154,30 @@ def test_a_wrong_number_is_one_line(page, field, value, line, status):
         f"form.querySelector('[name={field}]').value = {value!r}; form.requestSubmit()"
     )
     assert status("digits", ".") == line
+
+
+def test_a_student_has_steps_and_a_range_of_its_own(page, status):
+    """Those of its header; what was there before comes back with another solver."""
+    header = weights_header(WEIGHTS / "digits-student.safetensors")["student"]
+    page.evaluate(
+        "form = document.querySelector('#live-digits form');"
+        "[w, steps, solver] = ['w', 'steps', 'solver'].map(name =>"
+        " form.querySelector(`[name=${name}]`)); choose = name => { solver.value = name;"
+        " solver.dispatchEvent(new Event('change', {bubbles: true})); }; choose('student')"
+    )
+    shown = "[steps.disabled, steps.valueAsNumber, Number(w.min), Number(w.max)]"
+    assert page.evaluate(shown) == [True, header["steps"], 0, header["w_max"]]
+    page.evaluate("w.value = 3.25; form.requestSubmit()")
+    assert status("digits", "right") == "Guidance w: a number from 0 to 3 would be right."
+    page.evaluate("w.value = 3; form.requestSubmit()")
+    status("digits", "Drawn in")
+    assert page.evaluate("live = document.querySelector('#live-digits'),"
+                         " live.querySelector('strong').textContent") == (
+        "w = 3, 4 steps, distilled"
+    )  # fmt: skip
+    page.evaluate("choose('ddim')")
+    assert page.evaluate(shown) == [False, 10, -1, 10]
+    assert page.complaints() == []
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from hw2lib.commands import folders
 from hw2lib.experiments import cfdg, ddim
-from hw2lib.io.paths import NOISE
+from hw2lib.io.paths import NOISE, WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,16 @@ def test_sample_digits_names_and_sizes(capsys, weights, tmp_path):
     with Image.open(tmp_path / "a" / "3_001.png") as image:
         assert image.size == (28, 28)
         assert image.mode == "RGB"
+
+
+def test_the_shipped_student_draws_in_its_own_steps_alone(capsys, tmp_path):
+    asked = ("--per-digit", 1, "--weights", WEIGHTS / "digits-student.safetensors")
+    for more in ((), ("--steps", 4, "--w", 3.5), ("--steps", 4, "--w", -1)):
+        line = fails(capsys, "sample-digits", tmp_path / "o", *asked, *more)
+        assert "a student draws in steps=4 of DDIM with w from 0 to 3" in line
+        assert not (tmp_path / "o").exists()
+    assert run(capsys, "sample-digits", tmp_path / "o", *asked, "--steps", 4, "--w", 3)[0] == 0
+    assert len(list((tmp_path / "o").iterdir())) == 10
 
 
 def test_sample_digits_same_seed_same_bytes(capsys, weights, tmp_path):

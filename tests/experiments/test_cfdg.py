@@ -1,17 +1,21 @@
 """Digits: sampled by a tiny network."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
+from helpers.lines import one_line
 
 from hw2lib.datasets import digits
+from hw2lib.diffusion import cosine_schedule
 from hw2lib.errors import UserError
-from hw2lib.experiments import ddim
+from hw2lib.experiments import cfdg, ddim
 from hw2lib.experiments.cfdg import DEFAULT, Sampling, sample_digits
 from hw2lib.io.paths import ROOT
 from hw2lib.models.digit_unet import NULL_LABEL, DigitConfig, DigitUNet
+from hw2lib.samplers import Denoiser, individual_noise, sample_ddim, sample_generators
 
 DIFFUSION = {"schedule": "cosine", "n_train_steps": 1000, "prediction": "v"}
 
@@ -69,6 +73,46 @@ def test_a_guide_takes_the_place_of_the_null_label(digit_model):
     assert (draw(2.0) - draw(0.0)).abs().max() > 1
     assert (draw(2.0, null) - draw(2.0)).abs().max() <= 1
     assert (draw(2.0, digit_model) - draw(0.0)).abs().max() <= 1
+
+
+STUDENT = {**DIFFUSION, "student": {"steps": 3, "w_max": 2.0}}
+
+
+@pytest.fixture(scope="module")
+def student():
+    torch.manual_seed(0)
+    return shaken(DigitUNet(DigitConfig(widths=(8, 16), c_condition=16, guidance_input=True)))
+
+
+def test_a_student_takes_one_evaluation_a_step_and_reads_w(student, monkeypatch):
+    """DDIM with nothing clipped, of the network alone."""
+    monkeypatch.setattr(cfdg, "mixed_precision", lambda _: nullcontext())
+    labels, seen = torch.tensor([4, 7]), []
+    student.register_forward_hook(lambda *_: seen.append(1))
+    drawn = {
+        w: sample_digits(student, STUDENT, labels, [0, 1], Sampling(w, 3)) for w in (0.0, 1.25)
+    }
+    assert len(seen) == 6 and not torch.equal(drawn[0.0], drawn[1.25])
+    x = individual_noise((3, 28, 28), sample_generators(0, [0, 1]))
+    denoiser = Denoiser(
+        lambda x, t: student(x, t, labels, torch.full((2,), 1.25)),
+        cosine_schedule(1000),
+        clip=False,
+    )
+    expected = digits.to_uint8(sample_ddim(denoiser, x, 3))
+    assert (expected.int() - drawn[1.25].int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"steps": 4}, {"w": 2.5}, {"w": -0.5}, {"solver": "dpmpp"}, {"eta": 0.5},
+     {"interval": (100, 900)}],
+)  # fmt: skip
+def test_what_a_student_was_not_made_for_is_one_line(student, other):
+    how = Sampling(**{"steps": 3, "w": 1.0, **other})
+    with pytest.raises(UserError, match="steps=3 of DDIM with w from 0 to 2 and") as caught:
+        sample_digits(student, STUDENT, torch.tensor([1]), [0], how)
+    one_line(caught)
 
 
 @pytest.mark.parametrize(("solver", "evaluations"), [("ddim", 4), ("dpmpp", 4), ("ddpm", 12)])

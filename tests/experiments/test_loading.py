@@ -19,6 +19,7 @@ from hw2lib.models.face_unet import TINY, FaceUNet
 
 SMALL = DigitConfig(widths=(8, 16), c_condition=16)
 DIFFUSION = {"schedule": "cosine", "n_train_steps": 1000, "prediction": "v"}
+WHOLE = {**DIFFUSION, "architecture": asdict(SMALL)}
 
 
 @pytest.mark.parametrize("load", [load_digit_unet, load_face_unet])
@@ -112,6 +113,10 @@ def test_weights_of_the_other_experiment_are_one_line(tmp_path, load):
         ({**DIFFUSION, "architecture": [1]}, "a header that does not fit"),
         (DIFFUSION, "a header that does not fit"),
         ({"architecture": asdict(SMALL)}, "a header that does not fit"),
+        ({**WHOLE, "student": {"steps": 4, "w_max": 3.0}}, "guidance_input and student go"),
+        ({**WHOLE, "architecture": {**asdict(SMALL), "guidance_input": True}}, "student go"),
+        ({**WHOLE, "student": {"steps": 0, "w_max": 3.0}}, "student.steps"),
+        ({**WHOLE, "student": 4}, "student"),
     ],
 )
 def test_a_header_that_does_not_fit_is_one_line(tmp_path, header, line):

@@ -148,7 +148,7 @@ def test_training_digits_on_embedded_data(tmp_path, capsys):
     assert len(fitted.losses) == 3 and all(math.isfinite(v) for v in fitted.losses)
     model, found = load_digit_unet(tmp_path / "weights.safetensors")
     architecture = {"widths": [8, 16], "blocks": [2, 2], "c_condition": 16, "unfold": 2}
-    architecture["scaled"] = True
+    architecture |= {"scaled": True, "guidance_input": False}
     assert found == header | {"architecture": architecture}
     assert (found["kind"], found["preset"], found["data"]["source"]) == (
         "digit_unet", "custom", "embedded",

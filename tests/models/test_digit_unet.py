@@ -1,5 +1,7 @@
 """unet: shapes, what reaches the output, and the report's own architecture."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -136,6 +138,19 @@ def test_channels_last_computes_the_same():
     expected = model(x, t, label)
     found = model.to(memory_format=torch.channels_last)(x, t, label)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_student_starts_as_its_teacher_and_can_learn_to_read_w():
+    torch.manual_seed(0)
+    teacher, student = make(), DigitUNet(replace(CONFIGS[0], guidance_input=True))
+    student.load_state_dict({**student.state_dict(), **teacher.state_dict()})
+    w = torch.tensor([0.0, 1.0, 3.0])
+    assert torch.equal(student(*inputs(), w), teacher(*inputs()))
+    shaken(student)
+    apart = (student(*inputs(), w) - student(*inputs(), w + 1)).abs().flatten(1).amax(1)
+    assert (apart > 1e-4).all()
+    student(*inputs(), w).square().mean().backward()
+    assert all(p.grad.any() for p in student.parameters())
 
 
 @pytest.mark.parametrize(("c_in", "c_out"), [(8, 8), (16, 8)])

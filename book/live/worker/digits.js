@@ -2,15 +2,18 @@
 
 const SIDE = 28, NULL_LABEL = 10;
 
-/** (x (3, 28, 28), t, labels) -> outputs (3, 28, 28), one a label. */
+/** (x (3, 28, 28), t, labels, w) -> outputs (3, 28, 28), one a label; w where it is an input. */
 function digitUNet({architecture: {blocks, unfold, scaled, widths}}, tensors) {
   if (!scaled) throw new Error("a network with scaled=false cannot be drawn from here");
   const layer = layersOf(tensors);
   const frequencies = tensors["time.0.inv_freq"].data, label = tensors["label.weight"];
+  const strength = [0, 1, 2].map(i => layer[`guidance.${i}`]); // of a student
 
-  function conditions(t, labels) { // (n, 1, 1, e)
+  function conditions(t, labels, w) { // (n, 1, 1, e)
     const time = silu(convolve(sinusoids(t, frequencies), layer["time.1"]));
-    const width = label.shape[1], out = floats(convolve(time, layer.time_out));
+    const timeOut = convolve(time, layer.time_out), [first, , last] = strength;
+    if (first) add(convolve(silu(convolve(put([w]), first)), last), timeOut);
+    const width = label.shape[1], out = floats(timeOut);
     const sums = new Float32Array(labels.length * width).map((_, i) =>
       out[i % width] + label.data[labels[Math.floor(i / width)] * width + i % width]);
     return silu(put(sums, labels.length, 1, 1, width));
@@ -23,8 +26,8 @@ function digitUNet({architecture: {blocks, unfold, scaled, widths}}, tensors) {
     return add(layer[`${name}.skip`] ? convolve(x, layer[`${name}.skip`]) : x, y);
   }
 
-  function forward(image, t, labels) {
-    const condition = conditions(t, labels), skips = [], [n1, n2] = blocks;
+  function forward(image, t, labels, w) {
+    const condition = conditions(t, labels, w), skips = [], [n1, n2] = blocks;
     let x = pixelUnshuffle(image, labels.length, COLOURS, SIDE, unfold);
     x = convolve(framed(x, 1), layer.first);
     for (let i = 0; i < n1; i++) skips.push(x = block(x, `down14.${i}`, condition));
@@ -40,7 +43,7 @@ function digitUNet({architecture: {blocks, unfold, scaled, widths}}, tensors) {
     return pixelShuffle(convolve(groupNorm(x, layer.norm), layer.last), unfold, COLOURS);
   }
 
-  return (image, t, labels) => scratch(() => imagesOf(forward(image, t, labels)));
+  return (image, t, labels, w) => scratch(() => imagesOf(forward(image, t, labels, w)));
 }
 
 /** x_t, t -> v, guided: (1 + w) conditional - w unconditional. */
@@ -51,16 +54,19 @@ function guided(network, label, w) {
   };
 }
 
-/** Draw one digit; `onStep` sees {t, x, x0} before every step. Returns x (3, 28, 28). */
+/** Draw one digit; `onStep` sees {t, x, x0} before every step. Returns x (3, 28, 28). The solver
+    "student" is DDIM with a network that reads w: one evaluation a step, nothing clipped. */
 function draw({name, alphaBar, noise, label, w, steps, solver}, onStep) {
-  const predict = guided(networks[name], label, w), times = timeSteps(alphaBar.length, steps);
+  const network = networks[name], student = solver === "student";
+  const predict = student ? (x, t) => network(x, t, [label], w)[0] : guided(network, label, w);
+  const times = timeSteps(alphaBar.length, steps);
   let x = noise, before = null;
   times.forEach((t, i) => {
     const ab = alphaBar[t], abNext = i + 1 < steps ? alphaBar[times[i + 1]] : 1;
-    const found = estimates(x, predict(x, t), ab);
+    const found = estimates(x, predict(x, t), ab, student ? Infinity : 1);
     onStep({t, x, x0: found.x0});
-    x = solver === "ddim" ? ddimStep(found, ab, abNext, 0)
-      : dpmppStep(x, found, before, ab, abNext);
+    x = solver === "dpmpp" ? dpmppStep(x, found, before, ab, abNext)
+      : ddimStep(found, ab, abNext, 0);
     before = {ab, x0: found.x0};
   });
   return x;

@@ -1,9 +1,9 @@
 /* What the samplers do between two calls of a network (diffusion, samplers). */
 
-/** {x0, eps} of x_t by what the network says of v; x0 within [-1, 1]. */
-function estimates(x, v, ab) {
+/** {x0, eps} of x_t by what the network says of v; x0 within [-limit, limit]. */
+function estimates(x, v, ab, limit = 1) {
   const a = Math.sqrt(ab), s = Math.sqrt(1 - ab);
-  return {x0: x.map((value, i) => Math.min(1, Math.max(-1, a * value - s * v[i]))),
+  return {x0: x.map((value, i) => Math.min(limit, Math.max(-limit, a * value - s * v[i]))),
     eps: x.map((value, i) => s * value + a * v[i])};
 }
 

@@ -63,8 +63,20 @@ async function inflated(bytes) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-async function weights({name, text}) {
-  const {header, tensors} = readWeights(await inflated(bytesOf(text)));
+/** Tensors of a file plus those of another, each of which may be missing in either. */
+function sum(before, tensors) {
+  for (const [name, {shape, data}] of Object.entries(tensors)) {
+    const old = before[name]?.data;
+    before[name] = {shape, data: old ? data.map((value, i) => value + old[i]) : data};
+  }
+  return before;
+}
+
+/** Make the network of a file, or of one and the differences to it that a second one holds. */
+async function weights({name, texts}) {
+  const files = [];
+  for (const text of texts) files.push(readWeights(await inflated(bytesOf(text))));
+  const {header} = files.at(-1), tensors = files.map(file => file.tensors).reduce(sum);
   const kinds = {digit_unet: digitUNet, face_unet: faceUNet, dann: reader};
   networks[name] = kinds[header.kind](header, tensors);
 }
