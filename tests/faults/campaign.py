@@ -5,7 +5,9 @@
     PYTHONPATH=tests:. python -m faults.campaign --only inputs disks
 
 With --record NAME the table becomes the library's data/results/NAME.json, which the book's page
-shows; with --only the other parts of that file stay. Another PYTHONPATH measures another library.
+shows; with --only the other parts of that file stay. --before CLONE runs the commands of an older
+clone on the same inputs, after it was seen to do the good ones; its rows stand beside this
+library's. Files that are damaged byte by byte are read in this process, so by this library alone.
 
 Expected everywhere: one line that names the file or parameter, what is wrong and what would be
 right, exit status 2, nothing lost. The tests beside run the short form of the same functions.
@@ -22,13 +24,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from faults import inputs
-from faults.commands import TRAIN, apart, environment, make_weights, told
+from faults.commands import HW2, OLDER, TRAIN, apart, environment, make_weights, started
 from faults.disks import FULL, READ_ONLY, disks
-from faults.inputs.base import fault, picture
+from faults.inputs.base import CLASSIFY, DIGITS, FACES, fault, noise, picture
+from faults.inputs.base import TRAIN as ONE_STEP
 
 from hw2lib.commands.classify import classify, listed
 from hw2lib.datasets import faces
@@ -42,21 +46,21 @@ from hw2lib.models.face_unet import FaceUNet
 from hw2lib.training import Checkpoint, Fitted, TrainConfig
 
 PARTS = ("kills", "disks", "inputs", "files", "memory")
+OF_COMMANDS = tuple(part for part in PARTS if part != "files")  # which an older clone has, too
 
 
 # --- kills ----------------------------------------------------------------------------------------
 
 
 def kills(folder: Path, chains: int, seed: int = 0) -> tuple[int, int]:
-    """(chains that end with the bytes of a run that was left alone, kills): each chain starts a
-    training, kills it at random moments and resumes it until it ends."""
+    """(chains that end with the bytes of a run that was left alone and with no other file, kills):
+    each chain starts a training, kills it at random moments and resumes it until it ends."""
     rng, killed, right = random.Random(seed), 0, 0
     whole = folder / "whole"
-    assert told([*TRAIN, "--out", whole])[0] == 0
+    assert started([*TRAIN, "--out", whole])[0] == 0
     for chain in range(chains):
         out = folder / f"chain-{chain}"
-        command = [sys.executable, "-m", "hw2lib.commands.cli", *TRAIN, "save_every_s=0",
-                   "--out", str(out), "--resume"]  # fmt: skip
+        command = [*HW2, *TRAIN, "save_every_s=0", "--out", str(out), "--resume"]
         for _ in range(3):
             process = subprocess.Popen(
                 command, env=environment(folder), cwd=folder,
@@ -68,10 +72,10 @@ def kills(folder: Path, chains: int, seed: int = 0) -> tuple[int, int]:
             process.send_signal(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
             process.wait()
             killed += process.returncode != 0
-        assert told([*TRAIN, "--out", out, "--resume"])[0] == 0
+        ended = started([*TRAIN, "--out", out, "--resume"])[0] == 0
         left = sorted(p.name for p in out.iterdir())
-        alike = _tensors(out) == _tensors(whole)
-        right += alike and left == ["checkpoint.pt", "weights.safetensors"]
+        files = left == ["checkpoint.pt", "weights.safetensors"]
+        right += ended and files and _tensors(out) == _tensors(whole)
     return right, killed
 
 
@@ -92,9 +96,9 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
 def peak(argv: list, folder: Path) -> int:
     """MiB that a command takes at most. A small process starts it: what a process has at most
     counts the memory of the one that it was forked from."""
-    command = [sys.executable, "-m", "hw2lib.commands.cli", *map(str, argv)]
-    done = subprocess.run([sys.executable, "-c", PEAK, *command], cwd=folder, text=True, check=True,
-                          env=environment(folder), stdout=subprocess.PIPE)  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", PEAK, *HW2, *map(str, argv)], cwd=folder,
+                          text=True, check=True, env=environment(folder),
+                          stdout=subprocess.PIPE)  # fmt: skip
     return int(done.stdout) // 1024
 
 
@@ -210,22 +214,41 @@ def _kinds(folder: Path) -> dict:
 # --- the table ------------------------------------------------------------------------------------
 
 
-def measure(folder: Path, parts: list[str], chains: int, n: int) -> tuple[list[dict], dict]:
+def check_good_inputs(folder: Path, weights: Path) -> None:
+    """The commands of the bad inputs do what they should on good ones, else no answer counts."""
+    picture(folder / "i" / "1_001.png")
+    picture(folder / "g" / "00.png")
+    noise(folder, torch.zeros(1, 3, 8, 8))
+    commands = [
+        f"{DIGITS} --weights {{w}}/digits.safetensors", FACES.replace("{d}/o", "{d}/f"), ONE_STEP,
+        f"{CLASSIFY} --weights {{w}}/dann.safetensors", "compare-faces {d}/g {d}/g",
+        "judge {d}/i --weights {w}/judge.safetensors",
+    ]  # fmt: skip
+    for command in commands:
+        status, err = apart([word.format(d=folder, w=weights) for word in command.split()])
+        assert status == 0, f"{command}: status {status}: {err[-500:]}"
+
+
+def measure(
+    folder: Path, parts: Sequence[str], chains: int, n: int, before: bool = False
+) -> tuple[list[dict], dict]:
     """Records of how many ended as they should, `n` in all, and of memory; the run's settings.
 
-    chains: of killed trainings; n: damaged copies of each kind of file.
+    chains: of killed trainings; n: damaged copies of each kind of file; before: of an older clone.
     """
     weights, records, settings = folder / "weights", [], {}
+    made, taken = ("made_before", "taken_before") if before else ("made", "taken")
     weights.mkdir()
     make_weights(weights)
+    check_good_inputs(folder / "good", weights)
 
     def row(what: str, right: int, of: int) -> None:
         print(f"{what:<44} {right:>5} of {of:>5}", flush=True)
-        records.append(results.record("made", "as_expected", metric([right], of, "number"),
+        records.append(results.record(made, "as_expected", metric([right], of, "number"),
                                       fault=what))  # fmt: skip
 
     if "kills" in parts:
-        right, settings["kills"] = kills(folder, chains)
+        right, settings["kills_before" if before else "kills"] = kills(folder, chains)
         row("trainings killed at random moments", right, chains)
     for name, before in (("full", FULL), ("read-only", READ_ONLY)) if "disks" in parts else ():
         (folder / name).mkdir()
@@ -245,7 +268,7 @@ def measure(folder: Path, parts: list[str], chains: int, n: int) -> tuple[list[d
         (folder / "c").mkdir()
         for what, most in ceilings(folder / "c").items():
             print(f"{'memory of ' + what:<44} {most:>10} MiB", flush=True)
-            records.append(results.record("taken", "memory", metric([most], 1, "MiB"), by=what))
+            records.append(results.record(taken, "memory", metric([most], 1, "MiB"), by=what))
     return records, settings
 
 
@@ -266,16 +289,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chains", type=int, default=20, help="killed trainings")
     parser.add_argument("--copies", type=int, default=2000, help="of each kind of file")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="parts")
+    parser.add_argument("--before", type=Path, metavar="CLONE", help="whose commands are run")
     parser.add_argument("--record", metavar="NAME", help="write the library's data/results/NAME")
     args = parser.parse_args()
     torch.set_num_threads(1)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         os.environ["HW2_BUILD"] = f"{name}/build"
-        found = measure(Path(name), args.only, args.chains, args.copies)
+        if args.before:
+            os.environ[OLDER] = str(args.before.resolve())
+        parts = args.only or (OF_COMMANDS if args.before else PARTS)
+        records, settings = measure(Path(name), parts, args.chains, args.copies, bool(args.before))
+    if args.before:
+        head = ["git", "-C", str(args.before), "rev-parse", "HEAD"]
+        settings["before"] = subprocess.check_output(head, text=True).strip()
     if args.record:
-        record(args.record, *found, time.perf_counter() - began)
+        record(args.record, records, settings, time.perf_counter() - began)
 
 
 if __name__ == "__main__":

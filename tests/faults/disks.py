@@ -6,11 +6,10 @@ import ctypes
 import resource
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import torch
-from faults.commands import TRAIN, environment
+from faults.commands import HW2, TRAIN, environment
 from faults.inputs.base import picture
 from helpers.files import make_mnist, make_photos
 
@@ -59,8 +58,7 @@ def disks(folder: Path, weights: Path, before: str) -> tuple[list[str], int]:
         if not may_mount and before == READ_ONLY:
             where.chmod(0o555)
         done = subprocess.run(
-            [*first, "sh", "-c", script, "sh", sys.executable, "-m", "hw2lib.commands.cli",
-             *map(str, argv)],
+            [*first, "sh", "-c", script, "sh", *HW2, *map(str, argv)],
             cwd=where, capture_output=True, text=True,
             env={**environment(folder), "HW2_DATA": str(folder / "data"), "HW2_BUILD": "build"},
             preexec_fn=None if may_mount else _held_back[before],
