@@ -4,6 +4,7 @@ makes again, a killed job, a failing one, two runs at once. Its jobs write texts
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -60,6 +61,8 @@ def train(begin, row):
         if len(done) == 2 and os.environ.get("KILL") == row:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(float(os.environ.get("SLOW", 0)))
+    if os.environ.get("FILL") == row:
+        (build_dir() / "filler").write_bytes(bytes(1 << 22))
     if os.environ.get("FAIL") == row:
         raise ValueError("no such digit")
     return [checkpoint]
@@ -214,6 +217,51 @@ def test_two_at_once_and_a_killed_run(clone):
     assert "row-a" in ran(done)
     at = checkpoint.read_text().splitlines()
     assert len(at) == 4 and len(set(at)) == 2  # from where the killed one had come
+
+
+@pytest.fixture
+def disk(clone):
+    """A shell's line that makes the build folder a disk of its own."""
+    (clone / "build").mkdir()
+    mount = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", str(clone / "build")]
+    if not shutil.which("unshare") or subprocess.call(mount):
+        pytest.skip("no disk may be mounted here")
+    return "mount -t tmpfs -o size=2m none build"
+
+
+def shell(clone, *lines):
+    """What lines of a shell print, with {make} for `make record`, in a room for mounts."""
+    script = "\n".join(lines).format(make=shlex.join(command(clone)))
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], **how(clone), timeout=1200)
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def test_a_job_fills_the_disk_and_goes_on_when_there_is_room(clone, disk):
+    out, _ = shell(clone, disk, "FILL=a {make}", "rm build/filler", "echo next", "{make}")
+    first, second = out.split("next\n")
+    line = f"record: error: {clone}/build: No space left on device; make room there"
+    assert line in first and "row-a: failed, see" in first and "table" not in first
+    assert "row-a: done" in second and "row-b" not in second and "recorded: 4 jobs" in second
+
+
+def test_a_folder_that_becomes_read_only_is_one_line_and_loses_nothing(clone, disk):
+    again = "rm build/record/tiny/done/picture.json build/picture"
+    lines = (disk, "{make}", again, "mount -o remount,ro none build && cd .", "{make}",
+             "mount -o remount,rw none build && cd .", "echo next", "{make}")  # fmt: skip
+    out, err = shell(clone, *lines)
+    said = [line for line in err.splitlines() if "error" in line and not line.startswith("make:")]
+    assert len(said) == 1 and "cannot be written (Read-only file system)" in said[0]
+    second = out.split("next\n")[1]
+    assert "picture: done" in second and "row-a" not in second and "recorded: 4 jobs" in second
+
+
+@pytest.mark.parametrize("name", ["a{b}", "{", "}"])
+def test_a_brace_in_the_build_folder_is_one_line(clone, name):
+    done = record(clone, HW2_BUILD=str(clone / name))
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2 and len(said) == 1 and "Traceback" not in done.stderr
+    assert f"build folder {clone / name} has a brace in its name" in said[0]
 
 
 @pytest.mark.parametrize(
