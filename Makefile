@@ -41,6 +41,7 @@ test: .venv/.made
 	HW2_SLOW=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --nbval-lax notebooks
 	$(SNAKEMAKE) -- other_targets
+	$(BIN)/python -m pytest -q -rs tests/studies/test_dann_order.py
 
 .venv/.made: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'

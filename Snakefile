@@ -10,9 +10,19 @@ from pathlib import Path
 
 import psutil
 
+from hw2lib.errors import UserError
 from hw2lib.io.paths import build_dir, data_dir, writable_dir  # no torch: starts at once
 
-BUILD = build_dir()  # HW2_BUILD, else build/
+try:
+    BUILD, FOUND = build_dir(), data_dir()  # HW2_BUILD, else build/; HW2_DATA, else data/
+    if {*"{}"} & {*str(BUILD)}:
+        raise UserError(
+            f"build folder {BUILD} has a brace in its name, by which Snakemake marks wildcards; "
+            "name another by HW2_BUILD"
+        )
+    writable_dir(BUILD)
+except UserError as error:
+    sys.exit(f"error: {error}")
 LIBRARY = sorted(glob("hw2lib/**/*.py", recursive=True))
 NOTEBOOKS = {
     "cfdg": "notebooks/cfdg.ipynb",
@@ -26,11 +36,9 @@ CLONE, BEGAN = str(Path.cwd()), time.time()
 
 # An input of every notebook, written anew only where other data are at hand than the last time.
 DATA = BUILD / "data.txt"
-FOUND = data_dir()
 files = {path for depth in ("*", "*/*", "*/*/*") for path in FOUND.glob(depth)}
 at_hand = "".join(f"{path.relative_to(FOUND)}\n" for path in sorted(files))
 if not DATA.is_file() or DATA.read_text() != at_hand:
-    writable_dir(BUILD)
     DATA.write_text(at_hand)
 
 

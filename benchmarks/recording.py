@@ -250,8 +250,11 @@ def main() -> None:
     args = parser.parse_args()
     try:
         COMMANDS[args.command](args.preset, *args.what)
-    except (UserError, OSError) as error:
+    except UserError as error:
         sys.exit(f"record: error: {error}")
+    except OSError as error:  # that of a full disk does not say where it is
+        where, what = error.filename or build_dir(), error.strerror or error
+        sys.exit(f"record: error: {where}: {what}; make room there or name another by HW2_BUILD")
 
 
 COMMANDS = {"check": check, "plan": plan, "run": run}

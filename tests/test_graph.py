@@ -4,6 +4,7 @@ makes again, a killed job, a failing one, two runs at once. Its jobs write texts
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -60,6 +61,8 @@ def train(begin, row):
         if len(done) == 2 and os.environ.get("KILL") == row:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(float(os.environ.get("SLOW", 0)))
+    if os.environ.get("FILL") == row:
+        (build_dir() / "filler").write_bytes(bytes(1 << 22))
     if os.environ.get("FAIL") == row:
         raise ValueError("no such digit")
     return [checkpoint]
@@ -223,6 +226,51 @@ def refused(done):
     return [text for text in done.stderr.splitlines() if not text.startswith(of_others)]
 
 
+@pytest.fixture
+def disk(clone):
+    """A shell's line that makes the build folder a disk of its own."""
+    (clone / "build").mkdir()
+    mount = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", str(clone / "build")]
+    if not shutil.which("unshare") or subprocess.call(mount):
+        pytest.skip("no disk may be mounted here")
+    return "mount -t tmpfs -o size=2m none build"
+
+
+def shell(clone, *lines):
+    """What lines of a shell print, with {make} for `make record`, in a room for mounts."""
+    script = "\n".join(lines).format(make=shlex.join(command(clone)))
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], **how(clone), timeout=1200)
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def test_a_job_fills_the_disk_and_goes_on_when_there_is_room(clone, disk):
+    out, _ = shell(clone, disk, "FILL=a {make}", "rm build/filler", "echo next", "{make}")
+    first, second = out.split("next\n")
+    line = f"record: error: {clone}/build: No space left on device; make room there"
+    assert line in first and "row-a: failed, see" in first and "table" not in first
+    assert "row-a: done" in second and "row-b" not in second and "recorded: 4 jobs" in second
+
+
+def test_a_folder_that_becomes_read_only_is_one_line_and_loses_nothing(clone, disk):
+    again = "rm build/record/tiny/done/picture.json build/picture"
+    lines = (disk, "{make}", again, "mount -o remount,ro none build && cd .", "{make}",
+             "mount -o remount,rw none build && cd .", "echo next", "{make}")  # fmt: skip
+    out, err = shell(clone, *lines)
+    said = [line for line in err.splitlines() if "error" in line and not line.startswith("make:")]
+    assert len(said) == 1 and "cannot be written (Read-only file system)" in said[0]
+    second = out.split("next\n")[1]
+    assert "picture: done" in second and "row-a" not in second and "recorded: 4 jobs" in second
+
+
+@pytest.mark.parametrize("name", ["a{b}", "{", "}"])
+def test_a_brace_in_the_build_folder_is_one_line(clone, name):
+    done = record(clone, HW2_BUILD=str(clone / name))
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2 and len(said) == 1 and "Traceback" not in done.stderr
+    assert f"build folder {clone / name} has a brace in its name" in said[0]
+
+
 @pytest.mark.parametrize(
     ("more", "line"),
     [
@@ -281,24 +329,10 @@ def test_a_profile_without_its_plugin_and_a_folder_that_cannot_be_written(clone,
     assert "file/build/record/tiny cannot be written" in said
 
 
-DISKS = {
-    "full": ("head -c 2M /dev/zero >full", "No space left on device"),
-    "read-only": ("mount -o remount,ro none .", "Read-only file system"),
-}
-
-
-@pytest.mark.parametrize(("what", "words"), DISKS.values(), ids=DISKS)
-def test_a_shared_folder_that_takes_nothing_is_said_in_one_line(clone, what, words):
-    """A disk of its own for HW2_BUILD, where a file system may be mounted."""
-    (clone / "build").mkdir()
-    script = f"cd build && mount -t tmpfs -o size=1m none . && cd . && mkdir record && {{ {what}; "
-    script += 'cd ..; exec "$@"; }'
-    mounted = ["unshare", "-rm", "sh", "-c", script, "sh"]
-    if subprocess.run([*mounted, "true"], **how(clone)).returncode:
-        pytest.skip("no file system may be mounted here")
-    done = subprocess.run([*mounted, *command(clone)], **how(clone), timeout=600)
-    (said,) = refused(done)
-    assert words in said and "build/record" in said
+def test_a_folder_that_is_full_from_the_start_is_one_line(clone, disk):
+    _, err = shell(clone, disk, "head -c 3M /dev/zero >build/full", "{make}")
+    said = [line for line in err.splitlines() if line.startswith("record: error: ")]
+    assert len(said) == 1 and "No space left on device" in said[0]
 
 
 @pytest.mark.skipif(not os.environ.get("HW2_SLOW"), reason="four minutes")

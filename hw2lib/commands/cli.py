@@ -240,7 +240,7 @@ def classify_command(args: argparse.Namespace) -> None:
     folder, names = args.image_dir, None
     if str(folder) == "course" and not folder.exists():
         folder, names = classify.of_course(args.target, args.listed or "val")
-    elif args.listed:
+    elif args.listed is not None:
         names = classify.listed(place(args.listed), folder)
     print(classify.classify(folder, args.out_csv, args.target, args.weights, names))
 

@@ -128,8 +128,8 @@ def load_noise(path: str | Path) -> Tensor:
         raise UserError(f"noise file {path} holds other things than a tensor; {right}") from None
     except Exception:  # torch.load meets damaged bytes with errors of every kind
         raise UserError(f"noise file {path} is damaged or no PyTorch file; {right}") from None
-    if not torch.isfinite(noise).all():
-        raise UserError(f"noise file {path} holds values that are not finite; {right}")
+    if not noise.abs().max() < 100:  # as of a standard normal distribution; NaN is not below
+        raise UserError(f"noise file {path} holds values that are not finite or above 99; {right}")
     return noise
 
 

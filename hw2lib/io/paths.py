@@ -24,14 +24,14 @@ MADE = ".hw2lib"  # stands in a build folder that was made here; `make clean` re
 def place(path: str | Path) -> Path:
     """`path` with its tilde read as a home folder: what every path that a user gives goes through.
 
-    UserError for a tilde that names no user, and for a character that no path can hold.
+    UserError for a tilde that names no user, for a NUL, and for no text: an unset variable's.
     """
     try:
-        if "\0" in str(path):
-            raise RuntimeError("it holds a NUL")
+        if not str(path) or "\0" in str(path):
+            raise RuntimeError("it holds a NUL" if str(path) else "it is empty")
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise UserError(f"path {path} cannot be read ({error}); write it in full") from None
+        raise UserError(f"path {str(path)!r} cannot be read ({error}); write it in full") from None
 
 
 def _folder(variable: str, name: str) -> Path:
@@ -108,7 +108,8 @@ def atomic_write(path: str | Path, new: bool = False) -> Iterator[Path]:
 
 
 def _check_new(path: Path) -> None:
-    if os.path.lexists(path):
+    with suppress(FileNotFoundError):
+        path.lstat()  # OSError where the name is too long
         raise UserError(f"{path} exists; name a new file")
 
 

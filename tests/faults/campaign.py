@@ -5,7 +5,9 @@
     PYTHONPATH=tests:. python -m faults.campaign --only inputs disks
 
 With --record NAME the table becomes the library's data/results/NAME.json, which the book's page
-shows; with --only the other parts of that file stay. Another PYTHONPATH measures another library.
+shows; with --only the other parts of that file stay. --before CLONE runs the commands of an older
+clone on the same inputs, after it was seen to do the good ones; its rows stand beside this
+library's. Files that are damaged byte by byte are read in this process, so by this library alone.
 
 Expected everywhere: one line that names the file or parameter, what is wrong and what would be
 right, exit status 2, nothing lost. The tests beside run the short form of the same functions.
@@ -22,14 +24,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from multiprocessing import get_context
+from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from faults import inputs
-from faults.commands import TRAIN, apart, environment, make_weights, told
+from faults.commands import HW2, OLDER, TRAIN, apart, environment, made, make_weights, started
 from faults.disks import FULL, READ_ONLY, disks
-from faults.inputs.base import fault, picture
+from faults.inputs.base import CLASSIFY, DIGITS, FACES, fault, noise, picture
+from faults.inputs.base import TRAIN as ONE_STEP
 
 from hw2lib.commands.classify import classify, listed
 from hw2lib.datasets import faces
@@ -42,40 +46,39 @@ from hw2lib.models import dann_net
 from hw2lib.models.face_unet import FaceUNet
 from hw2lib.training import Checkpoint, Fitted, TrainConfig
 
-PARTS = ("kills", "disks", "inputs", "files", "memory")
+PARTS = ("kills", "disks", "inputs", "memory", "files")
+BEFORE = (*PARTS[:4], "speed")  # parts with an older clone
+PAIRS = 12  # of runs whose speed is compared
 
 
 # --- kills ----------------------------------------------------------------------------------------
 
 
 def kills(folder: Path, chains: int, seed: int = 0) -> tuple[int, int]:
-    """(chains that end with the bytes of a run that was left alone, kills): each chain starts a
-    training, kills it at random moments and resumes it until it ends."""
+    """(chains that end with the bytes of a run that was left alone and with no other file, kills):
+    each chain starts a training, kills it at random moments and resumes it until it ends."""
     rng, killed, right = random.Random(seed), 0, 0
     whole = folder / "whole"
-    assert told([*TRAIN, "--out", whole])[0] == 0
+    assert started([*TRAIN, "--out", whole])[0] == 0
     for chain in range(chains):
         out = folder / f"chain-{chain}"
-        command = [*TRAIN, "save_every_s=0", "--out", out, "--resume"]
+        command = [*HW2, *TRAIN, "save_every_s=0", "--out", str(out), "--resume"]
         for _ in range(3):
-            process = get_context("fork").Process(target=_run, args=(command,))
-            process.start()
-            while process.is_alive() and not (out / "checkpoint.pt").exists():
+            process = subprocess.Popen(
+                command, env=environment(folder), cwd=folder,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            while process.poll() is None and not (out / "checkpoint.pt").exists():
                 time.sleep(0.01)
             time.sleep(rng.uniform(0, 2))
-            if process.is_alive():
-                os.kill(process.pid, rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
-            process.join()
-            killed += process.exitcode != 0
-        assert told([*TRAIN, "--out", out, "--resume"])[0] == 0
+            process.send_signal(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
+            process.wait()
+            killed += process.returncode != 0
+        ended = started([*TRAIN, "--out", out, "--resume"])[0] == 0
         left = sorted(p.name for p in out.iterdir())
-        alike = _tensors(out) == _tensors(whole)
-        right += alike and left == ["checkpoint.pt", "weights.safetensors"]
+        files = left == ["checkpoint.pt", "weights.safetensors"]
+        right += ended and files and _tensors(out) == _tensors(whole)
     return right, killed
-
-
-def _run(argv: list) -> None:
-    sys.exit(told(argv)[0])
 
 
 def _tensors(out: Path) -> bytes:
@@ -84,21 +87,55 @@ def _tensors(out: Path) -> bytes:
     return data[8 + int.from_bytes(data[:8], "little") :]
 
 
-# --- memory ---------------------------------------------------------------------------------------
+# --- memory and time ------------------------------------------------------------------------------
 
 
-PEAK = """import resource, subprocess, sys
+USED = """import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_maxrss, used.ru_utime + used.ru_stime)"""
 
 
-def peak(argv: list, folder: Path) -> int:
-    """MiB that a command takes at most. A small process starts it: what a process has at most
-    counts the memory of the one that it was forked from."""
-    command = [sys.executable, "-m", "hw2lib.commands.cli", *map(str, argv)]
-    done = subprocess.run([sys.executable, "-c", PEAK, *command], cwd=folder, text=True, check=True,
-                          env=environment(folder), stdout=subprocess.PIPE)  # fmt: skip
-    return int(done.stdout) // 1024
+def used(argv: list, folder: Path) -> tuple[int, float]:
+    """(MiB that a command takes at most, seconds of processors). A small process starts it: what a
+    process has at most counts the memory of the one that it was forked from."""
+    done = subprocess.run([sys.executable, "-c", USED, *HW2, *map(str, argv)], cwd=folder,
+                          text=True, check=True, env=environment(folder),
+                          stdout=subprocess.PIPE)  # fmt: skip
+    memory, seconds = done.stdout.split()
+    return int(memory) // 1024, float(seconds)
+
+
+def ratios(folder: Path, pairs: int) -> dict[str, list[float]]:
+    """Seconds of processors that good inputs take in this library, each divided by those in the
+    older in a run right beside it."""
+    for name in ("now", "before"):
+        (folder / name).mkdir()
+    small_images(folder, 3000)
+    commands = {
+        "classifying 3,000 small images": ["classify", folder / "small", "s.csv", "--target",
+                                           "usps"],
+        "sampling 10 digits": ["sample-digits", "digits", "--per-digit", 1],
+        "training for 40 steps": [*TRAIN, "--out", "run"],
+    }  # fmt: skip
+    found = {}
+    for what, argv in commands.items():
+        found[what] = []
+        for pair in range(pairs):
+            took = {}
+            for name in ("now", "before")[:: (-1) ** pair]:  # who begins changes
+                where = folder / name / f"{what} {pair}"
+                where.mkdir()
+                with patch.dict(os.environ, {} if name == "before" else {OLDER: ""}):
+                    took[name] = used(argv, where)[1]
+            found[what].append(took["now"] / took["before"])
+    return found
+
+
+def small_images(folder: Path, n: int) -> None:
+    first = picture(folder / "small" / "0.png")
+    for k in range(1, n):
+        os.link(first, folder / "small" / f"{k}.png")
 
 
 def huge_images(folder: Path, n: int) -> list:
@@ -111,9 +148,7 @@ def huge_images(folder: Path, n: int) -> list:
 
 def ceilings(folder: Path) -> dict[str, int]:
     """MiB that the commands take at most, by what they do."""
-    first = picture(folder / "small" / "0.png")
-    for k in range(1, 20_000):
-        os.link(first, folder / "small" / f"{k}.png")
+    small_images(folder, 20_000)
     torch.save(FaceUNet().state_dict(), folder / "UNet.pt")
     (folder / "noise").mkdir()
     torch.save(torch.randn(1, 3, 256, 256), folder / "noise" / "00.pt")
@@ -125,7 +160,7 @@ def ceilings(folder: Path) -> dict[str, int]:
         "one course-size face": ["sample-faces", folder / "noise", folder / "faces", "--steps", 2,
                                  "--weights", folder / "UNet.pt"],
     }  # fmt: skip
-    return {name: peak(argv, folder) for name, argv in commands.items()}
+    return {name: used(argv, folder)[0] for name, argv in commands.items()}
 
 
 # --- damaged files --------------------------------------------------------------------------------
@@ -213,22 +248,41 @@ def _kinds(folder: Path) -> dict:
 # --- the table ------------------------------------------------------------------------------------
 
 
-def measure(folder: Path, parts: list[str], chains: int, n: int) -> tuple[list[dict], dict]:
+def check_good_inputs(folder: Path, weights: Path) -> None:
+    """The commands of the bad inputs do what they should on good ones, else no answer counts."""
+    picture(folder / "i" / "1_001.png")
+    picture(folder / "g" / "00.png")
+    noise(folder, torch.zeros(1, 3, 8, 8))
+    commands = [
+        f"{DIGITS} --weights {{w}}/digits.safetensors", FACES.replace("{d}/o", "{d}/f"), ONE_STEP,
+        f"{CLASSIFY} --weights {{w}}/dann.safetensors", "compare-faces {d}/g {d}/g",
+        "judge {d}/i --weights {w}/judge.safetensors",
+    ]  # fmt: skip
+    for command in commands:
+        status, err = made([word.format(d=folder, w=weights) for word in command.split()])
+        assert status == 0, f"{command}: status {status}: {err[-500:]}"
+
+
+def measure(
+    folder: Path, parts: Sequence[str], chains: int, n: int, before: bool = False
+) -> tuple[list[dict], dict]:
     """Records of how many ended as they should, `n` in all, and of memory; the run's settings.
 
-    chains: of killed trainings; n: damaged copies of each kind of file.
+    chains: of killed trainings; n: damaged copies of each kind of file; before: of an older clone.
     """
     weights, records, settings = folder / "weights", [], {}
+    rows = ("made_before", "taken_before") if before else ("made", "taken")
     weights.mkdir()
     make_weights(weights)
+    check_good_inputs(folder / "good", weights)
 
     def row(what: str, right: int, of: int) -> None:
         print(f"{what:<44} {right:>5} of {of:>5}", flush=True)
-        records.append(results.record("made", "as_expected", metric([right], of, "number"),
+        records.append(results.record(rows[0], "as_expected", metric([right], of, "number"),
                                       fault=what))  # fmt: skip
 
     if "kills" in parts:
-        right, settings["kills"] = kills(folder, chains)
+        right, settings["kills_before" if before else "kills"] = kills(folder, chains)
         row("trainings killed at random moments", right, chains)
     for name, before in (("full", FULL), ("read-only", READ_ONLY)) if "disks" in parts else ():
         (folder / name).mkdir()
@@ -248,7 +302,13 @@ def measure(folder: Path, parts: list[str], chains: int, n: int) -> tuple[list[d
         (folder / "c").mkdir()
         for what, most in ceilings(folder / "c").items():
             print(f"{'memory of ' + what:<44} {most:>10} MiB", flush=True)
-            records.append(results.record("taken", "memory", metric([most], 1, "MiB"), by=what))
+            records.append(results.record(rows[1], "memory", metric([most], 1, "MiB"), by=what))
+    if "speed" in parts and before:
+        (folder / "s").mkdir()
+        for what, values in ratios(folder / "s", PAIRS).items():
+            entry = metric(values, 1, "ratio")
+            print(f"{'time of ' + what:<44} {entry['mean']:.3f} of before", flush=True)
+            records.append(results.record("now_to_before", "time", entry, by=what))
     return records, settings
 
 
@@ -269,16 +329,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chains", type=int, default=20, help="killed trainings")
     parser.add_argument("--copies", type=int, default=2000, help="of each kind of file")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts")
+    parser.add_argument("--only", nargs="+", choices={*PARTS, *BEFORE}, help="parts")
+    parser.add_argument("--before", type=Path, metavar="CLONE", help="whose commands are run")
     parser.add_argument("--record", metavar="NAME", help="write the library's data/results/NAME")
     args = parser.parse_args()
+    parts = args.only or (BEFORE if args.before else PARTS)
+    if other := set(parts) - set(BEFORE if args.before else PARTS):
+        parser.error(f"{', '.join(other)}: speed needs --before, files goes without it")
     torch.set_num_threads(1)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         os.environ["HW2_BUILD"] = f"{name}/build"
-        found = measure(Path(name), args.only, args.chains, args.copies)
+        if args.before:
+            os.environ[OLDER] = str(args.before.resolve())
+        records, settings = measure(Path(name), parts, args.chains, args.copies, bool(args.before))
+    if args.before:
+        head = ["git", "-C", str(args.before), "rev-parse", "HEAD"]
+        settings["before"] = subprocess.check_output(head, text=True).strip()
     if args.record:
-        record(args.record, *found, time.perf_counter() - began)
+        record(args.record, records, settings, time.perf_counter() - began)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import resource
+import subprocess
+import sys
 from dataclasses import asdict
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
@@ -20,6 +25,10 @@ from hw2lib.models import dann_net
 from hw2lib.models.digit_unet import DigitConfig, DigitUNet
 from hw2lib.models.face_unet import TINY, FaceUNet
 
+LIBRARY = Path(hw2lib.__file__).parents[1]
+OLDER = "FAULTS_OLDER"  # names an older clone, whose commands are run instead of this one's
+HW2 = [sys.executable, "-m", "hw2lib.commands.cli"]
+LIMITS, SECONDS = (resource.RLIMIT_AS, (12 << 30, 12 << 30)), 120
 TRAIN = ["train", "digits", "--data", "embedded", "--set", "steps=40", "batch_size=4"]
 
 
@@ -51,16 +60,63 @@ def told(argv: list) -> tuple[int, str]:
     return status, err.read()
 
 
+def made(argv: list) -> tuple[int, str]:
+    """`told` by the library that is measured, this one or the older."""
+    return _asked("told", argv) if os.environ.get(OLDER) else told(argv)
+
+
 def apart(argv: list) -> tuple[int, str]:
-    """`told` in a process of its own, which gets two minutes and 12 GiB."""
-    limits = (resource.RLIMIT_AS, (12 << 30, 12 << 30))
-    with get_context("fork").Pool(1, resource.setrlimit, limits) as pool:
+    """`made` in a process of its own, which gets two minutes and 12 GiB."""
+    if os.environ.get(OLDER):
+        return _asked("apart", argv)
+    with get_context("fork").Pool(1, resource.setrlimit, LIMITS) as pool:
         try:
-            return pool.apply_async(told, (argv,)).get(120)
+            return pool.apply_async(told, (argv,)).get(SECONDS)
         except Exception as error:
             return 1, f"{type(error).__name__}: {error}"
 
 
-def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "HW2_BUILD": str(folder / "build"), "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(Path(hw2lib.__file__).parents[1])}  # fmt: skip
+@cache
+def _other() -> subprocess.Popen:
+    """A process with the older library, for a fork of this one would have this one's."""
+    path = os.pathsep.join([os.environ[OLDER], str(Path(__file__).parents[1])])
+    return subprocess.Popen(
+        [sys.executable, "-c", "from faults.commands import answer; answer()"], text=True,
+        env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def _asked(how: str, argv: list) -> tuple[int, str]:
+    question = [how, [str(a) for a in argv], os.getcwd(), dict(os.environ)]
+    print(json.dumps(question), file=_other().stdin, flush=True)
+    return tuple(json.loads(_other().stdout.readline()))
+
+
+def answer() -> None:
+    """What the process with the older library does: a line for each line."""
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        how, argv, folder, variables = json.loads(line)
+        with contextlib.chdir(folder), patch.dict(os.environ, variables, clear=True):
+            del os.environ[OLDER]
+            print(json.dumps({"told": told, "apart": apart}[how](argv)), flush=True)
+
+
+def started(argv: list) -> tuple[int, str]:
+    """`apart` by a process that begins anew, of this library or of the older."""
+    try:
+        done = subprocess.run(
+            [*HW2, *map(str, argv)], timeout=SECONDS, env=environment(), text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, errors="replace",
+            preexec_fn=lambda: resource.setrlimit(*LIMITS),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return 1, f"no end within {SECONDS} seconds"
+    return done.returncode, done.stderr
+
+
+def environment(build: Path | None = None) -> dict[str, str]:
+    """Variables of a command that runs in a process of its own, by this library or by an older."""
+    library = os.environ.get(OLDER) or str(LIBRARY)
+    more = {"HW2_BUILD": str(build)} if build else {}
+    return {**os.environ, **more, "OMP_NUM_THREADS": "1", "PYTHONPATH": library}

@@ -3,14 +3,16 @@
 import os
 
 import pytest
+import torch
 from faults import campaign, inputs
 from faults.commands import make_weights, told
 from faults.disks import FULL, READ_ONLY, disks
 from faults.inputs import data, results
-from faults.inputs.base import fault, picture, said
+from faults.inputs.base import fault, noise, picture, said
 from helpers.files import save
 
 from hw2lib.datasets import files
+from hw2lib.models.face_unet import FaceUNet
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +71,34 @@ def test_damaged_files_are_read_or_refused(tmp_path):
     assert found == {kind: [] for kind in found}
 
 
+@pytest.mark.parametrize("what", ["digits", "small images"])
+def test_memory_does_not_grow_with_the_number(tmp_path, weights, what):
+    """It is that of a batch: 1,000 digits, 2,000 small images take little more than a few."""
+    campaign.small_images(tmp_path, 2000)
+    few = picture(tmp_path / "few" / "0.png").parent
+
+    def command(out, folder, per_digit):
+        if what == "digits":
+            return ["sample-digits", out, "--weights", weights / "digits.safetensors", "--steps", 2,
+                    "--per-digit", per_digit]  # fmt: skip
+        return ["classify", folder, f"{out}.csv", "--target", "usps"]
+
+    least, _ = campaign.used(command("a", few, 10), tmp_path)
+    most, _ = campaign.used(command("b", tmp_path / "small", 100), tmp_path)
+    assert most - least < 250
+
+
+def test_a_course_size_face_stays_below_two_gib(tmp_path):
+    torch.save(FaceUNet().state_dict(), tmp_path / "UNet.pt")
+    noise(tmp_path, torch.randn(1, 3, 256, 256))
+    most, _ = campaign.used(["sample-faces", "n", "faces", "--steps", 1, "--weights", "UNet.pt"],
+                            tmp_path)  # fmt: skip
+    assert most < 2048
+
+
 def test_huge_images_do_not_add_up_in_memory(tmp_path):
     """Several pictures of 64 million pixels take what one takes: four threads took 3.7 GiB."""
     small = picture(tmp_path / "small" / "0.png").parent
-    least = campaign.peak(["classify", small, "small.csv", "--target", "usps"], tmp_path)
-    most = campaign.peak(campaign.huge_images(tmp_path, 4), tmp_path)
+    least, _ = campaign.used(["classify", small, "small.csv", "--target", "usps"], tmp_path)
+    most, _ = campaign.used(campaign.huge_images(tmp_path, 4), tmp_path)
     assert most - least < 800

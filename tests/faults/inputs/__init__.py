@@ -1,6 +1,7 @@
 """Bad inputs as data, a file for each kind.
 
-In a command {d} is an empty folder, {w} a folder of small weights (`commands.make_weights`).
+In a command {d} is an empty folder, {w} a folder of small weights (`commands.make_weights`),
+{empty} a word of no letter.
 """
 
 from faults.inputs import (

@@ -34,7 +34,7 @@ def fault(case: Case, folder: Path, weights: Path, told: Callable) -> str:
     d.mkdir(parents=True)
     case.make(d, weights)
     before = {p.relative_to(d) for p in d.rglob("*")}
-    argv = [word.format(d=d, w=weights) for word in case.command.split()]
+    argv = [word.format(d=d, w=weights, empty="") for word in case.command.split()]
     variables = {name: value.format(d=d) for name, value in case.env}
     try:
         with contextlib.chdir(d), patch.dict(os.environ, variables):

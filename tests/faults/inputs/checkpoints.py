@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from faults.commands import told
+from faults.commands import made
 from faults.inputs.base import TRAIN, Case, Maker
 
 BAD = {
@@ -23,7 +23,7 @@ def broken(**changes: object) -> Maker:
     """The folder of a run whose checkpoint has parts changed (None: removed)."""
 
     def make(d: Path, w: Path) -> None:
-        told(TRAIN.format(d=d).split())
+        made(TRAIN.format(d=d).split())
         file = d / "r/checkpoint.pt"
         state = torch.load(file, weights_only=True) | changes
         torch.save({k: v for k, v in state.items() if v is not None}, file)

@@ -36,6 +36,8 @@ def cases() -> list[Case]:
     return [
         *(Case(f"list {name}", LIST, (words,), lines("l.csv", text))
           for name, (text, words) in bad.items()),
+        Case("list is empty text", LIST.replace("{d}/l.csv", "{empty}"), ("path ''", "it is empty"),
+             lambda d, w: picture(d / "i/a.png")),
         Case("list is missing", LIST, ("l.csv is missing",), lambda d, w: picture(d / "i/a.png")),
         Case("list of nobody", LIST.replace("{d}/l.csv", "~nobodyx/l.csv"), ("~nobodyx", "in full"),
              lambda d, w: picture(d / "i/a.png")),

@@ -25,6 +25,7 @@ def cases() -> list[Case]:
         "empty": torch.zeros(1, 3, 0, 8),
         "nan": torch.full((1, 3, 8, 8), float("nan")),
         "inf in float32": torch.full((1, 3, 8, 8), 1e300, dtype=torch.float64),
+        "far from normal": torch.full((1, 3, 8, 8), 1e30),
         "expanded": wide, "sparse": torch.zeros(1, 3, 8, 8).to_sparse(),
         "meta": torch.zeros(1, 3, 8, 8, device="meta"),
     }  # fmt: skip

@@ -21,6 +21,12 @@ def cases() -> list[Case]:
              lambda d, w: (d / "l").symlink_to(d / "l")),
         Case("out of 300 letters", draw.format(out="{d}/" + "x" * 300, w="{w}"),
              ("xxx", "File name too long")),
+        Case("csv of 300 letters", CLASSIFY.replace("o.csv", "x" * 300) + " --weights "
+             "{w}/dann.safetensors", ("/xxx", "File name too long"),
+             lambda d, w: picture(d / "i/a.png")),
+        Case("out is empty", "sample-digits {empty} --per-digit 1", ("path ''", "it is empty")),
+        Case("run is empty", "train digits --data embedded --out {empty} --set steps=1",
+             ("path ''", "it is empty")),
         Case("out of nobody", draw.format(out="~nobodyx/o", w="{w}"), ("~nobodyx", "in full")),
         Case("run of nobody", TRAIN.replace("{d}/r", "~nobodyx/r"), ("~nobodyx", "in full")),
         Case("run below a file", TRAIN.replace("{d}/r", "{d}/f/r"), ("f", "cannot be written"),
