@@ -52,17 +52,19 @@ class Cell:
 
 FORM = replace(REPORT, steps=STEPS, batch_size=64, lr=SHORTER * REPORT.lr)
 FALLING = replace(FORM, schedule="stairs")  # at the report's 5, 10 and 15 of 20 epochs
-FROZEN = replace(FALLING, frozen_after=ROWS["report_form_frozen"].frozen_after)
+FROZEN = {"frozen_after": ROWS["report_form_frozen"].frozen_after}  # the fault of its code
 ROTATED = Handling(rotation=10, shift=2)  # cropped at random after a border of two pixels
 ALL = {"handling": (ROTATED, PLAIN)}
 REPORT_CELLS = [
     Cell("usps", "as recorded, shorter", FORM),
+    Cell("usps", "batch norm frozen", replace(FORM, **FROZEN)),
     Cell("usps", "target as it is", FORM, changes={"handling": (HANDLING["usps"][0], PLAIN)}),
     Cell("usps", "source rotated and cropped", FORM,
          changes={"handling": (ROTATED, HANDLING["usps"][1])}),
     Cell("usps", "falling learning rate", FALLING),
     Cell("usps", "all together", FALLING, changes=ALL),
-    Cell("usps", "all together, batch norm frozen", FROZEN, changes=ALL),
+    Cell("usps", "all together, batch norm frozen", replace(FALLING, **FROZEN),
+         changes=ALL),
     Cell("usps", "all together, source only", replace(FALLING, losses={}), changes=ALL),
 ]  # fmt: skip
 
@@ -82,14 +84,10 @@ def strengths(target: str, name: str, row: Row, weights: tuple[float, ...]) -> l
 
 
 REVERSAL_CELLS = [
-    *strengths("usps", "plain, shared statistics", SHARED, (0, 0.1, 0.3)),
-    *strengths("mnistm", "plain, no batch norm", NO_NORM, (0, 0.1)),
-    *strengths("svhn", "plain, shared statistics", SHARED, (0, 0.1, 0.3)),
+    *strengths("usps", "plain, shared statistics", SHARED, (0, 0.1)),
     *strengths("uci", "augmented, own statistics", replace(DANN, steps=STEPS), (0,)),
-    *strengths("usps", "plain, no batch norm", NO_NORM, (0, 0.1)),
-    *strengths("uci", "plain, shared statistics", SHARED, (0, 0.1)),
-    *strengths("usps", "plain, shared statistics, twice the steps",
-               replace(SHARED, steps=2 * STEPS), (0, 0.1)),
+    *strengths("mnistm", "plain, no batch norm", NO_NORM, (0, 0.1)),
+    *strengths("svhn", "plain, shared statistics", SHARED, (0, 0.1)),
 ]  # fmt: skip
 STUDIES = {"report-causes": REPORT_CELLS, "reversal": REVERSAL_CELLS}
 

@@ -20,10 +20,10 @@ def changed(row, base):
 
 
 def test_the_report_is_changed_one_part_at_a_time_and_all_together():
-    base, target, source, rate, every, frozen, alone = REPORT_CELLS
+    base, fault, target, source, rate, every, frozen, alone = REPORT_CELLS
     assert changed(base.row, ROWS["report_form"]) == {"steps", "batch_size", "lr"}
     assert base.row.lr == pytest.approx(10 * ROWS["report_form"].lr)
-    assert base.changes == {} == rate.changes
+    assert base.changes == {} == rate.changes == fault.changes
     usual = HANDLING["usps"]
     assert (target.changes["handling"], target.row) == ((usual[0], PLAIN), base.row)
     rotated = source.changes["handling"][0]
@@ -32,8 +32,10 @@ def test_the_report_is_changed_one_part_at_a_time_and_all_together():
     assert changed(rate.row, base.row) == {"schedule"}
     for cell in (every, frozen, alone):
         assert cell.changes["handling"] == (rotated, PLAIN)
-    assert every.row == rate.row and changed(frozen.row, every.row) == {"frozen_after"}
-    assert frozen.row.frozen_after == ROWS["report_form_frozen"].frozen_after
+    assert every.row == rate.row
+    for this, mended in ((fault, base), (frozen, every)):
+        assert changed(this.row, mended.row) == {"frozen_after"}
+        assert this.row.frozen_after == ROWS["report_form_frozen"].frozen_after
     assert changed(alone.row, every.row) == {"losses"} and not alone.row.adapts
 
 
