@@ -91,16 +91,12 @@ def jobs(preset: str) -> Iterator[Job]:
                  needs=[f"notebook-dann-{t}" for t in dann_reading.READ],
                  seconds=reading_seconds(read))  # fmt: skip
     yield script("dann_uci", "dann-uci", begins=["dann-uci-960/seed-*/*"])
-    yield script("dann_conditions", "dann-report-causes", ["report-causes"],
-                 begins=["dann-report-causes/*/*/seed-*"])  # fmt: skip
+    yield script("dann_report", "dann-report-causes", begins=["dann-report-causes/*/*/seed-*"])
     variants = list(variant_jobs())
     yield from variants
     yield script("dann_trials", "dann-ablation", list(TARGETS),
                  needs=[job.name for job in variants],
                  seconds=reading_seconds(len(variants)))  # fmt: skip
-    yield script("dann_conditions", "dann-reversal", ["reversal"],
-                 needs=["benchmark-dann-uci", "benchmark-dann-ablation"],
-                 begins=["dann-reversal/*/*/seed-*"])  # fmt: skip
 
 
 def variant_jobs() -> Iterator[Job]:
