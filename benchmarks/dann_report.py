@@ -46,7 +46,7 @@ CELLS = [
     Cell("as recorded, shorter", FORM),
     Cell("target as it is", FORM, {"handling": (HANDLING[TARGET][0], PLAIN)}),
     Cell("source rotated and cropped", FORM, {"handling": (ROTATED, HANDLING[TARGET][1])}),
-    Cell("falling learning rate", FALLING),
+    Cell("falling learning rate", FALLING, seeds=2),
     Cell("all together", FALLING, ALL),
     Cell("all together, batch norm frozen", FROZEN, ALL, seeds=2),
     Cell("all together, source only", replace(FALLING, losses={}), ALL, seeds=2),
