@@ -91,6 +91,7 @@ def jobs(preset: str) -> Iterator[Job]:
                  needs=[f"notebook-dann-{t}" for t in dann_reading.READ],
                  seconds=reading_seconds(read))  # fmt: skip
     yield script("dann_uci", "dann-uci", begins=["dann-uci-960/seed-*/*"])
+    yield script("dann_report", "dann-report-causes", begins=["dann-report-causes/*/*/seed-*"])
     variants = list(variant_jobs())
     yield from variants
     yield script("dann_trials", "dann-ablation", list(TARGETS),

@@ -44,6 +44,12 @@ def test_a_trapezoid_is_level_for_half_the_way_and_ends_at_zero():
     assert rates[50:] == pytest.approx([1 - k / 50 for k in range(51)])
 
 
+def test_stairs_fall_to_a_tenth_after_each_quarter():
+    cfg = TrainConfig(steps=100, lr=1.0, warmup=10, schedule="stairs")
+    rates = [learning_rate(k, cfg) for k in range(9, 100)]
+    assert rates == pytest.approx([1.0] * 16 + [0.1] * 25 + [0.01] * 25 + [0.001] * 25)
+
+
 def test_the_learning_rate_reaches_the_optimiser(tmp_path):
     """AdamW's first step has the length of the learning rate: here lr / warmup."""
     model = nn.Linear(1, 1, bias=False)

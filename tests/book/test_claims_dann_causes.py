@@ -1,11 +1,14 @@
 """What the adaptation's pages say in words about causes, choices and the bound."""
 
+import re
+
 import pytest
 from helpers.adapted import (
     ADAPTED,
     CROPS,
     OF_MNISTM,
     PLAIN,
+    REPORTED,
     TARGETS,
     ahead,
     alone,
@@ -277,3 +280,44 @@ def test_the_exercise_on_the_ramp_is_computed_rightly():
 def test_the_exercise_on_label_shift_is_computed_rightly(target):
     distance = of(target, "label_shift", "distance")
     assert of(target, "label_shift", "least_joint_error") == pytest.approx(distance**2 / 2)
+
+
+# --- the reversal --------------------------------------------------------------------------------
+
+
+def reversal_pairs():
+    """Line of the page's table -> its pairs, (with the reversal, without it) by target."""
+    for lam, targets in ((0.1, CROPS), (0.3, CROPS), (1, CROPS)):
+        yield (
+            f"all augmentation, $\\lambda$ up to {lam}",
+            "960",
+            {t: (alone(t, lam), alone(t, 0)) for t in targets},
+        )
+    plain = {t: (cause(t, "plain DANN"), cause(t, "plain, own batch statistics")) for t in TARGETS}
+    yield "plain images, $\\lambda$ up to 0.3", "960", plain
+    short = {t: (cause(t, "everything"), cause(t, "no adversarial loss")) for t in CROPS}
+    yield "self-training, $\\lambda$ up to 0.3", "960", short
+    full = {t: (table(t, "dann_self_training"), table(t, "self_training")) for t in TARGETS}
+    yield "self-training, $\\lambda$ up to 0.3", "4,800", full
+
+
+def test_where_the_reversal_gains():
+    text = (ROOT / "book" / "dann-appendix.md").read_text()
+    rows = re.findall(r"^\* - (.*)\n  - ([\d,]+)\n  - (\S+)\n  - (\S+)\n  - (\S+)$", text, re.M)
+    said = {(condition, steps): verdicts for condition, steps, *verdicts in rows}
+    found = {}
+    for condition, steps, pairs in reversal_pairs():
+        found[condition, steps] = [
+            "–" if t not in pairs
+            else "gain" if ahead(*pairs[t])
+            else "loss" if ahead(*pairs[t][::-1])
+            else "open"
+            for t in TARGETS
+        ]  # fmt: skip
+    assert found == said
+    assert sum(verdicts.count("gain") for verdicts in found.values()) == 1
+
+
+def test_standardised_images_alone_reach_the_papers_source_row():
+    still = cause("mnistm", "source only, plain, standardised")
+    assert still["low"] < REPORTED["mnistm source_only"] < still["high"]

