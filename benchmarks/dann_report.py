@@ -48,7 +48,6 @@ CELLS = [
     Cell("falling learning rate", FALLING),
     Cell("all together", FALLING, ALL),
     Cell("all together, batch norm frozen", FROZEN, ALL),
-    Cell("all together, source only", replace(FALLING, losses={}), ALL),
 ]
 
 
