@@ -18,7 +18,7 @@ def changed(row, base):
 
 
 def test_the_report_is_changed_one_part_at_a_time_and_all_together():
-    base, target, source, rate, every, frozen, alone = CELLS
+    base, target, source, rate, every, frozen = CELLS
     assert changed(base.row, ROWS["report_form"]) == {"steps", "batch_size", "lr"}
     assert base.row.lr == pytest.approx(10 * ROWS["report_form"].lr)
     assert base.changes == {} == rate.changes
@@ -28,17 +28,16 @@ def test_the_report_is_changed_one_part_at_a_time_and_all_together():
     assert (source.changes["handling"], source.row) == ((rotated, usual[1]), base.row)
     assert changed(rotated, PLAIN) == {"rotation", "shift"}
     assert changed(rate.row, base.row) == {"schedule"}
-    for cell in (every, frozen, alone):
+    for cell in (every, frozen):
         assert cell.changes["handling"] == (rotated, PLAIN)
     assert every.row == rate.row and changed(frozen.row, every.row) == {"frozen_after"}
     assert frozen.row.frozen_after == ROWS["report_form_frozen"].frozen_after
-    assert changed(alone.row, every.row) == {"losses"} and not alone.row.adapts
 
 
 def test_a_cell_is_trained_on_the_changed_problem_and_taken_up_again(tmp_path, monkeypatch):
     monkeypatch.setattr(dann_report, "runs_dir", lambda: tmp_path)
     problem = make_problem(made_up("mnistm"), made_up("usps"), HANDLING["usps"])
-    cell = CELLS[-2]
+    cell = CELLS[-1]
     short = replace(cell, row=replace(cell.row, steps=4, batch_size=8))
     first, again = (train_cell(short, problem, 1) for _ in range(2))
     assert first.problem.handling == cell.changes["handling"] and first.losses == again.losses
@@ -47,7 +46,7 @@ def test_a_cell_is_trained_on_the_changed_problem_and_taken_up_again(tmp_path, m
     ]
 
 
-def test_the_recorded_file_has_every_cell_with_its_seeds():
+def test_the_recorded_file_has_three_seeds_of_every_cell():
     found = recorded("dann-report-causes")["records"]
     seeds = {r["row"]: len(r["values"]) for r in found if r["score"] == "accuracy"}
-    assert seeds == {cell.name: cell.seeds for cell in CELLS}
+    assert seeds == {cell.name: 3 for cell in CELLS}

@@ -161,11 +161,33 @@ def test_the_frozen_statistics_are_not_what_held_the_report_back():
     assert form["low"] < REPORTED["svhn dann"] < form["high"]
 
 
-def test_usps_is_not_reproduced():
+def test_what_the_usps_number_of_the_report_rests_on():
+    reported = REPORTED["usps dann"]
     for row in ("report_form", "report_form_frozen"):
-        assert record("dann-report-form", row, target="usps")["low"] > REPORTED["usps dann"]
-    off = ROWS["report_form"].off
-    assert "geometry" not in off and "standardise" in off
+        assert record("dann-report-form", row, target="usps")["low"] > reported
+    first, every, *parts = (
+        record("dann-report-causes", row)
+        for row in ("as recorded, shorter", "all together", "target as it is",
+                    "source rotated and cropped", "falling learning rate")
+    )  # fmt: skip
+    assert every["low"] < reported < every["high"]
+    assert all(6 < points(part, every) < 10 for part in parts)  # six to ten
+    assert all(open_between(first, other) for other in (every, *parts))
+    low, middle, _ = sorted(first["values"])
+    assert 0.075 < middle - low < 0.09  # eight points
+
+
+def test_the_frozen_line_does_not_stand_for_the_reports_code():
+    frozen = record("dann-report-causes", "all together, batch norm frozen")
+    assert max(frozen["values"]) - min(frozen["values"]) > 0.1
+    settings = recorded("dann-report-causes")["settings"]["all together, batch norm frozen"]
+    assert settings["frozen_after"] * settings["steps"] == 48
+    form = ROWS["report_form_frozen"]
+    assert round(form.frozen_after * form.steps) == 469
+    full = (
+        record("dann-report-form", r, target="usps") for r in ("report_form", "report_form_frozen")
+    )
+    assert open_between(*full)
 
 
 def test_mixing_the_domains_is_not_the_aim():
