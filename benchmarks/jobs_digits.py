@@ -180,3 +180,11 @@ def jobs(preset: str) -> Iterator[Job]:
         gpu=True,
         weights=USED,
     )
+    yield script(
+        "digit_student",
+        "digits-student",
+        needs=["benchmark-digits-noises"],
+        begins=["student/seed-[012]"],
+        gpu=True,
+        weights=USED,
+    )

@@ -41,6 +41,7 @@ RESULTS = {
     "digits-steps": NOTEBOOKS["cfdg"],
     "digits-clip": "python benchmarks/digit_clip.py --record",
     "digits-few-steps": "python benchmarks/digit_few_steps.py --record",
+    "digits-student": "python benchmarks/digit_student.py --record",
     "digits-guides": "python benchmarks/digit_guides.py --record",
     "digits-noises": "python benchmarks/digit_noises.py --record",
     "digits-setting": "python benchmarks/digit_setting.py --record",
