@@ -69,8 +69,11 @@ def describe(app: Sphinx, doctree: nodes.document) -> None:
                 image["alt"] = captions[0].astext()
     for output in list(doctree.findall(nodes.raw)):
         if "text_html" in output["classes"]:
-            figure = output.parent if isinstance(output.parent, nodes.figure) else output
-            figure.parent.replace(figure, scrolled(output))
+            above = output.parent
+            while above is not None and not isinstance(above, nodes.figure):
+                above = above.parent
+            shown = above or output
+            shown.parent.replace(shown, scrolled(output))
 
 
 def title_as_listed(app: Sphinx, doctree: nodes.document) -> None:

@@ -28,6 +28,7 @@ SPACING = (  # where latex2mathml's spaces are not TeX's
     (r"(<mo[^>]*>(?!&#x00029;|\]|&#x02016;)[^<]*</mo>)<mo>&#x02212;</mo>",
      r'\1<mo form="prefix">&#x02212;</mo>'),
 )  # fmt: skip
+CLOSING = re.compile(r"[,.;:?!)\]’”。，、；：？）」]+")  # no line begins with one
 logger = logging.getLogger(__name__)
 
 
@@ -83,6 +84,18 @@ def visit_math_block(self, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def keep_closing(app: Sphinx, doctree: nodes.document) -> None:
+    """A comma or bracket after an inline formula stays on its line: browsers may break there."""
+    for formula in list(doctree.findall(nodes.math)):
+        line, place = formula.parent, formula.parent.index(formula) + 1
+        after = line[place] if place < len(line) else None
+        if isinstance(after, nodes.Text) and (closing := CLOSING.match(after)):
+            line[place] = nodes.Text(after[closing.end() :])
+            kept = nodes.inline("", "", classes=["hw2-kept"])
+            line.replace(formula, kept)
+            kept += [formula, nodes.Text(closing[0])]
+
+
 def copy_font(app: Sphinx, error: Exception | None) -> None:
     """Put the font where _static/custom.css looks for it."""
     if error or app.builder.format != "html":
@@ -96,5 +109,6 @@ def copy_font(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict:
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+    app.connect("doctree-read", keep_closing)
     app.connect("build-finished", copy_font)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import hw2math
 import hw2report
 import pytest
@@ -226,6 +228,12 @@ def test_a_missing_executed_notebook_is_a_warning_that_names_the_command(project
 
 
 # --- formulas -------------------------------------------------------------------------------
+
+
+def test_no_line_begins_with_what_closes_a_formula(project):
+    page = project.build("At $x$, ($y$). Then $z$ and more.")
+    kept = re.findall(r'<span class="hw2-kept">.*?</math></span>(.*?)</span>', page.html)
+    assert kept == [",", ")."] and "Then" in page.text and "and more." in page.text
 
 
 def test_formulas_become_mathml():

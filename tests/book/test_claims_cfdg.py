@@ -365,8 +365,8 @@ def test_every_claim_of_the_pages_has_its_test():
     assert named and not [name for name in named if f"def {name}(" not in tests]
 
 
-def test_the_chapter_says_how_the_classifier_reads_and_when_that_was_decided():
-    text = re.sub(r"\s+", " ", (ROOT / "book" / "cfdg.md").read_text())
+def test_the_appendix_says_how_the_classifier_reads_and_when_that_was_decided():
+    text = re.sub(r"\s+", " ", (ROOT / "book" / "cfdg-appendix.md").read_text())
     assert "each image and its negative" in text
     assert "decided after its accuracy on test digits had been seen" in text
 

@@ -112,7 +112,8 @@ def test_of_a_cells_table_and_picture_the_picture_alone_is_a_figure():
     table = nodes.raw("", "<table></table>", format="html", classes=["output", "text_html"])
     caption = nodes.caption("", "Distances.")
     page = new_document("page")
-    page += [nodes.figure("", table, caption), nodes.figure("", nodes.image(), caption.deepcopy())]
+    forms = nodes.container("", table)  # of one output: as html, as text
+    page += [nodes.figure("", forms, caption), nodes.figure("", nodes.image(), caption.deepcopy())]
     hw2access.describe(None, page)
     assert [type(node).__name__ for node in page.children] == ["ScrollBox", "figure"]
     assert [image["alt"] for image in page.findall(nodes.image)] == ["Distances."]

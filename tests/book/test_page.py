@@ -158,6 +158,8 @@ ASKED = [
 @pytest.mark.parametrize(("place", "last", "screens"), ASKED, ids=[place for place, *_ in ASKED])
 def test_each_asked_item_is_one_click_from_the_first_screen(site, chromium, place, last, screens):
     chromium.view(1400, 900)
+    still = {"name": "prefers-reduced-motion", "value": "reduce"}  # arrives without a ride
+    chromium.send("Emulation.setEmulatedMedia", features=[still])
     chromium.open(f"{site.url}index.html")
     link = f"document.querySelector(\".bd-article a[href='answers.html#{place}']\")"
     assert 0 < chromium.evaluate(f"{link}.getBoundingClientRect().bottom") < 900
