@@ -25,7 +25,7 @@ FLOORS = [
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted((ROOT / "hw2lib").rglob("*.py"))
 TO_READ = 2062  # lines of the modules on top and of models/
-LIBRARY = 8598  # lines of everything
+LIBRARY = 8597  # lines of everything
 
 
 def name_of(file: Path) -> str:
