@@ -78,6 +78,7 @@ HANDLING = {
         ),
         replace(_TARGET, noise=0.15),
     ),
+    # Not repainted, by the information of the DANN row, which fell under it.
     "usps": (replace(_SOURCE, aspect=(0.8, 1.2)), _TARGET),
     "mnistm": (replace(_TARGET, repaint=0.8, glyphs=True), _TARGET),
 }  # fmt: skip

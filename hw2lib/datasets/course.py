@@ -79,11 +79,9 @@ def read_labels(path: Path) -> tuple[list[str], np.ndarray]:
 
 def read_images(folder: Path, names: list[str], label: str) -> tuple[np.ndarray, str]:
     """PNG files -> uint8 (N, 28, 28, 3), grey ones repeated, and a digest of their pixels."""
-    images = np.empty((len(names), SIDE, SIDE, 3), np.uint8)
     with ThreadPoolExecutor(8) as pool:
         found = pool.map(lambda name: read_image(folder / name, side=SIDE), names)
-        for i, image in enumerate(tqdm(found, label, len(names), disable=len(names) < 2000)):
-            images[i] = image
+        images = np.stack(list(tqdm(found, label, len(names), delay=2)))
     return images, hashlib.sha256(images.tobytes()).hexdigest()
 
 

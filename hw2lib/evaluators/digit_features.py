@@ -59,11 +59,8 @@ load = DIGIT_FEATURES.load
 
 
 def train(domain: DigitDomain, out: str | Path, **options: Any) -> Path:
-    """Train on `domain.train`, test once on `domain.test`; options as in `Evaluator.train`.
-
-    The header has the accuracy on test digits and the share of the 7x7 images' variance that the
-    features explain.
-    """
+    """Train on `domain.train`, test once on `domain.test`; options as in `Evaluator.train`. The
+    header has the accuracy, and the share of the 7x7 images' variance that the features explain."""
     digits, test, where = domain.train, domain.test, device()
     images = digits.images.to(where)
 

@@ -48,14 +48,13 @@ class Judge(Scoring):
     """CNN with 0.39 M parameters; logits (B, 10) of images (B, 3, 28, 28) in [-1, 1].
 
     Each image is standardised by its own mean and deviation, so that brightness and contrast of
-    the background do not matter. 2x2 pixels are unfolded to channels at once: at full
-    resolution the same network takes twice the time and reads no better.
+    the background do not matter.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.PixelUnshuffle(2),  # (B, 12, 14, 14)
+            nn.PixelUnshuffle(2),  # (B, 12, 14, 14): half the time, and reads no worse
             _block(12, 32),
             _block(32, 64),
             nn.MaxPool2d(2),  # (B, 64, 7, 7)

@@ -150,11 +150,9 @@ def row_for(name: str, preset: str = "full") -> Row:
 
 
 def with_settings(row: Row, values: Mapping[str, Any]) -> Row:
-    """`row` with fields or weights of losses changed; texts are read as the field's type.
-
-    A loss that the row does not use is left alone, so that one setting serves several rows.
-    Errors: UserError for an unknown key or a value that is not allowed.
-    """
+    """`row` with fields or weights of losses changed; texts are read as the field's type. A row
+    without losses keeps none, so that one setting serves several rows. UserError for an unknown key
+    or a value that is not allowed."""
     names = [f.name for f in fields(Row) if f.name not in ("title", "labels", "losses")]
     weights = {key: valid(key, text, NonNegative) for key, text in values.items() if key in LOSSES}
     rest = {key: text for key, text in values.items() if key not in LOSSES}

@@ -121,8 +121,8 @@ def argument(kind: Any) -> Callable[[str], Any]:
 def check(scope: Mapping[str, Any], **kinds: Any) -> None:
     """Check a notebook's parameters; call it first, as `check(globals(), seed=Seed, ...)`.
 
-    papermill warns about an unknown `-p name` and goes on; a value that makes no sense would only
-    be found minutes later. UserError stops both at once, with a non-zero exit status.
+    UserError for a value that is not allowed, and for an unknown `-p name`, of which papermill only
+    warns.
     """
     for name in injected(scope.get("In", ())):
         if name not in kinds:

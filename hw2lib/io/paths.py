@@ -203,6 +203,5 @@ def sha256(*files: Path) -> str:
     digest = hashlib.sha256()
     for file in files:
         with open(file, "rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+            hashlib.file_digest(stream, lambda: digest)
     return digest.hexdigest()

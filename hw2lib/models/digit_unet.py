@@ -88,11 +88,8 @@ class SelfAttention(nn.Module):
 
 
 class DigitUNet(nn.Module):
-    """Two resolutions, 14x14 and 7x7, on 2x2 pixels unfolded to channels.
-
-    Unfolding makes the first resolution four times cheaper at no loss of information: the 28x28x3
-    image becomes 14x14x12. (The shapes below are those of `unfold` 2.)
-    """
+    """Two resolutions, 14x14 and 7x7, on 2x2 pixels unfolded to channels: a first resolution four
+    times cheaper at no loss of information. (The shapes below are those of `unfold` 2.)"""
 
     def __init__(self, config: DigitConfig | None = None):
         super().__init__()

@@ -128,11 +128,9 @@ def study(
 ) -> list[dict]:
     """Train one model for each p_drop and each of its seeds, sample and score it at each strength.
 
-    seeds: p_drop -> training seeds, which are the seeds of the samples too. The number of training
-    images is recorded beside the scores.
-    `n` samples a cell, by default as many as the preset's name asks for.
-    Each model lies in `out/p{100 p_drop}-s{seed}` with its scores beside it: what is finished
-    there is taken up again, not made anew.
+    seeds: p_drop -> training seeds, which are the seeds of the samples too. n: samples a cell, by
+    default as many as the preset's name asks for. Each model lies in `out/p{100 p_drop}-s{seed}`
+    with its scores beside it: what is finished there is not made anew.
     """
     name = preset if isinstance(preset, str) else "quick"
     if isinstance(preset, str):
@@ -196,11 +194,8 @@ def solver_study(
     out: str | Path,
     seed: int = 0,
 ) -> list[dict]:
-    """Records of samples from the same noises, and of as many real images.
-
-    cases: (solver, steps, samples). Scores are kept in the folder `out`: what is there is not made
-    anew.
-    """
+    """Records of samples from the same noises, and of as many real images; cases: (solver, steps,
+    samples). Scores are kept in the folder `out`."""
     records = []
     for solver, steps, n in cases:
         how = {"solver": solver, "steps": steps}
@@ -229,11 +224,9 @@ def copies(
     """Do `samples` (N, 3, 28, 28) uint8 repeat training images? (After Meehan et al. 2020.)
 
     Returns records of nearer_in_pixels and nearer_in_features, the shares of samples that lie
-    nearer to a training image than to any test image (.5: training images are no nearer than
-    others), and the distances (N,) of samples and of real test images, which no model has seen, to
-    the nearest training image: root mean square over pixels in [-1, 1].
-    The nearest of all training images is always nearer than the nearest of fewer test images, so
-    the shares compare with a random choice of the training images, as many as there are held out.
+    nearer to one of as many random training images than to any test image (.5: no nearer), and the
+    distances (N,) of samples and of real test images, which no model has seen, to the nearest of
+    all training images: root mean square over pixels in [-1, 1].
     """
     train, test = domain.train.images, domain.test.images
     g = torch.Generator().manual_seed(0)

@@ -180,8 +180,7 @@ def joint_error_of(trained: Trained) -> float:
         target error  <=  source error + d / 2 + lambda*,
 
     as far as a linear head can measure it on the test images: the least sum of source and target
-    error that one head on the network's features can have. The other terms are the error of the
-    network's own head on source images, and d, the proxy A-distance of its features in [0, 2].
+    error that one head on the network's features can have; d is their proxy A-distance.
     """
     return joint_error(*embedding_input(trained, JOINT), trained.seed)
 

@@ -66,10 +66,10 @@ def scorer(domain, features):
 def free(monkeypatch):
     """Studies that train, draw and embed nothing: every score is a half."""
     monkeypatch.setattr(study.Scorer, "__call__", lambda *_: dict.fromkeys(sorted(SCORES), 0.5))
-    monkeypatch.setattr(study, "train_digits", lambda *_, **__: None)
-    monkeypatch.setattr(study, "load_digit_unet", lambda *_: (None, HEADER))
+    monkeypatch.setattr(cfdg, "train_digits", lambda *_, **__: None)
+    monkeypatch.setattr(cfdg, "load_digit_unet", lambda *_: (None, HEADER))
     asked = []
-    monkeypatch.setattr(study, "sample_digits", lambda *given, **_: asked.append(given[4]))
+    monkeypatch.setattr(cfdg, "sample_digits", lambda *given, **_: asked.append(given[4]))
     return asked
 
 
@@ -103,7 +103,7 @@ def test_what_is_finished_is_taken_up_and_other_settings_are_not_mixed_in(tmp_pa
         raise AssertionError("sampled again")
 
     with monkeypatch.context() as m:
-        m.setattr(study, "sample_digits", no_sampling)
+        m.setattr(cfdg, "sample_digits", no_sampling)
         assert tiny_study(tmp_path, seeds=[0]) == first
         with pytest.raises(AssertionError, match="sampled again"):
             tiny_study(tmp_path, [0], [{**strength, "steps": 3} for strength in TWO])
@@ -225,7 +225,7 @@ def test_every_solver_is_scored_on_the_same_noises(domain, scorer, tmp_path, mon
     families, real = study.solver_curves(records)
     assert families.keys() == {"DDIM"} and list(families["DDIM"]) == [2]
     assert real == one(records, "real", "frechet", samples=30)["mean"]
-    monkeypatch.setattr(study, "sample_digits", None)  # would fail: all is kept
+    monkeypatch.setattr(cfdg, "sample_digits", None)  # would fail: all is kept
     assert solver_study(model, HEADER, domain, scorer, **options) == records
     monkeypatch.setattr(study, "precision", lambda: "another")
     with pytest.raises(TypeError):  # a machine of the other precision

@@ -136,5 +136,5 @@ def cases() -> list[Case]:
              _course("train0.png", "gone.png"), here),
         Case("faces of no course", "sample-faces course {d}/o", ("noise is missing",), env=here),
         Case("a course's list", "classify course {d}/o.csv --target usps --list all",
-             ("no list 'all'", "train, val, test"), _course(), here),
+             ("list 'all' is unknown", "train, val, test"), _course(), here),
     ]  # fmt: skip
