@@ -35,8 +35,12 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # images, labels, mas
 
 def digits(name: str) -> tuple[Arrays, Arrays]:
     """(train, test) of a domain: images uint8 (N, 3, 28, 28), labels int64 (N,), masks or None."""
-    make = {"mnist": _mnist, "mnistm": _mnistm, "usps": _usps, "svhn": _svhn}[name]
-    return make("train"), make("test")
+    return part(name, "train"), part(name, "test")
+
+
+def part(name: str, which: str) -> Arrays:
+    """One of the two alone, "train" or "test"."""
+    return {"mnist": _mnist, "mnistm": _mnistm, "usps": _usps, "svhn": _svhn}[name](which)
 
 
 def scans() -> tuple[np.ndarray, np.ndarray]:
