@@ -33,14 +33,10 @@ FONTS = ("Sans", "Sans-Bold", "Sans-Oblique", "Sans-BoldOblique", "Serif", "Seri
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # images, labels, masks
 
 
-def digits(name: str) -> tuple[Arrays, Arrays]:
-    """(train, test) of a domain: images uint8 (N, 3, 28, 28), labels int64 (N,), masks or None."""
-    return part(name, "train"), part(name, "test")
-
-
-def part(name: str, which: str) -> Arrays:
-    """One of the two alone, "train" or "test"."""
-    return {"mnist": _mnist, "mnistm": _mnistm, "usps": _usps, "svhn": _svhn}[name](which)
+def digits(name: str, parts: tuple[str, ...] = ("train", "test")) -> tuple[Arrays, ...]:
+    """Parts of a domain: images uint8 (N, 3, 28, 28), labels int64 (N,), masks or None of each."""
+    make = {"mnist": _mnist, "mnistm": _mnistm, "usps": _usps, "svhn": _svhn}[name]
+    return tuple(make(part) for part in parts)
 
 
 def scans() -> tuple[np.ndarray, np.ndarray]:

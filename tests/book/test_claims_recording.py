@@ -12,8 +12,6 @@ from hw2lib.io.results import path_of
 sys.path.insert(0, str(EXTENSIONS))
 import hw2scaling  # noqa: E402
 
-PLANNED = {"what": "planned"}
-
 
 def wall(workers):
     return mean("scaling", "all", "wall", workers=workers)
@@ -33,10 +31,8 @@ def test_the_trials_at_equal_seconds_are_the_critical_path():
 @pytest.mark.skipif(not path_of("cluster", RESULTS).is_file(), reason="no Slurm recorded yet")
 def test_through_slurm_all_was_made_and_made_alike():
     """Of each job's tries the last was completed; one was killed, one cancelled, both half-way."""
-    equal, planned = (
-        record("cluster", "files", "equal"),
-        mean("cluster", "jobs", "count", **PLANNED),
-    )
+    equal = record("cluster", "files", "equal")
+    planned = mean("cluster", "jobs", "count", what="planned")
     assert equal["mean"] == equal["n"] > 0
     last = {setting["job"]: setting["state"] for setting, _ in means("cluster", "job", "seconds")}
     assert len(last) == planned and set(last.values()) == {"COMPLETED"}
