@@ -301,7 +301,7 @@ def test_a_shared_folder_that_takes_nothing_is_said_in_one_line(clone, what, wor
     assert words in said and "build/record" in said
 
 
-@pytest.mark.skipif(not os.environ.get("HW2_SLOW"), reason="four minutes")
+@pytest.mark.skipif(not os.environ.get("HW2_SLOW"), reason="two minutes of one core")
 def test_the_real_recording_at_the_preset_tiny(tmp_path):
     """All kinds of jobs on the embedded data; then there is nothing to do."""
     variables = {"HW2_BUILD": str(tmp_path / "build"), "HW2_DATA": str(ROOT / "data")}
