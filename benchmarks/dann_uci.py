@@ -11,6 +11,8 @@ data/results/dann-uci.json. Finished trainings are taken up again.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from dann_apart import arguments, write
 
@@ -19,13 +21,24 @@ from hw2lib.experiments.dann_rows import MAIN
 from hw2lib.io.paths import runs_dir
 from hw2lib.studies import dann as study
 
+STEPS = 960
+
+
+def adapt(seeds: int | Sequence[int], rows: Sequence[str], steps: int) -> dict:
+    """The rows for each seed; what is finished is taken up."""
+    out = folder_of(steps)
+    return dann.run("uci", "full", seeds, rows, out, settings={"steps": steps})
+
+
+def folder_of(steps: int) -> Path:
+    return runs_dir() / f"dann-uci-{steps}"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=960)
+    parser.add_argument("--steps", type=int, default=STEPS)
     args = arguments(parser)
-    out = runs_dir() / f"dann-uci-{args.steps}"
-    run = dann.run("uci", "full", args.seeds, MAIN, out, settings={"steps": args.steps})
+    run = adapt(args.seeds, MAIN, args.steps)
     records = [*study.records_of(run["rows"]), *study.label_shift(run["problem"])]
     print(study.table(records).to_string())
     if args.record:

@@ -9,13 +9,14 @@ from pathlib import Path
 import dann_apart
 import dann_reading
 import dann_trials
+import dann_uci
 import dann_variants
 from dann_variants import Variant
 from jobs import SIZES, TARGETS, TINY, Begin, Job, notebook, reading_seconds, recorded, script
 
 from hw2lib.datasets.pairs import load_problem
 from hw2lib.experiments import dann
-from hw2lib.experiments.dann_rows import APART, row_for, with_settings
+from hw2lib.experiments.dann_rows import APART, MAIN, row_for, with_settings
 from hw2lib.io.paths import runs_dir
 from hw2lib.studies import dann as study
 
@@ -41,6 +42,13 @@ def train_variant(begin: Begin, target: str, case: str, variant: Variant, seed: 
     out = dann_trials.folder_of(target, case, dann_trials.STEPS)
     folder = begin(out / dann_variants.name_of(variant) / f"seed-{seed}")
     dann_variants.ablation(problem, [seed], dann_trials.STEPS, out, [variant])
+    return [folder / "dann.safetensors"]
+
+
+def train_uci(begin: Begin, name: str, seed: int) -> list[Path]:
+    """One row of `dann_uci` for one seed."""
+    folder = begin(dann_uci.folder_of(dann_uci.STEPS) / f"seed-{seed}" / name)
+    dann_uci.adapt([seed], [name], dann_uci.STEPS)
     return [folder / "dann.safetensors"]
 
 
@@ -90,7 +98,15 @@ def jobs(preset: str) -> Iterator[Job]:
     yield script("dann_reading", "dann-reading", [*dann_reading.READ], keeps="reading",
                  needs=[f"notebook-dann-{t}" for t in dann_reading.READ],
                  seconds=reading_seconds(read))  # fmt: skip
-    yield script("dann_uci", "dann-uci", begins=["dann-uci-960/seed-*/*"])
+    each = recorded("dann-uci") / (len(MAIN) * len(size.seeds))
+    trained = [
+        Job(f"dann-uci-{row}-s{seed}", partial(train_uci, name=row, seed=seed), code,
+            {**row_for(row).settings(), "steps": dann_uci.STEPS, "seed": seed}, seconds=each)
+        for row in MAIN for seed in size.seeds
+    ]  # fmt: skip
+    yield from trained
+    yield script("dann_uci", "dann-uci", needs=[job.name for job in trained],
+                 seconds=reading_seconds(len(trained)))  # fmt: skip
     yield script("dann_report", "dann-report-causes", begins=["dann-report-causes/*/*/seed-*"])
     variants = list(variant_jobs())
     yield from variants

@@ -335,7 +335,7 @@ def test_a_folder_that_is_full_from_the_start_is_one_line(clone, disk):
     assert len(said) == 1 and "No space left on device" in said[0]
 
 
-@pytest.mark.skipif(not os.environ.get("HW2_SLOW"), reason="four minutes")
+@pytest.mark.skipif(not os.environ.get("HW2_SLOW"), reason="two minutes of one core")
 def test_the_real_recording_at_the_preset_tiny(tmp_path):
     """All kinds of jobs on the embedded data; then there is nothing to do."""
     variables = {"HW2_BUILD": str(tmp_path / "build"), "HW2_DATA": str(ROOT / "data")}

@@ -165,7 +165,7 @@ def examples() -> dict[str, list[str]]:
     """The first test image of each digit, uint8 (3, 28, 28), of each target's stand-in."""
     found = {}
     for target in TARGETS:
-        images, labels, _ = embedded.digits(target)[1]
+        ((images, labels, _),) = embedded.digits(target, ("test",))
         firsts = [images[(labels == digit).argmax()] for digit in range(10)]
         found[target] = [text_of(image.tobytes()) for image in firsts]
     return found

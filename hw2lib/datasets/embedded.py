@@ -30,10 +30,10 @@ FONTS = ("Sans", "Sans-Bold", "Sans-Oblique", "Sans-BoldOblique", "Serif", "Seri
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # images, labels, masks
 
 
-def digits(name: str) -> tuple[Arrays, Arrays]:
-    """(train, test) of a domain: images uint8 (N, 3, 28, 28), labels int64 (N,), masks or None."""
+def digits(name: str, parts: tuple[str, ...] = ("train", "test")) -> tuple[Arrays, ...]:
+    """Parts of a domain: images uint8 (N, 3, 28, 28), labels int64 (N,), masks or None of each."""
     make = {"mnist": _mnist, "mnistm": _mnistm, "usps": _usps, "svhn": _svhn}[name]
-    return make("train"), make("test")
+    return tuple(make(part) for part in parts)
 
 
 def scans() -> tuple[np.ndarray, np.ndarray]:

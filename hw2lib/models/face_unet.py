@@ -53,8 +53,7 @@ class SinusoidalEmbedding(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        # On the device meta this division would import torch's compiler: a second or two.
-        exponent = torch.arange(0, width, 2, device="cpu") / width
+        exponent = torch.arange(0, width, 2, device="cpu") / width  # meta's imports a compiler
         self.register_buffer("inv_freq", torch.exp(-math.log(10000) * exponent))
 
     def forward(self, t: Tensor) -> Tensor:

@@ -75,7 +75,9 @@ def test_a_changed_row_changes_its_own_jobs(full, monkeypatch):
     after = {job.name: recording.input_of(job) for job in jobs.jobs("full") if job.name in before}
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {
-        f"dann-{target}-dann-s{seed}" for target in ("svhn", "usps", "mnistm") for seed in range(5)
+        f"dann-{target}-dann-s{seed}"
+        for target in ("svhn", "usps", "mnistm", "uci")
+        for seed in range(5)
     }
 
 
