@@ -52,11 +52,13 @@ class Server:
 
 
 class Browser:
-    """One page of a Chromium with a profile of its own in `profile`."""
+    """One page of a Chromium with a profile of its own in `profile`; still: as the system of a
+    reader who wants no motion."""
 
-    def __init__(self, profile: Path):
+    def __init__(self, profile: Path, still: bool = False):
+        flags = [*FLAGS, "--force-prefers-reduced-motion"] if still else FLAGS
         self.process = subprocess.Popen(
-            [program(), *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [program(), *flags, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         port_file, deadline = profile / "DevToolsActivePort", time.monotonic() + 60

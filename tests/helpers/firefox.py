@@ -29,10 +29,12 @@ def program() -> str | None:
 
 
 class Browser:
-    """One page of a Firefox with a profile of its own in `profile`."""
+    """One page of a Firefox with a profile of its own in `profile`; still: as the system of a
+    reader who wants no motion."""
 
-    def __init__(self, profile: Path):
-        (profile / "user.js").write_text(OFFLINE)
+    def __init__(self, profile: Path, still: bool = False):
+        motion = f'user_pref("ui.prefersReducedMotion", {int(still)});\n'
+        (profile / "user.js").write_text(OFFLINE + motion)
         self.process = subprocess.Popen(
             [program(), "--headless", "--no-remote", "--remote-debugging-port", "0",
              "--profile", str(profile)],
