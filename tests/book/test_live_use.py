@@ -171,6 +171,21 @@ def test_what_is_not_there_is_one_line(page):
     assert line.startswith("live/data/nothing.js cannot be loaded")
 
 
+def test_every_control_is_reached_and_a_digit_drawn_by_tab_and_enter_alone(page, status):
+    controls = ("[...document.querySelectorAll('#live-digits :is(input, select, button)')].filter("
+                "e => !e.disabled && e.checkVisibility())")  # fmt: skip
+    page.evaluate(f"controls = {controls}; controls[0].focus()")
+    there = page.evaluate("controls.length")
+    names = []
+    for _ in range(there):
+        names.append(page.evaluate("controls.indexOf(document.activeElement)"))
+        if page.evaluate("document.activeElement.matches('.live-main')"):
+            page.press("Enter")
+            status("digits", "Drawn in")
+        page.press("Tab")
+    assert names == list(range(there))
+
+
 def states_shown(page) -> int:
     """How many states of a digit are shown while it is drawn."""
     page.evaluate(

@@ -89,7 +89,7 @@ def test_page_is_whole_within_the_window_and_open_to_all(site, chromium, page, w
 # What a reader does on the live page, and the words of the status line that end it
 USE = {
     "digits": ("live.querySelector('[name=compare]').click(); draw()", "Drawn in"),
-    "faces": ("draw()", "Drawn in"),
+    "faces": ("draw()", "faces in"),
     "reading": ("""live.querySelector('[name=start]').click();
       while (live.querySelector('.live-all').hidden) await new Promise(r => setTimeout(r, 10));
       const canvas = new OffscreenCanvas(60, 40), dropped = new DataTransfer();

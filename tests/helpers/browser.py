@@ -24,6 +24,8 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-port=0",
 )  # fmt: skip
+KEYS = {"Tab": {"windowsVirtualKeyCode": 9},
+        "Enter": {"windowsVirtualKeyCode": 13, "text": "\r"}}  # fmt: skip
 
 
 def program() -> str | None:
@@ -113,6 +115,11 @@ class Browser:
         if "exceptionDetails" in answer:
             raise RuntimeError(f"{script}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
+
+    def press(self, key: str) -> None:
+        """A key of KEYS, as from a keyboard."""
+        for kind in ("keyDown", "keyUp"):
+            self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key, **KEYS[key])
 
     def requests(self) -> list[str]:
         """Addresses that the page asked for."""
