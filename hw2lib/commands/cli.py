@@ -281,7 +281,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = build_parser().parse_args(argv)
         status = args.run(args) or 0
-        sys.stdout.flush()
+        print(end="", flush=True)  # a closed stream is None
         return status
     except BrokenPipeError:  # who read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -128,8 +128,8 @@ def temporary(folder: Path, name: str, directory: bool = False) -> Iterator[Path
     with _held(part):
         try:
             yield part
-        except OSError as error:  # that of a full disk does not say where it is
-            if error.errno and not error.filename:
+        except OSError as error:  # that of a full disk does not say where, a user knows no part
+            if error.errno and str(error.filename or part) == str(part):
                 error.filename = str(folder / name)
             raise
         finally:

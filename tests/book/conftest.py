@@ -25,16 +25,17 @@ def live_site(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def browsers(tmp_path_factory):
-    """name -> a function that starts it, once; one that is missing skips the test in a line."""
+    """A function that starts a browser by its name, once; one that is missing skips the test in a
+    line. still: for a reader who wants no motion."""
     started = {}
 
-    def browser(name):
+    def browser(name, still=False):
         module = pytest.importorskip(MODULES[name], reason="websocket-client is not installed")
         if module.program() is None:
             pytest.skip(f"no {name} here; the live page's test needs one")
-        if name not in started:
-            started[name] = module.Browser(tmp_path_factory.mktemp(name))
-        return started[name]
+        if (name, still) not in started:
+            started[name, still] = module.Browser(tmp_path_factory.mktemp(name), still)
+        return started[name, still]
 
     yield browser
     for window in started.values():
@@ -51,6 +52,12 @@ def opened(window, site):
 def page(request, browsers, live_site):
     """The page opened as a file, 390 pixels wide."""
     return opened(browsers(request.param), live_site)
+
+
+@pytest.fixture(params=MODULES)
+def still(request, browsers, live_site):
+    """The same, for a reader who wants no motion."""
+    return opened(browsers(request.param, still=True), live_site)
 
 
 @pytest.fixture(scope="module", params=MODULES)

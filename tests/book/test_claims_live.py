@@ -27,6 +27,14 @@ def test_the_plain_source_fails_on_black_ink_and_the_adapted_networks_do_not():
         assert accuracy("source only, plain", change, "svhn")[0] > 0.9
 
 
+def test_a_reader_waits_no_longer_than_was_aimed_at():
+    most = {"first_digit": 2, "digit": 0.5, "row": 3, "reading": 20}  # ms for a reading, else s
+    for browser in ("Chromium", "Firefox"):
+        for score, limit in most.items():
+            assert max(record("live", browser, score)["values"]) < limit
+        assert min(record("live", browser, "frames")["values"]) > 58  # of 60
+
+
 def test_every_claim_of_the_page_names_a_test_that_exists():
     named = claims_of("live")
     assert named and all(name in globals() for name in named)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from helpers.bookcopy import EXTENSIONS
 from helpers.browser import Server
+from helpers.livepage import UNTIL
 from PIL import Image
 
 from hw2lib.io.paths import NOISE, ROOT, WEIGHTS
@@ -195,20 +196,40 @@ def test_what_is_not_there_is_one_line(page):
     assert line.startswith("live/data/nothing.js cannot be loaded")
 
 
-@pytest.mark.parametrize("page", ["Chromium"], indirect=True)  # alone can be told to want that
-@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
-def test_steps_are_shown_on_the_way_unless_the_reader_wants_no_motion(page, motion, status):
-    feature = {"name": "prefers-reduced-motion", "value": motion}
-    page.send("Emulation.setEmulatedMedia", features=[feature])
+def test_every_control_is_reached_and_a_digit_drawn_by_tab_and_enter_alone(page, status):
+    controls = ("[...document.querySelectorAll('#live-digits :is(input, select, button)')].filter("
+                "e => !e.disabled && e.checkVisibility())")  # fmt: skip
+    page.evaluate(f"controls = {controls}; controls[0].focus()")
+    there = page.evaluate("controls.length")
+    names = []
+    for _ in range(there):
+        names.append(page.evaluate("controls.indexOf(document.activeElement)"))
+        # A headless Firefox has no focus, so that its buttons hear no key.
+        if page.evaluate("document.hasFocus() && document.activeElement.matches('.live-main')"):
+            page.press("Enter")
+            status("digits", "Drawn in")
+        page.press("Tab")
+    assert names == list(range(there))
+
+
+def states_shown(page) -> int:
+    """How many states of a digit are shown while it is drawn."""
     page.evaluate(
         "seen = new Set(); new MutationObserver(() => document.querySelectorAll('figcaption')"
         ".forEach(caption => seen.add(caption.textContent)))"
         ".observe(document.querySelector('.live-sets'), {subtree: true, childList: true});"
         "document.querySelector('#live-digits form').requestSubmit()"
     )
-    status("digits", "Drawn in")
-    states = page.evaluate("[...seen].filter(text => text.startsWith('xₜ')).length")
-    assert states == 0 if motion == "reduce" else states > 1
+    page.evaluate(f"({UNTIL})('#live-digits', 'Drawn in')")
+    return page.evaluate("[...seen].filter(text => text.startsWith('xₜ')).length")
+
+
+def test_steps_are_shown_on_the_way(page):
+    assert states_shown(page) > 1
+
+
+def test_none_is_shown_to_a_reader_who_wants_no_motion(still):
+    assert states_shown(still) == 0
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers.bookcopy import ROOT, toc_files
+from helpers.livepage import UNTIL
 
 from hw2lib.errors import UserError
 
@@ -83,6 +84,39 @@ def test_page_is_whole_within_the_window_and_open_to_all(site, chromium, page, w
     assert chromium.evaluate("document.documentElement.scrollWidth") <= width
     assert chromium.evaluate(STICKING_OUT) == []
     assert chromium.evaluate(f"{AXE.read_text()};axe.run({rules}){VIOLATIONS}") == []
+
+
+# What a reader does on the live page, and the words of the status line that end it
+USE = {
+    "digits": ("live.querySelector('[name=compare]').click(); draw()", "Drawn in"),
+    "faces": ("draw()", "faces in"),
+    "reading": ("""live.querySelector('[name=start]').click();
+      while (live.querySelector('.live-all').hidden) await new Promise(r => setTimeout(r, 10));
+      const canvas = new OffscreenCanvas(60, 40), dropped = new DataTransfer();
+      canvas.getContext('2d').fillRect(20, 5, 9, 30);
+      dropped.items.add(new File([await canvas.convertToBlob()], 'one.png', {type: 'image/png'}));
+      live.querySelector('.live-pad').dispatchEvent(
+        new DragEvent('drop', {dataTransfer: dropped, bubbles: true}))""", "reads"),
+}  # fmt: skip
+DRAW = """const draw = () => {
+  for (const steps of live.querySelectorAll('[name=steps]')) steps.value = 2;
+  live.querySelector('form').requestSubmit();
+}"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_live_page_in_use_is_within_the_window_and_open_to_all(site, chromium, width, dark):
+    """After a digit, a face, a reading: nothing that axe finds, nothing cut off."""
+    chromium.view(width, dark=dark)
+    chromium.open(f"{site.url}live.html")
+    for part, (use, words) in USE.items():
+        live = f"const live = document.querySelector('#live-{part}'); {DRAW}"
+        chromium.evaluate(f"(async () => {{ {live}; {use} }})()")
+        chromium.evaluate(f"({UNTIL})('#live-{part}', '{words}')")
+    assert chromium.complaints() == []
+    assert chromium.evaluate("document.documentElement.scrollWidth") <= width
+    assert chromium.evaluate(f"{AXE.read_text()};axe.run({{}}){VIOLATIONS}") == []
 
 
 def _bare(address: str) -> str:

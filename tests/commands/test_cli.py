@@ -155,6 +155,9 @@ def test_a_full_or_closed_output_and_one_of_another_encoding(tmp_path, images_of
     done = process("data", "status", stdout=gone, stderr=subprocess.PIPE)
     os.close(gone)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+    done = process("data", "status", stdout=None, stderr=subprocess.PIPE,
+                   preexec_fn=lambda: os.close(1))  # fmt: skip  # as a shell's >&-
+    assert (done.returncode, done.stderr) == (0, "")
     argv = images_of_a_strange_name
     done = process(*argv, env={"PYTHONIOENCODING": "ascii:strict", "OMP_NUM_THREADS": "1"})
     assert (done.returncode, done.stderr) == (0, "") and "\\xe9" in done.stdout

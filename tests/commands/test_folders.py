@@ -90,10 +90,12 @@ def test_an_empty_folder_is_filled(tmp_path, monkeypatch, kind):
 
 
 def test_the_loser_of_two_is_told(tmp_path):
-    with pytest.raises(OSError, match="not empty"), new_folder(tmp_path / "out") as folder:
+    lost = pytest.raises(OSError, match="not empty")
+    with lost as caught, new_folder(tmp_path / "out") as folder:
         (folder / "a").touch()
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "theirs").touch()
+    assert caught.value.filename == str(tmp_path / "out")  # not the part, which is no user's
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["theirs"]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 

@@ -24,6 +24,8 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-port=0",
 )  # fmt: skip
+KEYS = {"Tab": {"windowsVirtualKeyCode": 9},
+        "Enter": {"windowsVirtualKeyCode": 13, "text": "\r"}}  # fmt: skip
 
 
 def program() -> str | None:
@@ -52,11 +54,13 @@ class Server:
 
 
 class Browser:
-    """One page of a Chromium with a profile of its own in `profile`."""
+    """One page of a Chromium with a profile of its own in `profile`; still: as the system of a
+    reader who wants no motion."""
 
-    def __init__(self, profile: Path):
+    def __init__(self, profile: Path, still: bool = False):
+        flags = [*FLAGS, "--force-prefers-reduced-motion"] if still else FLAGS
         self.process = subprocess.Popen(
-            [program(), *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [program(), *flags, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         port_file, deadline = profile / "DevToolsActivePort", time.monotonic() + 60
@@ -111,6 +115,11 @@ class Browser:
         if "exceptionDetails" in answer:
             raise RuntimeError(f"{script}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
+
+    def press(self, key: str) -> None:
+        """A key of KEYS, as from a keyboard."""
+        for kind in ("keyDown", "keyUp"):
+            self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key, **KEYS[key])
 
     def requests(self) -> list[str]:
         """Addresses that the page asked for."""

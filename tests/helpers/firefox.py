@@ -14,6 +14,7 @@ import websocket
 
 # The page's globals live on from one call to the next; what is promised is waited for.
 CALL = "async source => JSON.stringify(await (0, eval)(source)) ?? 'null'"
+KEYS = {"Tab": "\ue004", "Enter": "\ue007"}
 EVENTS = ("log.entryAdded", "network.beforeRequestSent", "network.fetchError")
 OFFLINE = """user_pref("network.proxy.type", 0);
 user_pref("app.update.auto", false);
@@ -29,10 +30,12 @@ def program() -> str | None:
 
 
 class Browser:
-    """One page of a Firefox with a profile of its own in `profile`."""
+    """One page of a Firefox with a profile of its own in `profile`; still: as the system of a
+    reader who wants no motion."""
 
-    def __init__(self, profile: Path):
-        (profile / "user.js").write_text(OFFLINE)
+    def __init__(self, profile: Path, still: bool = False):
+        motion = f'user_pref("ui.prefersReducedMotion", {int(still)});\n'
+        (profile / "user.js").write_text(OFFLINE + motion)
         self.process = subprocess.Popen(
             [program(), "--headless", "--no-remote", "--remote-debugging-port", "0",
              "--profile", str(profile)],
@@ -82,6 +85,12 @@ class Browser:
         if answer["type"] == "exception":
             raise RuntimeError(f"{script}: {answer['exceptionDetails']['text']}")
         return json.loads(answer["result"]["value"])
+
+    def press(self, key: str) -> None:
+        """A key of KEYS, as from a keyboard."""
+        both = [{"type": kind, "value": KEYS[key]} for kind in ("keyDown", "keyUp")]
+        self.send("input.performActions", context=self.context,
+                  actions=[{"type": "key", "id": "keyboard", "actions": both}])  # fmt: skip
 
     def requests(self) -> list[str]:
         """Addresses that the page asked for."""
