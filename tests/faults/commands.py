@@ -82,7 +82,7 @@ def _other() -> subprocess.Popen:
     path = os.pathsep.join([os.environ[OLDER], str(Path(__file__).parents[1])])
     return subprocess.Popen(
         [sys.executable, "-c", "from faults.commands import answer; answer()"], text=True,
-        env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={**environment(), "PYTHONPATH": path}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
 
 
@@ -94,6 +94,7 @@ def _asked(how: str, argv: list) -> tuple[int, str]:
 
 def answer() -> None:
     """What the process with the older library does: a line for each line."""
+    assert Path(os.environ[OLDER]) == LIBRARY, f"this is {LIBRARY}"
     torch.set_num_threads(1)
     for line in sys.stdin:
         how, argv, folder, variables = json.loads(line)
@@ -119,4 +120,5 @@ def environment(build: Path | None = None) -> dict[str, str]:
     """Variables of a command that runs in a process of its own, by this library or by an older."""
     library = os.environ.get(OLDER) or str(LIBRARY)
     more = {"HW2_BUILD": str(build)} if build else {}
+    more["PYTHONSAFEPATH"] = "1"  # a library in the current folder does not come first
     return {**os.environ, **more, "OMP_NUM_THREADS": "1", "PYTHONPATH": library}

@@ -41,7 +41,7 @@ def fault(case: Case, folder: Path, weights: Path, told: Callable) -> str:
             status, err = told(argv)
     except BaseException as error:
         return f"{type(error).__name__}: {error}"
-    lines = err.splitlines()
+    lines = [line for line in err.splitlines() if line and "%|" not in line]  # without bars
     if status != 2 or len(lines) != 1 or not lines[0].startswith("hw2: error: "):
         return f"status {status}: {err[-500:]}"
     missing = [word for word in case.words if word not in lines[0]]
