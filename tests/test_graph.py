@@ -249,7 +249,8 @@ def test_a_job_fills_the_disk_and_goes_on_when_there_is_room(clone, disk):
     first, second = out.split("next\n")
     line = f"record: error: {clone}/build: No space left on device; make room there"
     assert line in first and "row-a: failed, see" in first and "table" not in first
-    assert "row-a: done" in second and "row-b" not in second and "recorded: 4 jobs" in second
+    assert "row-a: done" in second and "recorded: 4 jobs" in second
+    assert ("row-b: done" in first) == ("row-b: runs" not in second)  # it met the full disk, or not
 
 
 def test_a_folder_that_becomes_read_only_is_one_line_and_loses_nothing(clone, disk):
