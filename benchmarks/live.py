@@ -6,6 +6,7 @@ In headless Chromium and Firefox, from a file, each with a profile of its own:
 
     first_digit   from the click to the picture, the model's loading included
     digit, row    the next ones: a digit, and a row of ten (w = 1.25, ten steps)
+    student_row   a row of ten by the student in four evaluations, its network loaded
     faces         three faces of 20 steps, the model loaded; first_faces with its loading
     reading       an image by all networks of a target, in milliseconds
     frames        pictures a second that the page keeps up while it draws the row of ten
@@ -59,6 +60,11 @@ DRAW = f"""(async (part, label) => {{
   const seconds = (performance.now() - start) / 1000;
   return [seconds, frames / seconds];
 }})"""
+CHOOSE = """(solver => {
+  const chosen = document.querySelector('#live-digits [name=solver]');
+  chosen.value = solver;
+  chosen.dispatchEvent(new Event('change', {bubbles: true}));
+})"""
 READ = """(async (target, n) => {
   const pixels = Uint8Array.from({length: 2352}, (_, i) => i * 7919 % 256), times = [];
   for (let i = 0; i < n; i++) {
@@ -86,7 +92,7 @@ def call(window: object, function: str, *arguments: object) -> object:
 
 def waits(window: object, page: Path, repeats: int) -> dict[str, tuple[list[float], str]]:
     """score -> (one value a repeat, unit) in one browser."""
-    first, digit, row, frames, first_faces, faces = [], [], [], [], [], []
+    first, digit, row, frames, student, first_faces, faces = [], [], [], [], [], [], []
     for _ in range(repeats):
         window.open(page.as_uri())
         first.append(call(window, DRAW, "digits", "0")[0])
@@ -94,11 +100,15 @@ def waits(window: object, page: Path, repeats: int) -> dict[str, tuple[list[floa
         seconds, rate = call(window, DRAW, "digits", "all ten")
         row.append(seconds)
         frames.append(rate)
+        call(window, CHOOSE, "student")
+        call(window, DRAW, "digits", "0")
+        student.append(call(window, DRAW, "digits", "all ten")[0])
         first_faces.append(call(window, DRAW, "faces", "")[0])
         faces.append(call(window, DRAW, "faces", "")[0])
     reading = call(window, READ, "svhn", repeats + 3)[3:]
     return {
         "first_digit": (first, "s"), "digit": (digit, "s"), "row": (row, "s"),
+        "student_row": (student, "s"),
         "first_faces": (first_faces, "s"), "faces": (faces, "s"),
         "reading": (reading, "ms"), "frames": (frames, "number"),
     }  # fmt: skip
@@ -162,7 +172,7 @@ def main() -> None:
     records += [*shares, *rounding()]
     print(results.table(records).to_string(), flush=True)
     if args.record:
-        files = [*WEIGHTS.glob("dann-*.safetensors"), WEIGHTS / "digits.safetensors"]
+        files = [*WEIGHTS.glob("dann-*.safetensors"), *WEIGHTS.glob("digits*.safetensors")]
         results.write(
             "live", preset="full", seeds=list(range(args.repeats)), records=records,
             directory=RESULTS, seconds=time.perf_counter() - began,
