@@ -45,7 +45,8 @@ def make_weights(folder: Path) -> Path:
         ("judge", judge.Judge(), {"kind": "judge", "test_accuracy": accuracy}),
     ):
         if hasattr(net, "config"):
-            header["architecture"] = asdict(net.config)
+            chosen = {name: value for name, value in asdict(net.config).items() if value}
+            header["architecture"] = chosen  # without what is off, and new to an older library
         save_weights(folder / f"{name}.safetensors", net.state_dict(), header)
     dann_net.save(dann_net.Network(), folder / "dann.safetensors", target="usps")
     return folder
