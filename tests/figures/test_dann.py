@@ -79,7 +79,10 @@ def test_tsne_panels_want_equally_many_of_two_domains(planes):
 
 def test_tsne_panels_with_real_maps():
     x, labels, domains = two_domains()
-    render(dann.tsne_panels({"DANN": x}, labels, domains, perplexity=5))
+    figure = dann.tsne_panels({"DANN": x}, labels, domains, perplexity=5)
+    render(figure)
+    for axes in figure.axes:  # by class and by domain: the same points, each once
+        assert sum(len(dots.get_offsets()) for dots in axes.collections) == len(x)
 
 
 def history(n: int = 200) -> dict[str, list[float]]:
