@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
                        help="auto | course | public | embedded")  # fmt: skip
     train.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     train.add_argument("--warm-start", type=place, metavar="FILE",
-                       help="weights to begin with; for faces")  # fmt: skip
+                       help="weights to begin with; for digits, faces")  # fmt: skip
     train.add_argument("--out", type=place, help="folder of the run; default build/runs/...")
     train.set_defaults(run=train_command)
 
@@ -127,8 +127,10 @@ def train_command(args: argparse.Namespace) -> None:
     settings = _settings(args.settings)
     name = args.preset + ("-changed" if settings else "")
     out = args.out or runs_dir() / f"{args.what}-{name}"
-    if args.warm_start and args.what != "faces":
-        raise UserError(f"--warm-start is for faces; `hw2 train {args.what}` starts anew")
+    if args.warm_start and args.what not in ("digits", "faces"):
+        raise UserError(
+            f"--warm-start is for digits and faces; `hw2 train {args.what}` starts anew"
+        )
     for option in ("target", "rows"):
         if getattr(args, option) is not None and args.what != "dann":
             raise UserError(f"--{option} is for dann alone; `hw2 train {args.what}` is right")
@@ -145,11 +147,8 @@ def train_diffusion(args: argparse.Namespace, settings: dict[str, str], out: Pat
 
     presets = {"digits": cfdg.DIGIT_PRESETS, "faces": ddim.FACE_PRESETS}[args.what]
     preset = recipe.with_settings(parameters.choose(presets, args.preset), settings)
-    options = {"data": args.data, "out": out, "resume": args.resume}
-    if args.what == "digits":
-        cfdg.train_digits(preset, **options)
-    else:
-        ddim.train_faces(preset, start=args.warm_start, **options)
+    train = {"digits": cfdg.train_digits, "faces": ddim.train_faces}[args.what]
+    train(preset, data=args.data, out=out, resume=args.resume, start=args.warm_start)
     print(f"weights: {out / 'weights.safetensors'}")
 
 

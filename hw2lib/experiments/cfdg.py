@@ -73,10 +73,12 @@ def train_digits(
     data: str = "auto",
     out: str | Path | None = None,
     resume: bool = False,
+    start: str | Path | None = None,
 ) -> tuple[Fitted, dict]:
     """Train the conditional digit UNet on MNIST-M; writes `out/weights.safetensors` (the EMA).
 
-    Returns (fitted, the weights' header).
+    Returns (fitted, the weights' header). `start` names weights to begin with in place of random
+    ones.
     """
     p = choose(DIGIT_PRESETS, preset) if isinstance(preset, str) else preset
     name = preset_name(DIGIT_PRESETS, p)
@@ -104,7 +106,7 @@ def train_digits(
 
     more = {"p_drop": p.p_drop, "exchange": p.exchange, "zero_one": p.zero_one}
     out = Path(out or runs_dir() / f"digits-{name}")
-    return Run("digit_unet", p, name, domain, out, resume, more).train(model, loss)
+    return Run("digit_unet", p, name, domain, out, resume, more).train(model, loss, start)
 
 
 def load_digit_unet(weights: str | Path | None = None) -> tuple[DigitNet, dict]:

@@ -215,12 +215,14 @@ def test_a_cold_run_does_not_take_over_an_older_origin(first, tmp_path):
     assert header["images_seen"] == 4 and header["warm_start"] is None
 
 
-def test_the_command_takes_a_start_for_faces_alone(first, tmp_path, capsys, monkeypatch):
+def test_the_command_takes_a_start_for_faces_and_digits_alone(first, tmp_path, capsys, monkeypatch):
     file, _ = first
     monkeypatch.setitem(ddim.FACE_PRESETS, "quick", PRESET)
     argv = ["train", "faces", "--data", "embedded", "--out", str(tmp_path / "o")]
     assert cli.main([*argv, "--warm-start", str(file)]) == 0
     header = load_weights(tmp_path / "o" / "weights.safetensors", "face_unet")[1]
     assert header["images_seen"] == 8
-    assert cli.main(["train", "digits", "--warm-start", str(file)]) == 2
-    assert "--warm-start is for faces" in capsys.readouterr().err
+    assert cli.main(["train", "judge", "--warm-start", str(file)]) == 2
+    assert "--warm-start is for digits and faces" in capsys.readouterr().err
+    assert cli.main(["train", "digits", "--out", str(tmp_path), "--warm-start", str(file)]) == 2
+    assert "digit_unet" in capsys.readouterr().err
