@@ -1,0 +1,179 @@
+"""An ensemble of best adaptations labels SVHN's crops once more, and students learn from that.
+
+    python benchmarks/dann_ensemble.py [--record]
+
+The five seeds' networks predict the unlabelled training crops: the mean of their softmax outputs is
+a crop's soft label. A student learns from the crops with these labels alone, trained as the row
+`target_only` is: the same network, steps and handling, but no true label. All that is fixed and was
+committed before any test accuracy of a student or an ensemble was read. Nothing is chosen, neither
+a row nor a step, and all is recorded whatever comes out. Rows:
+
+    teachers          the best adaptation of the table, seeds 0 to 4
+    ensemble          their mean prediction
+    student           learns from the ensemble, seeds 0 to 2
+    student_ensemble  the students' mean prediction
+    second_round      learns from the students' ensemble, seeds 0 to 2
+    longer            a student with four times the steps, seed 0
+    single            learns from the teacher of its own seed, seeds 0 to 2: what training anew does
+                      without an ensemble
+
+and their scores:
+
+    accuracy     on the test crops, after the last step
+    gain         in accuracy over the row `over`: seed by seed, an ensemble's over each member
+    information  in nats, as a `Watch` has it, without a label
+    agreement    share of training crops that are read as the row's labels say; the students'
+                 ensemble against that of their teachers
+
+--record writes data/results/dann-ensemble.json. Finished trainings, the notebooks' too, are taken
+up again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hw2lib.adaptation import entropy_and_balance
+from hw2lib.datasets.digits import DigitSet
+from hw2lib.datasets.pairs import Problem
+from hw2lib.device import device
+from hw2lib.experiments import dann
+from hw2lib.experiments.dann import SAMPLE, Trained, train
+from hw2lib.experiments.dann_rows import ROWS, Row
+from hw2lib.io import results
+from hw2lib.io.paths import RESULTS, runs_dir
+from hw2lib.metrics import accuracy_metric, metric
+from hw2lib.models.dann_net import SOURCE, TARGET, features
+
+TASK, TEACHER = "svhn", "best_adaptation"
+TEACHERS, STUDENTS = range(5), range(3)  # seeds
+STUDENT = replace(ROWS["target_only"], title="student")
+LONGER = replace(STUDENT, title="longer student", steps=4 * STUDENT.steps)
+
+
+@torch.no_grad()
+def predicted(by: Sequence[Trained], images: Tensor) -> Tensor:
+    """Probabilities (S, N, 10) that S networks give uint8 images (N, 3, 28, 28), each in the views
+    in which it is evaluated."""
+    found = []
+    for trained in by:
+        net = trained.network
+        f = features(net, images, TARGET if trained.row.adapts else SOURCE)
+        found.append(net.label_head(f.to(device())).softmax(1).cpu())
+    return torch.stack(found)
+
+
+def labelled(problem: Problem, by: Sequence[Trained]) -> Problem:
+    """`pairs.supervised` with the mean prediction of `by`, (N, 10), in place of the true labels.
+    A `Watch` compares with the digits that are likeliest in it."""
+    crops = problem.target.images
+    soft = predicted(by, crops).mean(0)
+    weights = (x.cpu().numpy().tobytes() for t in by for x in t.network.state_dict().values())
+    return replace(
+        problem, source=DigitSet(crops, soft),
+        held=DigitSet(crops[:SAMPLE], soft[:SAMPLE].argmax(1)),
+        handling=(problem.handling[1],) * 2,
+        sha256={**problem.sha256, "networks": hashlib.sha256(b"".join(weights)).hexdigest()},
+    )  # fmt: skip
+
+
+def learn(
+    name: str, problem: Problem, by: Sequence[Trained], seed: int, row: Row = STUDENT
+) -> Trained:
+    """A student of the networks `by`, or the finished one."""
+    folder = runs_dir() / f"dann-ensemble-{problem.name}" / name / f"seed-{seed}"
+    return train(row, labelled(problem, by), seed, folder, resume=True)
+
+
+@dataclass(frozen=True)
+class Read:
+    """What the networks of a row predict, or the one ensemble of them."""
+
+    crops: Tensor  # (S, N, 10), probabilities on the target's training crops
+    correct: np.ndarray  # bool (S, n), on its test crops
+
+    @classmethod
+    def of(cls, by: Sequence[Trained], problem: Problem, together: bool = False) -> Read:
+        crops, test = (predicted(by, x.images) for x in (problem.target, problem.test))
+        if together:
+            crops, test = crops.mean(0, keepdim=True), test.mean(0, keepdim=True)
+        return cls(crops, (test.argmax(2) == problem.test.labels).numpy())
+
+    def first(self, n: int) -> Read:
+        """Of the first n networks alone."""
+        return Read(self.crops[:n], self.correct[:n])
+
+
+def records_of(
+    name: str, read: Read, labels: Tensor | None = None, over: tuple[str, Read] | None = None
+) -> list[dict]:
+    """Records of a row; labels: the probabilities (S or 1, N, 10) that `agreement` is with."""
+    n, found = read.crops.shape[1], []
+
+    def add(score: str, entry: dict, **setting: str) -> None:
+        found.append(results.record(name, score, entry, target=TASK, **setting))
+
+    add("accuracy", accuracy_metric(read.correct))
+    # softmax(log p) = p; the logarithm of 0 would be none
+    claims = [entropy_and_balance(p[:SAMPLE].clamp(min=1e-12).log()) for p in read.crops]
+    add("information", metric([-sum(both) for both in claims], min(SAMPLE, n), "number"))
+    if labels is not None:
+        same = (read.crops.argmax(2) == labels.argmax(2)).double().mean(1)
+        add("agreement", metric(same, n, "accuracy"))
+    if over:
+        row, other = over
+        gains = read.correct.mean(1) - other.correct.mean(1)
+        add("gain", metric(gains, read.correct.shape[1], "accuracy"), over=row)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--record", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    run = dann.run(TASK, "full", TEACHERS, [TEACHER])
+    problem, teachers = run["problem"], run["rows"][TEACHER]
+    students = [learn("student", problem, teachers, s) for s in STUDENTS]
+    trained = {
+        "teachers": teachers,
+        "student": students,
+        "second_round": [learn("second_round", problem, students, s) for s in STUDENTS],
+        "longer": [learn("longer", problem, teachers, 0, LONGER)],
+        "single": [learn("single", problem, [teachers[s]], s) for s in STUDENTS],
+    }
+    read = {name: Read.of(some, problem) for name, some in trained.items()}
+    ensemble, of_students = (Read.of(some, problem, True) for some in (teachers, students))
+    of_teachers, student = read["teachers"], read["student"]
+    same_seeds = "teachers", of_teachers.first(len(STUDENTS))
+    records = [
+        *records_of("teachers", of_teachers),
+        *records_of("ensemble", ensemble, None, ("teachers", of_teachers)),
+        *records_of("student", student, ensemble.crops, same_seeds),
+        *records_of("student_ensemble", of_students, ensemble.crops, ("student", student)),
+        *records_of("second_round", read["second_round"], of_students.crops, ("student", student)),
+        *records_of("longer", read["longer"], ensemble.crops, ("student", student.first(1))),
+        *records_of("single", read["single"], same_seeds[1].crops, same_seeds),
+    ]
+    print(results.frame(records).to_string())
+    if args.record:
+        of_others = [t for name, some in trained.items() if name != "teachers" for t in some]
+        results.write(
+            "dann-ensemble", preset="full", seeds=[*TEACHERS], directory=RESULTS, records=records,
+            seconds=sum(t.seconds for t in of_others),
+            data={"source": problem.data, "sha256": problem.sha256},
+            settings={"teachers": ROWS[TEACHER].settings(), "student": STUDENT.settings(),
+                      "longer": LONGER.settings(), "handling": vars(problem.handling[1]),
+                      "seeds of the students": [*STUDENTS]},
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
