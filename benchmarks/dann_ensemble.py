@@ -13,9 +13,6 @@ a row nor a step, and all is recorded whatever comes out. Rows:
     student           learns from the ensemble, seeds 0 to 2
     student_ensemble  the students' mean prediction
     second_round      learns from the students' ensemble, seeds 0 to 2
-    longer            a student with four times the steps, seed 0
-    single            learns from the teacher of its own seed, seeds 0 to 2: what training anew does
-                      without an ensemble
 
 and their scores:
 
@@ -46,7 +43,7 @@ from hw2lib.datasets.pairs import Problem
 from hw2lib.device import device
 from hw2lib.experiments import dann
 from hw2lib.experiments.dann import SAMPLE, Trained, train
-from hw2lib.experiments.dann_rows import ROWS, Row
+from hw2lib.experiments.dann_rows import ROWS
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS, runs_dir
 from hw2lib.metrics import accuracy_metric, metric
@@ -55,7 +52,6 @@ from hw2lib.models.dann_net import SOURCE, TARGET, features
 TASK, TEACHER = "svhn", "best_adaptation"
 TEACHERS, STUDENTS = range(5), range(3)  # seeds
 STUDENT = replace(ROWS["target_only"], title="student")
-LONGER = replace(STUDENT, title="longer student", steps=4 * STUDENT.steps)
 
 
 @torch.no_grad()
@@ -84,12 +80,10 @@ def labelled(problem: Problem, by: Sequence[Trained]) -> Problem:
     )  # fmt: skip
 
 
-def learn(
-    name: str, problem: Problem, by: Sequence[Trained], seed: int, row: Row = STUDENT
-) -> Trained:
+def learn(name: str, problem: Problem, by: Sequence[Trained], seed: int) -> Trained:
     """A student of the networks `by`, or the finished one."""
     folder = runs_dir() / f"dann-ensemble-{problem.name}" / name / f"seed-{seed}"
-    return train(row, labelled(problem, by), seed, folder, resume=True)
+    return train(STUDENT, labelled(problem, by), seed, folder, resume=True)
 
 
 @dataclass(frozen=True)
@@ -97,18 +91,27 @@ class Read:
     """What the networks of a row predict, or the one ensemble of them."""
 
     crops: Tensor  # (S, N, 10), probabilities on the target's training crops
-    correct: np.ndarray  # bool (S, n), on its test crops
+    test: Tensor  # (S, n, 10), on its test crops
+    labels: Tensor  # (n,), true ones of the test crops
 
     @classmethod
-    def of(cls, by: Sequence[Trained], problem: Problem, together: bool = False) -> Read:
+    def of(cls, by: Sequence[Trained], problem: Problem) -> Read:
         crops, test = (predicted(by, x.images) for x in (problem.target, problem.test))
-        if together:
-            crops, test = crops.mean(0, keepdim=True), test.mean(0, keepdim=True)
-        return cls(crops, (test.argmax(2) == problem.test.labels).numpy())
+        return cls(crops, test, problem.test.labels)
+
+    def ensemble(self) -> Read:
+        """The mean of the predictions."""
+        crops, test = (x.mean(0, keepdim=True) for x in (self.crops, self.test))
+        return Read(crops, test, self.labels)
 
     def first(self, n: int) -> Read:
         """Of the first n networks alone."""
-        return Read(self.crops[:n], self.correct[:n])
+        return Read(self.crops[:n], self.test[:n], self.labels)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Which test crops are read rightly, bool (S, n)."""
+        return (self.test.argmax(2) == self.labels).numpy()
 
 
 def records_of(
@@ -142,35 +145,29 @@ def main() -> None:
     run = dann.run(TASK, "full", TEACHERS, [TEACHER])
     problem, teachers = run["problem"], run["rows"][TEACHER]
     students = [learn("student", problem, teachers, s) for s in STUDENTS]
-    trained = {
-        "teachers": teachers,
-        "student": students,
-        "second_round": [learn("second_round", problem, students, s) for s in STUDENTS],
-        "longer": [learn("longer", problem, teachers, 0, LONGER)],
-        "single": [learn("single", problem, [teachers[s]], s) for s in STUDENTS],
-    }
-    read = {name: Read.of(some, problem) for name, some in trained.items()}
-    ensemble, of_students = (Read.of(some, problem, True) for some in (teachers, students))
-    of_teachers, student = read["teachers"], read["student"]
-    same_seeds = "teachers", of_teachers.first(len(STUDENTS))
+    second = [learn("second_round", problem, students, s) for s in STUDENTS]
+    of_teachers, of_students, of_second = (
+        Read.of(trained, problem) for trained in (teachers, students, second)
+    )
+    ensemble, students_ensemble = of_teachers.ensemble(), of_students.ensemble()
+    first = "teachers", of_teachers.first(len(STUDENTS))
     records = [
         *records_of("teachers", of_teachers),
         *records_of("ensemble", ensemble, None, ("teachers", of_teachers)),
-        *records_of("student", student, ensemble.crops, same_seeds),
-        *records_of("student_ensemble", of_students, ensemble.crops, ("student", student)),
-        *records_of("second_round", read["second_round"], of_students.crops, ("student", student)),
-        *records_of("longer", read["longer"], ensemble.crops, ("student", student.first(1))),
-        *records_of("single", read["single"], same_seeds[1].crops, same_seeds),
+        *records_of("student", of_students, ensemble.crops, first),
+        *records_of(
+            "student_ensemble", students_ensemble, ensemble.crops, ("student", of_students)
+        ),
+        *records_of("second_round", of_second, students_ensemble.crops, ("student", of_students)),
     ]
     print(results.frame(records).to_string())
     if args.record:
-        of_others = [t for name, some in trained.items() if name != "teachers" for t in some]
         results.write(
             "dann-ensemble", preset="full", seeds=[*TEACHERS], directory=RESULTS, records=records,
-            seconds=sum(t.seconds for t in of_others),
+            seconds=sum(t.seconds for t in [*students, *second]),
             data={"source": problem.data, "sha256": problem.sha256},
             settings={"teachers": ROWS[TEACHER].settings(), "student": STUDENT.settings(),
-                      "longer": LONGER.settings(), "handling": vars(problem.handling[1]),
+                      "handling": vars(problem.handling[1]),
                       "seeds of the students": [*STUDENTS]},
         )  # fmt: skip
 

@@ -35,6 +35,7 @@ def teachers(problem, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def build(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "runs_dir", lambda: tmp_path)
+    monkeypatch.setattr(study, "STUDENT", short(study.STUDENT))
     return tmp_path
 
 
@@ -53,31 +54,35 @@ def test_labels_are_the_mean_prediction_and_no_true_label(problem, teachers):
 
 
 def test_a_student_is_taken_up_again_but_not_another_ensembles(problem, teachers, build):
-    first, again = (study.learn("s", problem, teachers, 1, short(study.STUDENT)) for _ in range(2))
+    first, again = (study.learn("s", problem, teachers, 1) for _ in range(2))
     assert first.losses == again.losses and len(first.losses) == 4
     assert [file.relative_to(build).as_posix() for file in build.rglob("dann.safetensors")] == [
         "dann-ensemble-svhn/s/seed-1/dann.safetensors"
     ]
     with pytest.raises(UserError):
-        study.learn("s", problem, teachers[:1], 1, short(study.STUDENT))
+        study.learn("s", problem, teachers[:1], 1)
 
 
 def test_a_student_has_the_settings_of_target_only():
-    assert study.STUDENT.settings() == ROWS["target_only"].settings()
-    assert study.LONGER.settings() == {**study.STUDENT.settings(), "steps": 4 * 4800}
+    assert study.STUDENT.settings() == short(ROWS["target_only"]).settings()
 
 
 def test_what_is_read_of_networks_and_of_their_ensemble(problem, teachers):
-    each, both = study.Read.of(teachers, problem), study.Read.of(teachers, problem, together=True)
+    each = study.Read.of(teachers, problem)
+    both = each.ensemble()
     assert np.array_equal(each.correct, [t.correct for t in teachers])
     assert torch.equal(both.crops[0], each.crops.mean(0)) and both.correct.shape == (1, 80)
-    assert each.first(1).correct.shape == (1, 80) and len(each.first(1).crops) == 1
+    assert torch.equal(each.first(1).crops, each.crops[:1])
+    assert np.array_equal(each.first(1).correct, each.correct[:1])
 
 
 def test_records_compare_seed_by_seed_and_an_ensemble_with_each_member():
-    sure = torch.eye(10)[torch.tensor([[0, 1, 2, 3], [0, 1, 2, 4]])]
-    members = study.Read(sure, np.array([[1, 1, 0, 0], [1, 0, 0, 0]], dtype=bool))
-    alone = study.Read(sure[:1], np.array([[1, 1, 1, 0]], dtype=bool))
+    crops = torch.eye(10)[torch.tensor([[0, 1, 2, 3], [0, 1, 2, 4]])]
+    test = torch.eye(10)[torch.tensor([[0, 1, 9, 9], [0, 9, 9, 9], [0, 1, 2, 9]])]
+    members, alone = (
+        study.Read(crops[:n], test[part], torch.arange(4))
+        for n, part in ((2, slice(2)), (1, slice(2, 3)))
+    )
     found = study.records_of("e", alone, alone.crops, ("m", members))
     assert one(found, "e", "gain", over="m")["values"] == [0.25, 0.5]
     assert one(found, "e", "agreement")["values"] == [1]
