@@ -1,6 +1,6 @@
 """An ensemble of best adaptations labels SVHN's crops once more, and students learn from that.
 
-    python benchmarks/dann_ensemble.py [--record]
+    python benchmarks/dann_ensemble.py [--rounds 2] [--record]
 
 The five seeds' networks predict the unlabelled training crops: the mean of their softmax outputs is
 a crop's soft label. A student learns from the crops with these labels alone, trained as the row
@@ -8,22 +8,22 @@ a crop's soft label. A student learns from the crops with these labels alone, tr
 committed before any test accuracy of a student or an ensemble was read. Nothing is chosen, neither
 a row nor a step, and all is recorded whatever comes out. Rows:
 
-    teachers          the best adaptation of the table, seeds 0 to 4
-    ensemble          their mean prediction
-    student           learns from the ensemble, seeds 0 to 2
-    student_ensemble  the students' mean prediction
-    second_round      learns from the students' ensemble, seeds 0 to 2
+    teachers               the best adaptation of the table, seeds 0 to 4
+    ensemble               their mean prediction
+    student                learns from the ensemble, seeds 0 to 2
+    student_ensemble       the students' mean prediction
+    second_round           learns from the students' ensemble, seeds 0 to 2
+    second_round_ensemble  their mean prediction
 
 and their scores:
 
     accuracy     on the test crops, after the last step
     gain         in accuracy over the row `over`: seed by seed, an ensemble's over each member
     information  in nats, as a `Watch` has it, without a label
-    agreement    share of training crops that are read as the row's labels say; the students'
-                 ensemble against that of their teachers
+    agreement    share of training crops that are read as the labels of the row's training say
 
---record writes data/results/dann-ensemble.json. Finished trainings, the notebooks' too, are taken
-up again.
+--record writes data/results/dann-ensemble.json; rounds that are left out stand there as not run.
+Finished trainings, the notebooks' too, are taken up again.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ from hw2lib.models.dann_net import SOURCE, TARGET, features
 
 TASK, TEACHER = "svhn", "best_adaptation"
 TEACHERS, STUDENTS = range(5), range(3)  # seeds
+ROUNDS = ("student", "second_round")
 STUDENT = replace(ROWS["target_only"], title="student")
 
 
@@ -139,32 +140,27 @@ def records_of(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=len(ROUNDS))
     parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     run = dann.run(TASK, "full", TEACHERS, [TEACHER])
-    problem, teachers = run["problem"], run["rows"][TEACHER]
-    students = [learn("student", problem, teachers, s) for s in STUDENTS]
-    second = [learn("second_round", problem, students, s) for s in STUDENTS]
-    of_teachers, of_students, of_second = (
-        Read.of(trained, problem) for trained in (teachers, students, second)
-    )
-    ensemble, students_ensemble = of_teachers.ensemble(), of_students.ensemble()
-    first = "teachers", of_teachers.first(len(STUDENTS))
-    records = [
-        *records_of("teachers", of_teachers),
-        *records_of("ensemble", ensemble, None, ("teachers", of_teachers)),
-        *records_of("student", of_students, ensemble.crops, first),
-        *records_of(
-            "student_ensemble", students_ensemble, ensemble.crops, ("student", of_students)
-        ),
-        *records_of("second_round", of_second, students_ensemble.crops, ("student", of_students)),
-    ]
+    problem, networks = run["problem"], run["rows"][TEACHER]
+    row, read, seconds = "teachers", Read.of(networks, problem), 0.0
+    records = records_of(row, read) + records_of("ensemble", read.ensemble(), over=(row, read))
+    for name in ROUNDS[: args.rounds]:
+        labels, before = read.ensemble().crops, (row, read.first(len(STUDENTS)))
+        networks = [learn(name, problem, networks, seed) for seed in STUDENTS]
+        row, read = name, Read.of(networks, problem)
+        records += records_of(row, read, labels, before)
+        records += records_of(f"{row}_ensemble", read.ensemble(), labels, (row, read))
+        seconds += sum(trained.seconds for trained in networks)
     print(results.frame(records).to_string())
     if args.record:
         results.write(
             "dann-ensemble", preset="full", seeds=[*TEACHERS], directory=RESULTS, records=records,
-            seconds=sum(t.seconds for t in [*students, *second]),
+            seconds=seconds, not_run=[x for name in ROUNDS[args.rounds :]
+                                      for x in (name, f"{name}_ensemble")],
             data={"source": problem.data, "sha256": problem.sha256},
             settings={"teachers": ROWS[TEACHER].settings(), "student": STUDENT.settings(),
                       "handling": vars(problem.handling[1]),
