@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import dann_apart
+import dann_ensemble
 import dann_reading
 import dann_trials
 import dann_uci
@@ -107,6 +108,9 @@ def jobs(preset: str) -> Iterator[Job]:
     yield from trained
     yield script("dann_uci", "dann-uci", needs=[job.name for job in trained],
                  seconds=reading_seconds(len(trained)))  # fmt: skip
+    teachers = [f"dann-{dann_ensemble.TASK}-{dann_ensemble.TEACHER}-s{s}" for s in size.seeds]
+    yield script("dann_ensemble", "dann-ensemble", begins=["dann-ensemble-*/*/seed-*"],
+                 needs=teachers)  # fmt: skip
     yield script("dann_report", "dann-report-causes", begins=["dann-report-causes/*/*/seed-*"])
     variants = list(variant_jobs())
     yield from variants
