@@ -20,3 +20,26 @@ def test_students_are_trained_as_target_only_is():
 def test_the_teachers_were_trained_anew():
     again, chapter = of("teachers"), table("svhn", "best_adaptation")
     assert again["values"] != chapter["values"] and open_between(again, chapter)
+
+
+def spread(found):
+    return max(found["values"]) - min(found["values"])
+
+
+def test_no_gain_by_an_ensembles_labels_shows():
+    for row in ("ensemble", "student", "student_ensemble"):
+        gain = of(row, "gain")
+        assert gain["low"] < 0 < gain["high"]
+    teachers, ensemble, students = map(of, ("teachers", "ensemble", "student"))
+    assert 0.02 < spread(teachers) < 0.025 and spread(students) < 0.01
+    assert min(students["values"]) < ensemble["mean"] < max(students["values"])
+    assert all(round(share, 2) == 0.98 for share in of("student", "agreement")["values"])
+    labels = table("svhn", "target_only")
+    assert labels["low"] > students["high"]
+    assert 0.03 < labels["mean"] - students["mean"] < 0.04
+
+
+def test_the_second_round_gains_nothing_that_shows():
+    for row in ("second_round", "second_round_ensemble"):
+        gain = of(row, "gain")
+        assert gain["low"] < 0 < gain["high"]
