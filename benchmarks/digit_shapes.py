@@ -26,7 +26,8 @@ Everything is drawn by the shipped model in its twenty evaluations. Records:
     real     accuracy, frechet, ..  of as many training images, drawn by each seed
 
 Scores are kept in the build folder and taken up again. --record writes
-data/results/digits-shapes.json and the figure book/_static/digit-shapes.png.
+data/results/digits-shapes.json and the figures digit-shapes.png and digit-shapes-samples.png in
+book/_static.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from hw2lib.device import device, mixed_precision, precision
 from hw2lib.diffusion import make_schedule, shape_of, to_x0_and_eps
 from hw2lib.experiments import cfdg
 from hw2lib.experiments.cfdg import DEFAULT
+from hw2lib.figures.base import labelled_grid
 from hw2lib.figures.cfdg import guidance_curve
 from hw2lib.io import results
 from hw2lib.io.cache import kept
@@ -58,7 +60,7 @@ from hw2lib.studies import cfdg as study
 N, SEEDS, CHOICE_SEED = 1000, range(5), 5000
 LABELS = torch.arange(10).repeat_interleave(N // 10)
 LEGIBLE = 0.99  # of the samples are read as asked
-FIGURE = ROOT / "book" / "_static" / "digit-shapes.png"
+FIGURES = ROOT / "book" / "_static"
 SHOWN = ("accuracy", "frechet", "recall")
 
 
@@ -91,13 +93,14 @@ def shipped() -> tuple[cfdg.DigitNet, dict]:
     return model.to(device()).to(memory_format=torch.channels_last).eval(), header
 
 
-def drawn(part: str, w: float, seed: int) -> Tensor:
-    """N digits uint8 (N, 3, 28, 28), as `cfdg.sample_digits` draws them, by any of PARTS."""
+def drawn(part: str, w: float, seed: int, numbers: Sequence[int] = range(N)) -> Tensor:
+    """The digits of these numbers, uint8 (n, 3, 28, 28), as `cfdg.sample_digits` draws them from
+    their noises, by any of PARTS."""
     model, header = shipped()
     schedule, where = make_schedule(header["schedule"], header["n_train_steps"]), device()
 
     def chunk(indices: range) -> Tensor:
-        chosen = list(indices)
+        chosen = [numbers[min(k, len(numbers) - 1)] for k in indices]
         both = torch.cat([LABELS[chosen], torch.full((len(chosen),), NULL_LABEL)]).to(where)
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
@@ -113,14 +116,15 @@ def drawn(part: str, w: float, seed: int) -> Tensor:
         images = samplers.sample_dpmpp(denoiser, noise.to(where), DEFAULT.steps)
         return digits.to_uint8(images).cpu()
 
-    return samplers.in_chunks(chunk, N)
+    return samplers.in_chunks(chunk, len(numbers))
 
 
 class Table:
-    """Scores of samples against real images (M, 3, 28, 28)."""
+    """Scores of samples against the real images of a part of a domain: "train" or "test"."""
 
-    def __init__(self, against: str, real: Tensor) -> None:
-        self.against, self.scorer, self.spared = against, study.Scorer.load(real, N), 0.0
+    def __init__(self, domain: digits.DigitDomain, part: str) -> None:
+        self.against = {part: domain.sha256}
+        self.scorer, self.spared = study.Scorer.load(getattr(domain, part).images, N), 0.0
 
     def scores(self, part: str, w: float, seed: int) -> study.Scores:
         """Of N samples; kept."""
@@ -192,19 +196,28 @@ def figure(records: Sequence[dict]) -> Figure:
     return guidance_curve({"1,000 samples a point": curves}, tuple(star), "Fréchet distance")
 
 
+def samples() -> Figure:
+    """Ten digits from one noise each, without guidance and with all and shapes of it."""
+    rows = {"none": ("all", 0.0), "all": ("all", DEFAULT.w), "shape": ("shape", DEFAULT.w)}
+    numbers = range(0, N, N // 10 + 1)  # one of each digit
+    images = torch.stack([drawn(*how, CHOICE_SEED, numbers) for how in rows.values()])
+    return labelled_grid(images, list(rows), [str(d) for d in range(10)], "guidance", "digit")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     began, domain = time.perf_counter(), digits.load("mnistm")
-    choice = Table("training digits", domain.train.images)
+    choice = Table(domain, "train")
     chosen, records = tried_records(choice)
-    table = Table("test digits", domain.test.images)
+    table = Table(domain, "test")
     records += chosen_records(table, chosen, domain)
     print(results.frame(records).to_string())
     if args.record:
-        figure(records).savefig(FIGURE, dpi=150)
+        figure(records).savefig(FIGURES / "digit-shapes.png", dpi=150)
+        samples().savefig(FIGURES / "digit-shapes-samples.png", dpi=150)
         results.write(
             "digits-shapes", preset="full", seeds=list(SEEDS), directory=RESULTS, records=records,
             seconds=time.perf_counter() - began + choice.spared + table.spared,
