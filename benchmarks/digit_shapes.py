@@ -5,8 +5,8 @@
 Guidance adds w times the difference that the label makes. Here only a part of it is added:
 
     all      the difference itself: classifier-free guidance
-    across   what is orthogonal to the estimate of x_0 (Sadat et al. 2024, projected guidance)
-    fine     less its own blur, sigma 3 pixels (Sadat et al. 2025, split by frequency)
+    across   what is orthogonal to the estimate of x_0 (Sadat et al. 2025a, projected guidance)
+    fine     less its own blur, sigma 3 pixels (Sadat et al. 2025b, split by frequency)
     no_mean  less the mean of each colour over the image
     grey     its mean over the colours
     shape    both: grey, less the mean over the image (`hw2lib.diffusion.shape_of`)

@@ -229,7 +229,7 @@ def shape_of(x: Tensor) -> Tensor:
     """The part of x (B, C, H, W) that is grey and has mean zero: brightness about its mean.
 
     For guidance that leaves colours alone. Two relatives split the difference by its direction
-    (Sadat et al. 2024) and by frequency (Sadat et al. 2025).
+    (Sadat et al., ICLR 2025) and by frequency (Sadat et al., arXiv 2506.19713).
     """
     grey = x.mean(1, keepdim=True)
     return (grey - grey.mean((2, 3), keepdim=True)).expand_as(x)

@@ -43,6 +43,7 @@ RESULTS = {
     "digits-few-steps": "python benchmarks/digit_few_steps.py --record",
     "digits-student": "python benchmarks/digit_student.py --record",
     "digits-guides": "python benchmarks/digit_guides.py --record",
+    "digits-shapes": "python benchmarks/digit_shapes.py --record",
     "digits-noises": "python benchmarks/digit_noises.py --record",
     "digits-setting": "python benchmarks/digit_setting.py --record",
     "digits-recipe": "python benchmarks/digit_recipe.py --record",
