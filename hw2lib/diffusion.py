@@ -196,7 +196,6 @@ def guided(
     w: float,
     away: int | Model,
     interval: tuple[int, int] | None = None,
-    part: Callable[[Tensor], Tensor] | None = None,
 ) -> Predict:
     """Guidance away from the null label, or from a worse model:
 
@@ -206,9 +205,6 @@ def guided(
     w = 0 is the conditional model itself, bit for bit. Both passes of one model go as one batch.
     With an `interval` (first, last) of time steps, guidance acts at first <= t <= last alone and
     the steps outside take one pass (Kynkaanniemi et al. 2024); all samples share one t.
-    With a `part`, a linear map such as `shape_of`, only that part of the difference is added:
-
-        model(x, t, label) + w part(model(x, t, label) - model(x, t, null))
     """
     first, last = interval or (0, math.inf)
 
@@ -216,20 +212,9 @@ def guided(
         if w == 0 or not first <= t[0] <= last:
             return model(x, t, labels)
         if callable(away):
-            asked, other = model(x, t, labels), away(x, t, labels)
-        else:
-            both = torch.cat([labels, torch.full_like(labels, away)])
-            asked, other = model(x.repeat(2, 1, 1, 1), t.repeat(2), both).chunk(2)
-        return (1 + w) * asked - w * other if part is None else asked + w * part(asked - other)
+            return (1 + w) * model(x, t, labels) - w * away(x, t, labels)
+        both = torch.cat([labels, torch.full_like(labels, away)])
+        conditional, unconditional = model(x.repeat(2, 1, 1, 1), t.repeat(2), both).chunk(2)
+        return (1 + w) * conditional - w * unconditional
 
     return predict
-
-
-def shape_of(x: Tensor) -> Tensor:
-    """The part of x (B, C, H, W) that is grey and has mean zero: brightness about its mean.
-
-    For guidance that leaves colours alone. Two relatives split the difference by its direction
-    (Sadat et al., ICLR 2025) and by frequency (Sadat et al., arXiv 2506.19713).
-    """
-    grey = x.mean(1, keepdim=True)
-    return (grey - grey.mean((2, 3), keepdim=True)).expand_as(x)

@@ -10,6 +10,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from helpers.oracles import DIFFUSERS, SCHEDULES, SHAPE, normal, theirs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from hw2lib import diffusion as d
 from hw2lib import samplers
@@ -306,6 +307,56 @@ def test_an_unknown_prediction_is_one_line():
 
 
 # --- guidance ------------------------------------------------------------------------------------
+
+
+class Label(nn.Module):
+    """A network whose output tells label, time and x apart."""
+
+    def forward(self, x, t, label):
+        return torch.sin(x) + 0.1 * t[:, None, None, None] + label[:, None, None, None] ** 2
+
+
+@pytest.mark.parametrize("w", [0, 0.0, -0.0])
+def test_no_guidance_is_the_conditional_model_bit_for_bit(w):
+    x, t, labels = normal(3, 3, 4, 4), torch.tensor([5, 5, 5]), torch.tensor([1, 2, 3])
+    assert torch.equal(d.guided(Label(), labels, w, 10)(x, t), Label()(x, t, labels))
+
+
+@pytest.mark.parametrize("w", [-1.0, 0.5, 1.0, 2.0, 4.0])
+def test_guidance_is_its_formula(w):
+    x, t, labels = normal(3, 3, 4, 4), torch.tensor([5, 6, 7]), torch.tensor([1, 2, 3])
+    null = torch.full_like(labels, 10)
+    expected = (1 + w) * Label()(x, t, labels) - w * Label()(x, t, null)
+    torch.testing.assert_close(d.guided(Label(), labels, w, 10)(x, t), expected)
+
+
+def test_full_negative_guidance_is_the_unconditional_model():
+    x, t, labels = normal(2, 3, 4, 4), torch.tensor([5, 6]), torch.tensor([1, 2])
+    expected = Label()(x, t, torch.tensor([10, 10]))
+    torch.testing.assert_close(d.guided(Label(), labels, -1.0, 10)(x, t), expected)
+
+
+def worse(x, t, label):
+    """A worse version of `Label`, without its x."""
+    return 0.1 * t[:, None, None, None] + label[:, None, None, None] ** 2
+
+
+@pytest.mark.parametrize("w", [0, 0.5, 2.0])
+def test_autoguidance_steers_away_from_the_worse_model_with_the_same_label(w):
+    x, t, labels = normal(3, 3, 4, 4), torch.tensor([5, 6, 7]), torch.tensor([1, 2, 3])
+    found = d.guided(Label(), labels, w, worse)(x, t)
+    torch.testing.assert_close(found, Label()(x, t, labels) + w * torch.sin(x))
+    outside = d.guided(Label(), labels, w, worse, (8, 9))(x, t)
+    assert torch.equal(outside, Label()(x, t, labels))
+
+
+@pytest.mark.parametrize(("t", "inside"), [(2, False), (3, True), (5, True), (6, False)])
+def test_guidance_acts_in_its_interval_alone(t, inside):
+    x, labels = normal(2, 3, 4, 4), torch.tensor([1, 2])
+    times = torch.full((2,), t)
+    found = d.guided(Label(), labels, 2.0, 10, (3, 5))(x, times)
+    everywhere = d.guided(Label(), labels, 2.0, 10)(x, times)
+    assert torch.equal(found, everywhere if inside else Label()(x, times, labels))
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])

@@ -17,8 +17,8 @@
   }
 
   /** {times, states, guesses} of a digit: one entry a step, and the picture itself at the end. */
-  async function draw({noise: k, ...how}, onStep = () => {}, wanted = () => true) {
-    const model = modelOf(how), inTurn = await crews[model]();
+  async function draw({label, noise: k, w, steps, solver}, onStep = () => {}, wanted = () => true) {
+    const model = modelOf({solver}), inTurn = await crews[model]();
     const {file, alphaBar, noises} = await load(model);
     const path = {times: [], states: [], guesses: []};
     function keep(t, x, x0) {
@@ -27,7 +27,7 @@
     }
     await inTurn(async ask => {
       if (!wanted()) return;
-      const needs = {...how, name: file, alphaBar, noise: noise(k, noises)};
+      const needs = {name: file, alphaBar, noise: noise(k, noises), label, w, steps, solver};
       const x = await ask("draw", needs, step => keep(step.t, step.x, step.x0));
       keep(null, x, x);
     });
@@ -48,27 +48,26 @@
   second.querySelector("legend").textContent = "second setting";
   second.querySelector("[name=w]").value = 0;
 
-  /** A student has steps and a range of w of its own, which its option names, and learnt shapes. */
+  /** A student has steps and a range of w of its own, which its option names. */
   function fit(box) {
-    const [w, shape, steps, solver] = ["w", "shape", "steps", "solver"].map(name =>
+    const [w, steps, solver] = ["w", "steps", "solver"].map(name =>
       box.querySelector(`[name=${name}]`));
     const own = solver.selectedOptions[0].dataset;
     if (own.steps || steps.disabled) steps.value = own.steps ?? steps.defaultValue;
-    steps.disabled = shape.disabled = "steps" in own;
+    steps.disabled = "steps" in own;
     [w.min, w.max] = own.w ? [0, own.w] : RANGE;
   }
 
   function settings() {
     return (form.compare.checked ? [first, second] : [first]).map(box => {
       const field = name => box.querySelector(`[name=${name}]`);
-      const {checked, disabled} = field("shape");
-      return {w: numberIn(field("w"), false), shape: checked && !disabled,
-        steps: numberIn(field("steps"), true), solver: field("solver").value};
+      return {w: numberIn(field("w"), false), steps: numberIn(field("steps"), true),
+        solver: field("solver").value};
     });
   }
 
-  function name({w, shape, steps, solver}) {
-    return `w = ${w}${shape ? ", shapes alone" : ""}, ${steps} ${steps > 1 ? "steps" : "step"}, ${
+  function name({w, steps, solver}) {
+    return `w = ${w}, ${steps} ${steps > 1 ? "steps" : "step"}, ${
       {ddim: "DDIM", dpmpp: "DPM-Solver++(2M)", [STUDENT]: "distilled"}[solver]}`;
   }
 

@@ -60,8 +60,6 @@ def build_parser() -> argparse.ArgumentParser:
     digits.add_argument("--w", type=argument(Weight), help="w of (1+w) cond - w uncond; what is not"
                         " given here is as in the report")  # fmt: skip
     digits.add_argument("--steps", type=argument(Count))
-    digits.add_argument("--shape", action="store_const", const=True,
-                        help="guide shapes alone, not colours: more varied")  # fmt: skip
     digits.add_argument("--weights", type=place)
     digits.set_defaults(run=sample_digits_command)
 
@@ -193,7 +191,7 @@ def sample_digits_command(args: argparse.Namespace) -> None:
     from hw2lib.commands.folders import digits_into
     from hw2lib.experiments.cfdg import DEFAULT
 
-    how = _given(args, DEFAULT, "w", "steps", "shape", "seed")
+    how = _given(args, DEFAULT, "w", "steps", "seed")
     n = digits_into(args.out, args.per_digit, how, args.weights)
     print(f"{n} images in {args.out}")
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hw2lib import samplers
 from hw2lib.datasets import augment, digits
 from hw2lib.device import device, mixed_precision
-from hw2lib.diffusion import Model, drop_labels, guided, make_schedule, shape_of
+from hw2lib.diffusion import Model, drop_labels, guided, make_schedule
 from hw2lib.errors import UserError
 from hw2lib.experiments.recipe import N_TRAIN_STEPS, DigitHeader, Preset, Run, epochs, preset_name
 from hw2lib.io.parameters import Count, Seed, Share, Weight, choose, settings
@@ -55,7 +55,6 @@ class Sampling:
     steps: Count = 10
     solver: Literal["dpmpp", "ddim", "ddpm"] | None = None  # None: SOLVER; DDPM takes all T steps
     interval: tuple[int, int] | None = None  # first and last time step with guidance; None: all
-    shape: bool = False  # guidance leaves colours and the mean brightness as they are
     eta: Share = 0.0  # DDIM's
     seed: Seed = 0
 
@@ -165,8 +164,7 @@ def sample_digits(
         generators = samplers.sample_generators(how.seed, [noises[k] for k in kept])
         x = samplers.individual_noise((3, digits.SIDE, digits.SIDE), generators).to(where)
         asked = labels[kept].to(where)
-        part = shape_of if how.shape else None
-        predict = guided(network, asked, how.w, away, how.interval, part)
+        predict = guided(network, asked, how.w, away, how.interval)
         if student:
             w = torch.full(asked.shape, how.w, device=where)
 
@@ -189,7 +187,7 @@ def sample_digits(
 def _check_fits(student: dict, how: Sampling, guide: Model | None) -> None:
     """UserError for settings that the student was not made for."""
     steps, w_max = student["steps"], student["w_max"]
-    plain = how.solver in (None, "ddim") and not (how.eta or how.interval or how.shape or guide)
+    plain = how.solver in (None, "ddim") and not (how.eta or how.interval or guide)
     if not (plain and how.steps == steps and 0 <= how.w <= w_max):
         raise UserError(
             f"steps={how.steps} and w={how.w:g} do not fit these weights: a student draws in "

@@ -17,7 +17,7 @@ from PIL import Image
 from hw2lib.commands.classify import as_digit
 from hw2lib.datasets.digits import to_uint8
 from hw2lib.datasets.faces import load_noise
-from hw2lib.diffusion import guided, linear_schedule, make_schedule, shape_of
+from hw2lib.diffusion import guided, linear_schedule, make_schedule
 from hw2lib.experiments.cfdg import load_digit_unet
 from hw2lib.experiments.ddim import Sampling, load_face_unet, sample_faces
 from hw2lib.interpolation import WAYS, path
@@ -43,11 +43,9 @@ SOURCES = ROOT / "book" / "live"
 DIGITS, STUDENT = (WEIGHTS / f"{name}.safetensors" for name in ("digits", "digits-student"))
 
 
-def drawn(
-    page, label: int, noise: int, w: float, steps: int, solver: str, shape: bool = False
-) -> dict:
+def drawn(page, label: int, noise: int, w: float, steps: int, solver: str) -> dict:
     """The page's way: times, states, guesses and the picture's bytes."""
-    how = {"label": label, "noise": noise, "w": w, "shape": shape, "steps": steps, "solver": solver}
+    how = {"label": label, "noise": noise, "w": w, "steps": steps, "solver": solver}
     return page.evaluate(
         f"hw2live.draw({json.dumps(how)}).then(({{times, states, guesses}}) => ({{times,"
         " states: states.map(x => [...x]), guesses: guesses.map(x => [...x]),"
@@ -55,9 +53,7 @@ def drawn(
     )
 
 
-def drawn_by_torch(
-    label: int, noise: int, w: float, steps: int, solver: str, shape: bool = False
-) -> dict:
+def drawn_by_torch(label: int, noise: int, w: float, steps: int, solver: str) -> dict:
     model, header = load_digit_unet()  # in float32; sample_digits may take bfloat16
     student, labels = solver == "student", torch.tensor([label])
     if student:
@@ -73,8 +69,7 @@ def drawn_by_torch(
     def read(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return model(x, t, labels, torch.tensor([w]))
 
-    part = shape_of if shape else None
-    predict = read if student else guided(model, labels, w, NULL_LABEL, part=part)
+    predict = read if student else guided(model, labels, w, NULL_LABEL)
     schedule = make_schedule(header["schedule"], header["n_train_steps"])
     denoiser = Denoiser(predict, schedule, header["prediction"], not student, keep)
     x = individual_noise((3, 28, 28), sample_generators(0, [noise - 1]))
@@ -90,8 +85,7 @@ def largest(a: list, b: torch.Tensor) -> float:
 @pytest.mark.parametrize(
     "how",
     [(3, 1, 1.25, 10, "dpmpp"), (7, 10, 0.0, 3, "dpmpp"), (2, 6, -1.0, 2, "dpmpp"),
-     (8, 4, 3.0, 8, "ddim"), (5, 3, 2.0, 4, "dpmpp", True), (3, 1, 1.25, 4, "student"),
-     (9, 7, 2.6, 4, "student")],
+     (8, 4, 3.0, 8, "ddim"), (3, 1, 1.25, 4, "student"), (9, 7, 2.6, 4, "student")],
 )  # fmt: skip
 def test_every_step_is_torchs(kept, how):
     here, there = drawn(kept, *how), drawn_by_torch(*how)

@@ -36,15 +36,6 @@ def test_sample_digits_names_and_sizes(capsys, weights, tmp_path):
         assert image.mode == "RGB"
 
 
-def test_guidance_of_shapes_alone_is_a_setting_of_its_own(capsys, tmp_path):
-    drawn = {}
-    for name, more in (("all", ()), ("shape", ("--shape",)), ("none", ("--shape", "--w", 0))):
-        few = ("--per-digit", 1, "--steps", 2, *more)
-        assert run(capsys, "sample-digits", tmp_path / name, *few)[0] == 0
-        drawn[name] = (tmp_path / name / "3_001.png").read_bytes()
-    assert len(set(drawn.values())) == 3
-
-
 def test_the_shipped_student_draws_in_its_own_steps_alone(capsys, tmp_path):
     asked = ("--per-digit", 1, "--weights", WEIGHTS / "digits-student.safetensors")
     for more in ((), ("--steps", 4, "--w", 3.5), ("--steps", 4, "--w", -1)):

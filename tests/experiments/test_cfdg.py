@@ -106,7 +106,7 @@ def test_a_student_takes_one_evaluation_a_step_and_reads_w(student, monkeypatch)
 @pytest.mark.parametrize(
     "other",
     [{"steps": 4}, {"w": 2.5}, {"w": -0.5}, {"solver": "dpmpp"}, {"eta": 0.5},
-     {"interval": (100, 900)}, {"shape": True}],
+     {"interval": (100, 900)}],
 )  # fmt: skip
 def test_what_a_student_was_not_made_for_is_one_line(student, other):
     how = Sampling(**{"steps": 3, "w": 1.0, **other})

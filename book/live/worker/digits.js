@@ -46,31 +46,19 @@ function digitUNet({architecture: {blocks, unfold, scaled, widths}}, tensors) {
   return (image, t, labels, w) => scratch(() => imagesOf(forward(image, t, labels, w)));
 }
 
-/** The part of an image (3, 28, 28) that is grey and has mean zero: `diffusion.shape_of`. */
-function shapeOf(d) {
-  const n = d.length / 3;
-  const grey = Float32Array.from({length: n}, (_, i) => (d[i] + d[i + n] + d[i + 2 * n]) / 3);
-  const mean = grey.reduce((sum, value) => sum + value, 0) / n;
-  return d.map((_, i) => grey[i % n] - mean);
-}
-
-/** x_t, t -> v, guided: conditional + w (conditional - unconditional), or w its shape alone. */
-function guided(network, label, w, shape) {
+/** x_t, t -> v, guided: (1 + w) conditional - w unconditional. */
+function guided(network, label, w) {
   return (x, t) => {
     const [conditional, unconditional] = network(x, t, w === 0 ? [label] : [label, NULL_LABEL]);
-    if (w === 0) return conditional;
-    const difference = conditional.map((c, i) => c - unconditional[i]);
-    const part = shape ? shapeOf(difference) : difference;
-    return conditional.map((c, i) => c + w * part[i]);
+    return conditional.map((c, i) => w === 0 ? c : (1 + w) * c - w * unconditional[i]);
   };
 }
 
 /** Draw one digit; `onStep` sees {t, x, x0} before every step. Returns x (3, 28, 28). The solver
     "student" is DDIM with a network that reads w: one evaluation a step, nothing clipped. */
-function draw({name, alphaBar, noise, label, w, shape, steps, solver}, onStep) {
+function draw({name, alphaBar, noise, label, w, steps, solver}, onStep) {
   const network = networks[name], student = solver === "student";
-  const predict = student ? (x, t) => network(x, t, [label], w)[0]
-    : guided(network, label, w, shape);
+  const predict = student ? (x, t) => network(x, t, [label], w)[0] : guided(network, label, w);
   const times = timeSteps(alphaBar.length, steps);
   let x = noise, before = null;
   times.forEach((t, i) => {

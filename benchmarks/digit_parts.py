@@ -1,41 +1,37 @@
-"""Guidance of shapes alone: which part of guidance makes digits legible, and which costs variety.
+"""Parts of guidance: does some part of it make digits legible at less cost of variety?
 
-    python benchmarks/digit_shapes.py [--record]
+    python benchmarks/digit_parts.py [--record]
 
-Guidance adds w times the difference that the label makes. Here only a part of it is added:
+Guidance adds w times the difference d that the label makes. Here only a part of it is added:
 
-    all      the difference itself: classifier-free guidance
-    across   what is orthogonal to the estimate of x_0 (Sadat et al. 2025a, projected guidance)
-    fine     less its own blur, sigma 3 pixels (Sadat et al. 2025b, split by frequency)
-    no_mean  less the mean of each colour over the image
-    grey     its mean over the colours
-    shape    both: grey, less the mean over the image (`hw2lib.diffusion.shape_of`)
+    all      d itself: classifier-free guidance
+    across   what of d is orthogonal to the estimate of x_0 (Sadat et al., ICLR 2025)
+    fine     d less its own blur, sigma 3 pixels (Sadat et al., arXiv 2506.19713)
+    no_mean  d less the mean of each colour over the image
+    grey     the mean of d over the colours
+    shape    both: grey, less the mean over the image
 
 Everything is drawn by the shipped model in its twenty evaluations. Records:
 
     tried    accuracy, frechet, ..  by part and w: 1,000 samples of one noise seed, scored against
                                     training digits
-    tried    legible                by part: the smallest w at which 99 % are read as asked;
-                                    as_default: for shapes, that at which as many are as of "all"
-                                    at the default's w
-    samples  accuracy, frechet, ..  by part and w, at those w: noise seeds 0 to 4, 1,000 samples
-                                    each, against test digits; one value a noise seed
+    tried    legible                by part: the smallest w at which 99 % are read as asked
+    samples  accuracy, frechet, ..  by part, at that w: noise seeds 0 to 4, 1,000 samples each,
+                                    against test digits; one value a noise seed
     samples  recall_of_real         by part and w: recall as a share of that of real images
-    gained   accuracy, frechet, ..  of shapes beyond "all", both where they are legible, from the
-                                    same noises
+    gained   accuracy, frechet, ..  of "shape" beyond "all", both at that w, from the same noises
     real     accuracy, frechet, ..  of as many training images, drawn by each seed
 
 Scores are kept in the build folder and taken up again. --record writes
-data/results/digits-shapes.json and the figures digit-shapes.png and digit-shapes-samples.png in
-book/_static.
+data/results/digits-parts.json and the figure book/_static/digit-parts.png.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
@@ -45,10 +41,9 @@ from torchvision.transforms.functional import gaussian_blur
 from hw2lib import samplers
 from hw2lib.datasets import digits
 from hw2lib.device import device, mixed_precision, precision
-from hw2lib.diffusion import make_schedule, shape_of, to_x0_and_eps
+from hw2lib.diffusion import make_schedule, to_x0_and_eps
 from hw2lib.experiments import cfdg
 from hw2lib.experiments.cfdg import DEFAULT
-from hw2lib.figures.base import labelled_grid
 from hw2lib.figures.cfdg import guidance_curve
 from hw2lib.io import results
 from hw2lib.io.cache import kept
@@ -60,7 +55,8 @@ from hw2lib.studies import cfdg as study
 N, SEEDS, CHOICE_SEED = 1000, range(5), 5000
 LABELS = torch.arange(10).repeat_interleave(N // 10)
 LEGIBLE = 0.99  # of the samples are read as asked
-FIGURES = ROOT / "book" / "_static"
+SHIPPED = WEIGHTS / "digits.safetensors"
+FIGURE = ROOT / "book" / "_static" / "digit-parts.png"
 SHOWN = ("accuracy", "frechet", "recall")
 
 
@@ -70,34 +66,36 @@ def across(d: Tensor, x_0: Tensor) -> Tensor:
     return d - along * x_0
 
 
-PARTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of the difference, and x_0
+def grey(d: Tensor, _: Tensor) -> Tensor:
+    return d.mean(1, keepdim=True).expand_as(d)
+
+
+def no_mean(d: Tensor, _: Tensor) -> Tensor:
+    return d - d.mean((2, 3), keepdim=True)
+
+
+PARTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of d and the estimate of x_0
     "all": lambda d, _: d,
     "across": across,
     "fine": lambda d, _: d - gaussian_blur(d, [19, 19], [3.0, 3.0]),
-    "no_mean": lambda d, _: d - d.mean((2, 3), keepdim=True),
-    "grey": lambda d, _: d.mean(1, keepdim=True).expand_as(d),
-    "shape": lambda d, _: shape_of(d),
+    "no_mean": no_mean,
+    "grey": grey,
+    "shape": lambda d, x_0: no_mean(grey(d, x_0), x_0),
 }
 TRIED = (
     *(("all", w) for w in (0.25, 0.5, 0.75, 1.0, 1.25)),
     *((part, DEFAULT.w) for part in ("across", "fine", "no_mean", "grey")),
     *(("shape", w) for w in (0.75, 1.0, 1.25, 1.5, 2.0)),
 )
-NAMES = {"all": "all: classifier-free", "across": "across", "fine": "fine",
-         "no_mean": "no mean", "grey": "grey", "shape": "shape"}  # fmt: skip
+COMPARED = ("all", "shape")
 
 
-@cache
-def shipped() -> tuple[cfdg.DigitNet, dict]:
-    model, header = cfdg.load_digit_unet()
-    return model.to(device()).to(memory_format=torch.channels_last).eval(), header
-
-
-def drawn(part: str, w: float, seed: int, numbers: Sequence[int] = range(N)) -> Tensor:
+def drawn(weights: Path, part: str, w: float, seed: int, numbers: Sequence[int]) -> Tensor:
     """The digits of these numbers, uint8 (n, 3, 28, 28), as `cfdg.sample_digits` draws them from
     their noises, by any of PARTS."""
-    model, header = shipped()
+    model, header = cfdg.load_digit_unet(weights)
     schedule, where = make_schedule(header["schedule"], header["n_train_steps"]), device()
+    model = model.to(where).to(memory_format=torch.channels_last).eval()
 
     def chunk(indices: range) -> Tensor:
         chosen = [numbers[min(k, len(numbers) - 1)] for k in indices]
@@ -122,86 +120,83 @@ def drawn(part: str, w: float, seed: int, numbers: Sequence[int] = range(N)) -> 
 class Table:
     """Scores of samples against the real images of a part of a domain: "train" or "test"."""
 
-    def __init__(self, domain: digits.DigitDomain, part: str) -> None:
-        self.against = {part: domain.sha256}
-        self.scorer, self.spared = study.Scorer.load(getattr(domain, part).images, N), 0.0
+    def __init__(self, domain: digits.DigitDomain, against: str) -> None:
+        self.against = {against: domain.sha256}
+        self.scorer, self.spared = study.Scorer.load(getattr(domain, against).images, N), 0.0
 
-    def scores(self, part: str, w: float, seed: int) -> study.Scores:
+    def scores(self, weights: Path, part: str, w: float, seed: int) -> study.Scores:
         """Of N samples; kept."""
-        networks = [WEIGHTS / f"{k}.safetensors" for k in ("digits", "judge", "digit-features")]
+        networks = [weights, *(WEIGHTS / f"{k}.safetensors" for k in ("judge", "digit-features"))]
         key = {"weights": list(map(sha256, networks)), "part": part, "w": w, "seed": seed,
                "against": self.against, "precision": precision()}  # fmt: skip
-        found, seconds = kept(
-            "scores", key, lambda: self.scorer(drawn(part, w, seed), LABELS), runs_dir() / "shapes"
-        )
+
+        def make() -> study.Scores:
+            return self.scorer(drawn(weights, part, w, seed, range(N)), LABELS)
+
+        found, seconds = kept("scores", key, make, runs_dir() / "parts")
         self.spared += seconds
         return {score: value.item() for score, value in found.items()}
 
 
-def legible(accuracy: dict[float, float], enough: float = LEGIBLE) -> float:
+def legible(accuracy: Mapping[float, float]) -> float:
     """The smallest w at which enough samples are read as asked, else that at which most are."""
-    return next(
-        (w for w in sorted(accuracy) if accuracy[w] >= enough), max(accuracy, key=accuracy.get)
-    )
+    enough = [w for w in sorted(accuracy) if accuracy[w] >= LEGIBLE]
+    return enough[0] if enough else max(accuracy, key=lambda w: accuracy[w])
 
 
 def tried_records(table: Table) -> tuple[dict[str, float], list[dict]]:
-    """Of TRIED; and what was chosen: {"all": w, "shape": w, "as_default": w}."""
+    """Of TRIED, and {part: the w that was chosen}."""
     records: list[dict] = []
     accuracy: dict[str, dict[float, float]] = {}
     for part, w in TRIED:
-        scores = table.scores(part, w, CHOICE_SEED)
+        scores = table.scores(SHIPPED, part, w, CHOICE_SEED)
         accuracy.setdefault(part, {})[w] = scores["accuracy"]
         print(part, w, {score: round(scores[score], 4) for score in SHOWN}, flush=True)
         records += study.scored("tried", [scores], N, part=part, w=w)
-    chosen = {part: legible(accuracy[part]) for part in ("all", "shape")}
-    chosen["as_default"] = legible(accuracy["shape"], accuracy["all"][DEFAULT.w])
-    for part in ("all", "shape"):
-        entry = metric([chosen[part]], 1, "number")
-        records.append(results.record("tried", "legible", entry, part=part))
-    entry = metric([chosen["as_default"]], 1, "number")
-    records.append(results.record("tried", "as_default", entry, part="shape"))
+    chosen = {part: legible(accuracy[part]) for part in COMPARED}
+    for part, w in chosen.items():
+        records.append(results.record("tried", "legible", metric([w], 1, "number"), part=part))
     return chosen, records
 
 
-def chosen_records(
+def compared_records(
     table: Table, chosen: dict[str, float], domain: digits.DigitDomain
 ) -> list[dict]:
-    """Of what was chosen, against test digits, with real images beside it."""
-    records = study.real_images(domain, table.scorer, N, SEEDS)
-    cells = {("all", chosen["all"]), ("shape", chosen["shape"]), ("shape", chosen["as_default"])}
-    found = {}
-    for part, w in sorted(cells):
-        found[part, w] = [table.scores(part, w, seed) for seed in SEEDS]
-        records += study.scored("samples", found[part, w], N, part=part, w=w)
+    """Of COMPARED at what was chosen, against test digits, with real images beside them."""
+    records, found = study.real_images(domain, table.scorer, N, SEEDS), {}
+    for part, w in chosen.items():
+        found[part] = [table.scores(SHIPPED, part, w, seed) for seed in SEEDS]
+        records += study.scored("samples", found[part], N, part=part, w=w)
         records.append(study.recall_of_real(records, part=part, w=w))
-    pairs = zip(found["shape", chosen["shape"]], found["all", chosen["all"]], strict=True)
-    gained = [{score: ours[score] - theirs[score] for score in SHOWN} for ours, theirs in pairs]
-    for score in SHOWN:
-        entry = metric([g[score] for g in gained], N, "distance" if score == "frechet" else "share")
-        records.append(results.record("gained", score, entry))
-    return records
+    return records + gained(found["shape"], found["all"])
+
+
+def gained(
+    ours: Sequence[study.Scores], theirs: Sequence[study.Scores], **setting: float
+) -> list[dict]:
+    """Records of differences, noise seed by noise seed."""
+    return [
+        results.record(
+            "gained", score,
+            metric([a[score] - b[score] for a, b in zip(ours, theirs, strict=True)], N,
+                   "distance" if score == "frechet" else "share"),
+            **setting,
+        )
+        for score in SHOWN
+    ]  # fmt: skip
 
 
 def figure(records: Sequence[dict]) -> Figure:
     """Accuracy against the Frechet distance of what was tried, a curve for each part."""
     curves: dict[str, dict] = {}
     for part, w in TRIED:
-        across, up = (
+        entries = (
             results.one(records, "tried", score, part=part, w=w)
             for score in ("frechet", "accuracy")
         )
-        curves.setdefault(NAMES[part], {})[f"{w:g}"] = across, up
+        curves.setdefault(part.replace("_", " "), {})[f"{w:g}"] = tuple(entries)
     star = [results.one(records, "real", score)["mean"] for score in ("frechet", "accuracy")]
     return guidance_curve({"1,000 samples a point": curves}, tuple(star), "Fréchet distance")
-
-
-def samples() -> Figure:
-    """Ten digits from one noise each, without guidance and with all and shapes of it."""
-    rows = {"none": ("all", 0.0), "all": ("all", DEFAULT.w), "shape": ("shape", DEFAULT.w)}
-    numbers = range(0, N, N // 10 + 1)  # one of each digit
-    images = torch.stack([drawn(*how, CHOICE_SEED, numbers) for how in rows.values()])
-    return labelled_grid(images, list(rows), [str(d) for d in range(10)], "guidance", "digit")
 
 
 def main() -> None:
@@ -210,16 +205,14 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     began, domain = time.perf_counter(), digits.load("mnistm")
-    choice = Table(domain, "train")
+    choice, table = Table(domain, "train"), Table(domain, "test")
     chosen, records = tried_records(choice)
-    table = Table(domain, "test")
-    records += chosen_records(table, chosen, domain)
+    records += compared_records(table, chosen, domain)
     print(results.frame(records).to_string())
     if args.record:
-        figure(records).savefig(FIGURES / "digit-shapes.png", dpi=150)
-        samples().savefig(FIGURES / "digit-shapes-samples.png", dpi=150)
+        figure(records).savefig(FIGURE, dpi=150)
         results.write(
-            "digits-shapes", preset="full", seeds=list(SEEDS), directory=RESULTS, records=records,
+            "digits-parts", preset="full", seeds=list(SEEDS), directory=RESULTS, records=records,
             seconds=time.perf_counter() - began + choice.spared + table.spared,
             weights=[WEIGHTS / f"{k}.safetensors" for k in ("digits", "judge", "digit-features")],
             data={"source": domain.data, "sha256": domain.sha256},
