@@ -202,29 +202,21 @@ def distance_histogram(distances: Mapping[str, Tensor], x: str) -> Figure:
 
 
 @styled
-def loss_curve(losses: Sequence[float] | Mapping[str, Sequence[float]]) -> Figure:
-    """Loss by step, its running mean in full colour; several runs as {name: losses}."""
-    runs = losses if isinstance(losses, Mapping) else {"loss": losses}
+def loss_curve(losses: Sequence[float]) -> Figure:
+    """Loss by step, its running mean in full colour."""
     fig, (ax,) = new_axes(3.6)
-    for colour, (name, values) in zip(COLOURS, runs.items(), strict=False):
-        running_mean(ax, np.arange(1, len(values) + 1), np.asarray(values, float), colour, name)
-    if all(min(values) > 0 for values in runs.values()):
-        ax.set_yscale("log")
-    ax.set(xlabel="step", ylabel="loss")
-    if len(runs) > 1:
-        ax.legend()
+    running_mean(ax, np.arange(1, len(losses) + 1), np.asarray(losses, float), COLOURS[0])
+    ax.set(xlabel="step", ylabel="loss", yscale="log" if min(losses) > 0 else "linear")
     return fig
 
 
-def running_mean(
-    ax: Axes, step: np.ndarray, values: np.ndarray, colour: str, name: str | None = None
-) -> None:
+def running_mean(ax: Axes, step: np.ndarray, values: np.ndarray, colour: str) -> None:
     """Values drawn faint, their mean over 2 % of the run in full colour."""
     taps = np.ones(window := max(1, len(values) // 50)) / window
     ax.plot(step, values, color=colour, alpha=0.2, lw=0.8)
     # A mean belongs to the middle of its window.
     middle, mean = (np.convolve(x, taps, "valid") for x in (step, values))
-    ax.plot(middle, mean, color=colour, label=name)
+    ax.plot(middle, mean, color=colour)
 
 
 def architecture(model: nn.Module, *inputs: Tensor, depth: int = 2, name: str = "model"):
