@@ -111,10 +111,8 @@ def interval_bars(entries: Sequence[dict]) -> np.ndarray | None:
     return np.array([[e["mean"] - e["low"], e["high"] - e["mean"]] for e in entries]).T
 
 
-def strip(images: Tensor, alphas: Sequence[float], rows: Sequence[str] = ()) -> Figure:
-    """Images (N, 3, H, W) side by side under their alphas, or several (`rows`, N, 3, H, W)."""
-    images = torch.as_tensor(images)
-    images = images[None] if images.ndim == 4 else images
+def strip(images: Tensor, alphas: Sequence[float], rows: Sequence[str]) -> Figure:
+    """Images (rows, N, 3, H, W) side by side under their alphas, each row with its name."""
     return labelled_grid(images, rows, [f"{a:g}" for a in alphas], column_title=r"$\alpha$")
 
 
@@ -219,7 +217,7 @@ def running_mean(ax: Axes, step: np.ndarray, values: np.ndarray, colour: str) ->
     ax.plot(middle, mean, color=colour)
 
 
-def architecture(model: nn.Module, *inputs: Tensor, depth: int = 2, name: str = "model"):
+def architecture(model: nn.Module, *inputs: Tensor, depth: int = 2):
     """Drawing of a model by torchview, a graphviz graph that notebooks show as a picture.
 
     inputs: what `model` is called with. Without graphviz's program `dot` it prints one line that
@@ -230,10 +228,8 @@ def architecture(model: nn.Module, *inputs: Tensor, depth: int = 2, name: str = 
         return None
     from torchview import draw_graph
 
-    graph = draw_graph(
-        model, input_data=list(inputs), depth=depth, graph_name=name, device="cpu",
-        expand_nested=True, hide_inner_tensors=True, save_graph=False,
-    ).visual_graph  # fmt: skip
+    drawn = draw_graph(model, list(inputs), depth=depth, device="cpu", expand_nested=True)
+    graph = drawn.visual_graph
     graph.attr(bgcolor="white")
     graph.graph_attr.pop("size", None)  # dot rounds the scale for it, and cuts two edges off
     return graph

@@ -26,12 +26,12 @@ def test_to_array():
 
 def test_strip():
     alphas = [i / 10 for i in range(11)]
-    fig = base.strip(images(11, 3, 64, 64), alphas)
+    fig = base.strip(images(2, 11, 3, 64, 64), alphas, ["slerp", "lerp"])
     render(fig)
     assert ticks(fig.axes[0].get_xticklabels()) == [f"{a:g}" for a in alphas]
-    render(base.strip(images(2, 11, 3, 64, 64), alphas, rows=["slerp", "lerp"]))
+    assert ticks(fig.axes[0].get_yticklabels()) == ["slerp", "lerp"]
     with pytest.raises(ValueError, match="number of"):
-        base.strip(images(3, 3, 64, 64), alphas)
+        base.strip(images(1, 3, 3, 64, 64), alphas, ["slerp"])
 
 
 def test_loss_curve():
