@@ -28,7 +28,7 @@ from hw2lib.training import Fitted, TrainConfig
 LOGIT_NORMAL = {"min_snr": 0.0, "log_snr_mean": 0.0, "log_snr_std": 2.0}
 DIGIT_PRESETS = {
     "quick": Preset(
-        TrainConfig(steps=120, batch_size=32), DigitConfig((32, 64), (1, 1)), "cosine",
+        TrainConfig(steps=120, batch_size=32), DigitConfig((16, 32), (1, 1)), "cosine",
         **LOGIT_NORMAL,
     ),
     "full": Preset(  # the shipped model
