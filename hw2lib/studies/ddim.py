@@ -119,9 +119,9 @@ class Sampler:
         return torch.from_numpy(found["images"]).float()
 
 
-def blurred(images: Tensor, sigma: float = 1.0) -> Tensor:
-    """uint8 (N, 3, H, W) after a Gaussian of `sigma` pixels, edges repeated."""
-    x = gaussian_filter(images.numpy().astype(np.float32), (0, 0, sigma, sigma), mode="nearest")
+def blurred(images: Tensor) -> Tensor:
+    """uint8 (N, 3, H, W) after a Gaussian of one pixel, edges repeated."""
+    x = gaussian_filter(images.numpy().astype(np.float32), (0, 0, 1, 1), mode="nearest")
     return torch.from_numpy(x).round().clamp(0, 255).to(torch.uint8)
 
 
