@@ -194,7 +194,8 @@ def figure(records: Sequence[dict]) -> Figure:
             results.one(records, "tried", score, part=part, w=w)
             for score in ("frechet", "accuracy")
         )
-        curves.setdefault(part.replace("_", " "), {})[f"{w:g}"] = tuple(entries)
+        strength = f"{w:g}" if part in COMPARED else ""  # the others have the default's
+        curves.setdefault(part.replace("_", " "), {})[strength] = tuple(entries)
     star = [results.one(records, "real", score)["mean"] for score in ("frechet", "accuracy")]
     return guidance_curve({"1,000 samples a point": curves}, tuple(star), "Fréchet distance")
 
