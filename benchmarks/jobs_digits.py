@@ -171,6 +171,11 @@ def jobs(preset: str) -> Iterator[Job]:
     )
     yield script("digit_trials", "digits-trials", begins=["trials-300"], weights=SCORED)
     yield script("digit_clip", "digits-clip", weights=USED)
+    yield script("digit_parts", "digits-parts", gpu=True, weights=USED, keeps="scores-")
+    yield script(
+        "digit_longer", "digits-longer", needs=["benchmark-digits-parts"],
+        begins=["digits-longer"], gpu=True, weights=USED,
+    )  # fmt: skip
     yield script("digit_guides", "digits-guides", begins=["guides/guide-*"], weights=USED)
     yield script(
         "digit_few_steps",

@@ -9,27 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from hw2lib.adaptation import gradient_reversal as gradient_reversal
-    from hw2lib.commands.classify import classify as classify
-    from hw2lib.commands.folders import digits_into as digits_into
-    from hw2lib.commands.folders import faces_into as faces_into
-    from hw2lib.diffusion import guided as guided
-    from hw2lib.diffusion import make_schedule as make_schedule
-    from hw2lib.experiments.cfdg import Sampling as Sampling
-    from hw2lib.experiments.cfdg import load_digit_unet as load_digit_unet
-    from hw2lib.experiments.cfdg import sample_digits as sample_digits
-    from hw2lib.experiments.dann import adapt as adapt
-    from hw2lib.experiments.ddim import load_face_unet as load_face_unet
-    from hw2lib.experiments.ddim import sample_faces as sample_faces
-    from hw2lib.interpolation import lerp as lerp
-    from hw2lib.interpolation import slerp as slerp
-    from hw2lib.models.dann_net import Network as Network
-    from hw2lib.models.dann_net import classify_tensor as classify_tensor
-    from hw2lib.samplers import Denoiser as Denoiser
-    from hw2lib.samplers import sample_ddim as sample_ddim
-    from hw2lib.samplers import sample_ddpm as sample_ddpm
-    from hw2lib.samplers import sample_dpmpp as sample_dpmpp
+if TYPE_CHECKING:  # what editors and type checkers see: the table below once more
+    from hw2lib.adaptation import gradient_reversal
+    from hw2lib.commands.classify import classify
+    from hw2lib.commands.folders import digits_into, faces_into
+    from hw2lib.diffusion import guided, make_schedule
+    from hw2lib.experiments.cfdg import Sampling, load_digit_unet, sample_digits
+    from hw2lib.experiments.dann import adapt
+    from hw2lib.experiments.ddim import load_face_unet, sample_faces
+    from hw2lib.interpolation import lerp, slerp
+    from hw2lib.models.dann_net import Network, classify_tensor
+    from hw2lib.samplers import Denoiser, sample_ddim, sample_ddpm, sample_dpmpp
 
 _HOMES = {
     "adaptation": ("gradient_reversal",),

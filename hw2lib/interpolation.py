@@ -6,6 +6,7 @@ the straight one has .71 of the norm that a model knows. Along the sphere the no
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -67,7 +68,7 @@ def rescaled(a: Tensor, b: Tensor, alpha: float) -> Tensor:
     return (straight * factor).to(a.dtype)
 
 
-def path(a: Tensor, b: Tensor, alphas: list[float], how: str = "slerp") -> Tensor:
+def path(a: Tensor, b: Tensor, alphas: Sequence[float], how: str = "slerp") -> Tensor:
     """All points (len(alphas), *a.shape) of the way from a to b; how: one of WAYS."""
     step = {"slerp": slerp, "lerp": lerp, "rescaled": rescaled}[how]
     return torch.stack([step(a, b, alpha) for alpha in alphas])

@@ -43,6 +43,8 @@ RESULTS = {
     "digits-few-steps": "python benchmarks/digit_few_steps.py --record",
     "digits-student": "python benchmarks/digit_student.py --record",
     "digits-guides": "python benchmarks/digit_guides.py --record",
+    "digits-parts": "python benchmarks/digit_parts.py --record",
+    "digits-longer": "python benchmarks/digit_longer.py --record",
     "digits-noises": "python benchmarks/digit_noises.py --record",
     "digits-setting": "python benchmarks/digit_setting.py --record",
     "digits-recipe": "python benchmarks/digit_recipe.py --record",

@@ -30,18 +30,20 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from hw2lib.datasets import course
-from hw2lib.datasets.files import of_user, read_csv
+from hw2lib.datasets.files import folder_of, of_user, read_csv
+from hw2lib.datasets.mnistm import SIDE
 from hw2lib.datasets.pairs import TARGETS
 from hw2lib.errors import UserError, check_known
 from hw2lib.io.paths import WEIGHTS, atomic_write, place
 from hw2lib.models.dann_net import Network, classify_tensor, load
 
-SIDE = 28
 LISTS = ("train", "val", "test")  # the course's csv files
 _BATCH, _THREADS, _NAMED = 512, 4, 5  # memory does not grow with the folder
 _BIG = 4_000_000  # pixels of a picture that is read while no other big one is
 _ONE_BY_ONE = ThreadPoolExecutor(1)  # a thread keeps the memory that it once took
 _LARGE = 16 * SIDE  # pixels of a side that suffice
+_WRONG = {UnidentifiedImageError: "no image", Image.DecompressionBombError: "far too big",
+          MemoryError: "too big for the memory", PermissionError: "not readable"}  # fmt: skip
 
 
 def classify(
@@ -122,10 +124,8 @@ def files_in(folder: Path) -> list[str]:
     Names that systems make (.DS_Store, ._1.png, Thumbs.db) are not the user's images and do not
     count. Errors: UserError for a folder that is missing or holds nothing else.
     """
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise UserError(f"image folder {folder} {what}; name a folder of images")
-    names = sorted(name for name in os.listdir(folder) if of_user(name))
+    listing = os.listdir(folder_of(folder, "one of images"))
+    names = sorted(name for name in listing if of_user(name))
     if not names:
         raise UserError(f"image folder {folder} is empty; it should hold images of one digit each")
     return names
@@ -161,6 +161,7 @@ def of_course(target: str, which: str = "val") -> tuple[Path, list[str]]:
 
 def as_digit(image: Image.Image) -> np.ndarray:
     """A picture of any size and mode -> uint8 (3, 28, 28), as the module's docstring tells."""
+    image.load()
     image = _flat(image)
     scale = SIDE / max(image.size)
     width, height = (max(1, round(scale * side)) for side in image.size)
@@ -215,23 +216,10 @@ def _read(path: Path) -> np.ndarray | str:
     try:
         with Image.open(path) as image:
             if math.prod(image.size) > _BIG:
-                return _ONE_BY_ONE.submit(_decoded, image).result()
-            return _decoded(image)
-    except UnidentifiedImageError:
-        return "no image"
-    except Image.DecompressionBombError:
-        return "far too big"
-    except MemoryError:
-        return "too big for the memory"
-    except PermissionError:
-        return "not readable"
-    except Exception:  # decoders meet damaged bytes with errors of every kind
-        return "damaged"
-
-
-def _decoded(image: Image.Image) -> np.ndarray:
-    image.load()
-    return as_digit(image)
+                return _ONE_BY_ONE.submit(as_digit, image).result()
+            return as_digit(image)
+    except Exception as error:  # decoders meet damaged bytes with errors of every kind
+        return next((what for kind, what in _WRONG.items() if isinstance(error, kind)), "damaged")
 
 
 def _printable(name: str) -> str:

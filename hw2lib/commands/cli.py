@@ -123,17 +123,17 @@ def _settings(pairs: Sequence[str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
+_ONLY_FOR = {"target": ["dann"], "rows": ["dann"], "warm_start": ["digits", "faces"]}
+
+
 def train_command(args: argparse.Namespace) -> None:
     settings = _settings(args.settings)
     name = args.preset + ("-changed" if settings else "")
     out = args.out or runs_dir() / f"{args.what}-{name}"
-    if args.warm_start and args.what not in ("digits", "faces"):
-        raise UserError(
-            f"--warm-start is for digits and faces; `hw2 train {args.what}` starts anew"
-        )
-    for option in ("target", "rows"):
-        if getattr(args, option) is not None and args.what != "dann":
-            raise UserError(f"--{option} is for dann alone; `hw2 train {args.what}` is right")
+    for option, kinds in _ONLY_FOR.items():
+        if getattr(args, option) is not None and args.what not in kinds:
+            known = f"--{option.replace('_', '-')} is for {' and '.join(kinds)} alone"
+            raise UserError(f"{known}; `hw2 train {args.what}` without it is right")
     if args.what == "dann":
         train_dann(args, settings)
     elif args.what in ("digits", "faces"):

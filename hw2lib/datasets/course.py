@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from hw2lib.datasets.files import read_csv, read_image
+from hw2lib.datasets.files import existing, read_csv, read_image
+from hw2lib.datasets.mnistm import SIDE
 from hw2lib.errors import UserError, check_known
 from hw2lib.io.paths import data_dir
 
-SIDE = 28
 DOMAINS = ("mnistm", "svhn", "usps")
 
 
@@ -37,7 +37,8 @@ def face_dir() -> Path | None:
 
 def face_part(name: str) -> Path:
     """`noise`, `GT` or `UNet.pt` of the course's face folder; UserError if it is missing."""
-    return _existing((face_dir() or data_dir() / "hw2_data" / "face") / name, name)
+    folder = face_dir() or data_dir() / "hw2_data" / "face"
+    return existing(folder / name, f"the course's {name}")
 
 
 def unet_beside(noise: Path) -> Path | None:
@@ -53,16 +54,8 @@ def digit_files(name: str) -> tuple[Path, Path, Path]:
     """
     check_known("the course's domain", name, DOMAINS)
     folder = (root() or data_dir() / "hw2_data") / "digits" / name
-    return tuple(_existing(folder / part, name) for part in ("train.csv", "val.csv", "data"))
-
-
-def _existing(path: Path, what: str) -> Path:
-    if not path.exists():
-        raise UserError(
-            f"{path} is missing (the course's {what}); put hw2_data into the folder that HW2_DATA "
-            "names"
-        )
-    return path
+    parts = ("train.csv", "val.csv", "data")
+    return tuple(existing(folder / part, f"the course's {name}") for part in parts)
 
 
 def read_labels(path: Path) -> tuple[list[str], np.ndarray]:

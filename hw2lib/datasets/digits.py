@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -23,14 +24,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hw2lib.datasets import course, embedded, files
-from hw2lib.datasets.mnistm import blend
+from hw2lib.datasets.mnistm import SIDE, blend
 from hw2lib.errors import UserError, check_known
 from hw2lib.io.cache import kept
+from hw2lib.io.parameters import Data
 from hw2lib.io.paths import check_data_dir, data_dir, sha256
 
 DOMAINS = ("mnistm", "svhn", "usps", "mnist", "uci")
-KINDS = ("auto", "course", "public", "embedded")
-SIDE = 28
+KINDS = get_args(Data)
 UCI_TRAIN = 1029  # of scikit-learn's 1,797 digits; here the ninth of 14 filled forms begins
 SVHN_TRAIN, SVHN_TEST = 6400, 1600  # the split of an npz: its first crops train, its last test
 PHOTOS = ("BSDS500/train", "BSDS500/test")  # backgrounds of MNIST-M's train and test digits

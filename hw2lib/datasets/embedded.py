@@ -21,9 +21,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
-from hw2lib.datasets.mnistm import blend
+from hw2lib.datasets.mnistm import SIDE, blend
 
-SIDE = 28
 TEST = 500  # images of each test set
 FONTS = ("Sans", "Sans-Bold", "Sans-Oblique", "Sans-BoldOblique", "Serif", "Serif-Bold",
          "Serif-Italic", "SansMono", "SansMono-Bold", "SansMono-Oblique")  # fmt: skip

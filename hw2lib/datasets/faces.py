@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hw2lib.datasets import embedded
-from hw2lib.datasets.files import existing, label, of_user, read_image, reading, users
+from hw2lib.datasets.files import existing, folder_of, label, of_user, read_image, reading, users
 from hw2lib.errors import UserError, check_known
 from hw2lib.io.cache import kept
 from hw2lib.io.paths import check_data_dir, data_dir, place, sha256
@@ -98,10 +98,7 @@ def _from_tar(path: Path) -> np.ndarray:
 
 def noise_files(folder: str | Path) -> list[Path]:
     """The noise files NN.pt of a folder, sorted by name; UserError when there are none."""
-    folder = place(folder)
-    if not folder.is_dir():
-        raise UserError(f"noise folder {folder} is missing; a folder with 00.pt .. is right")
-    files = users(folder, "*.pt")
+    files = users(folder_of(folder, "one with the noises 00.pt .."), "*.pt")
     if not files:
         raise UserError(f"noise folder {folder} holds no .pt file; 00.pt, 01.pt .. are right")
     return files
@@ -165,11 +162,7 @@ def squared_errors(folder: str | Path, references: str | Path) -> dict[str, floa
 
     Raises UserError for a missing folder, no reference, a missing or damaged picture, other sizes.
     """
-    folder, references = place(folder), place(references)
-    for path in (folder, references):
-        if not path.is_dir():
-            what = "is a file" if path.exists() else "does not exist"
-            raise UserError(f"folder {path} {what}; a folder with 00.png .. is right")
+    folder, references = (folder_of(path, "one with 00.png ..") for path in (folder, references))
     names = [file.name for file in users(references, "*.png")]
     if not names:
         raise UserError(f"folder {references} holds no .png file; 00.png, 01.png .. are right")

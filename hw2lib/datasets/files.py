@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from hw2lib.errors import UserError
-from hw2lib.io.paths import data_dir, sha256
+from hw2lib.io.paths import data_dir, place, sha256
 
 SYSTEMS = {"thumbs.db", "desktop.ini", "__macosx"}  # names that systems make, in small letters
 
@@ -58,10 +58,19 @@ def digests(files: list[Path]) -> dict[str, str]:
     return {label(file): sha256(file) for file in files}
 
 
+def folder_of(path: str | Path, right: str) -> Path:
+    """A folder that a user names; UserError, with what would be `right`, where it is none."""
+    folder = place(path)
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise UserError(f"folder {folder} {what}; {right} would be right")
+    return folder
+
+
 def existing(path: Path, what: str) -> Path:
     """`path` if it is there (or `path`.gz beside it); UserError otherwise."""
     for candidate in (path, path.with_name(path.name + ".gz")):
-        if candidate.is_file():
+        if candidate.exists():
             return candidate
     raise UserError(
         f"{path} is missing ({what}); put it there, name its folder with HW2_DATA, "

@@ -33,19 +33,19 @@ class Scoring(nn.Module):
         return self.body(x.contiguous(memory_format=self.layout))
 
     @torch.inference_mode()
-    def embed(self, images: Tensor, batch: int | None = None) -> Tensor:
+    def embed(self, images: Tensor) -> Tensor:
         """Features (N, D) on the CPU of images, see `batches`."""
         self.eval()
-        return torch.cat([self.features(x).cpu() for x in self.batches(images, batch)])
+        return torch.cat([self.features(x).cpu() for x in self.batches(images)])
 
-    def batches(self, images: Tensor, size: int | None = None) -> Iterator[Tensor]:
-        """Images (N, 3, side, side), uint8 or floats in [-1, 1], as such floats, up to `size` at a
+    def batches(self, images: Tensor) -> Iterator[Tensor]:
+        """Images (N, 3, side, side), uint8 or floats in [-1, 1], as such floats, up to `batch` at a
         time, where the network is. ValueError for another shape and for no image."""
         side = self.side
         if images.ndim != 4 or images.shape[1:] != (3, side, side) or not len(images):
             raise ValueError(f"images {tuple(images.shape)}; (N > 0, 3, {side}, {side}) is right")
         where = next(self.parameters()).device
-        for part in images.split(size or self.batch):
+        for part in images.split(self.batch):
             part = part.to(where)
             yield to_float(part) if part.dtype == torch.uint8 else part.float()
 

@@ -59,13 +59,13 @@ class FaceFeatures(Scoring):
         texture = self.texture(f).unflatten(1, (2, 8, 8))
         return picture, texture, F.normalize(self.identity(f), dim=1)
 
-    def batches(self, images: Tensor, size: int | None = None) -> Iterator[Tensor]:
+    def batches(self, images: Tensor) -> Iterator[Tensor]:
         """As of every network that scores; images may be larger by a whole factor, and are averaged
         down. What a PNG file would hold is compared: 256 values."""
         factor = max(1, images.shape[-1] // self.side)
         if images.shape[1:] != (3, factor * self.side, factor * self.side):
             factor = 1  # what is refused below
-        for part in images.split(size or self.batch):
+        for part in images.split(self.batch):
             x = to_float(part if part.dtype == torch.uint8 else to_uint8(part))
             yield from super().batches(F.avg_pool2d(x, factor))
 

@@ -25,12 +25,11 @@ from torch.nn import functional as F
 
 from hw2lib.datasets.augment import random_shift
 from hw2lib.datasets.digits import SIDE, DigitDomain, DigitSet, to_float
-from hw2lib.datasets.files import of_user, opened, reading
+from hw2lib.datasets.files import folder_of, of_user, opened, reading
 from hw2lib.device import device
 from hw2lib.errors import UserError
 from hw2lib.evaluators.base import Evaluator, Scoring
 from hw2lib.io.parameters import Count, Share
-from hw2lib.io.paths import place
 from hw2lib.io.weights import Header
 from hw2lib.metrics import accuracy_metric
 from hw2lib.training import TrainConfig
@@ -183,10 +182,7 @@ def score_folder(folder: str | Path, judge: Judge | None = None) -> Score:
 
 def read_folder(folder: str | Path) -> DigitSet:
     """The images `{digit}_NNN.png` of a folder in the order of their names; errors as above."""
-    folder = place(folder)
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise UserError(f"folder {folder} {what}; name one with files like 3_001.png")
+    folder = folder_of(folder, "one with files like 3_001.png")
     files = sorted(file for file in folder.iterdir() if of_user(file.name))
     if not files:
         raise UserError(f"folder {folder} is empty; it should hold files like 3_001.png")

@@ -17,8 +17,8 @@ from hw2lib.device import device, mixed_precision
 from hw2lib.diffusion import Model, drop_labels, guided, make_schedule
 from hw2lib.errors import UserError
 from hw2lib.experiments.recipe import N_TRAIN_STEPS, DigitHeader, Preset, Run, epochs, preset_name
-from hw2lib.io.parameters import Count, Seed, Share, Weight, choose, settings
-from hw2lib.io.paths import WEIGHTS, runs_dir
+from hw2lib.io.parameters import Count, Seed, Share, Weight, settings
+from hw2lib.io.paths import WEIGHTS
 from hw2lib.io.weights import load_state, load_weights
 from hw2lib.models import digit_unet
 from hw2lib.models.digit_unet import NULL_LABEL, DigitConfig, ReportConfig, make_digit_unet
@@ -28,7 +28,7 @@ from hw2lib.training import Fitted, TrainConfig
 LOGIT_NORMAL = {"min_snr": 0.0, "log_snr_mean": 0.0, "log_snr_std": 2.0}
 DIGIT_PRESETS = {
     "quick": Preset(
-        TrainConfig(steps=120, batch_size=32), DigitConfig((32, 64), (1, 1)), "cosine",
+        TrainConfig(steps=120, batch_size=32), DigitConfig((16, 32), (1, 1)), "cosine",
         **LOGIT_NORMAL,
     ),
     "full": Preset(  # the shipped model
@@ -68,27 +68,20 @@ DigitNet = digit_unet.DigitUNet | digit_unet.ReportUNet
 
 
 def train_digits(
-    preset: str | Preset = "quick",
-    *,
-    data: str = "auto",
-    out: str | Path | None = None,
-    resume: bool = False,
-    start: str | Path | None = None,
+    preset: Preset, out: Path, data: str = "auto", resume: bool = False, start: Path | None = None
 ) -> tuple[Fitted, dict]:
     """Train the conditional digit UNet on MNIST-M; writes `out/weights.safetensors` (the EMA).
 
     Returns (fitted, the weights' header). `start` names weights to begin with in place of random
     ones.
     """
-    p = choose(DIGIT_PRESETS, preset) if isinstance(preset, str) else preset
-    name = preset_name(DIGIT_PRESETS, p)
     domain = digits.load("mnistm", data)
     print(domain.describe(), flush=True)
-    torch.manual_seed(p.train.seed)
-    model = make_digit_unet(p.model).to(memory_format=torch.channels_last)
-    schedule, where = make_schedule(p.schedule, N_TRAIN_STEPS), device()
-    pick = epochs(len(domain.train), p.train.batch_size)
-    if p.exchange and domain.train.masks is None:
+    torch.manual_seed(preset.train.seed)
+    model = make_digit_unet(preset.model).to(memory_format=torch.channels_last)
+    schedule, where = make_schedule(preset.schedule, N_TRAIN_STEPS), device()
+    pick = epochs(len(domain.train), preset.train.batch_size)
+    if preset.exchange and domain.train.masks is None:
         raise UserError(
             f"exchange=true needs the digits' masks, which {domain.data} data do not have; "
             "exchange=false is right"
@@ -97,16 +90,17 @@ def train_digits(
     def loss(net: nn.Module, step: int, generator: torch.Generator) -> Tensor:
         i = pick(step, generator)
         x_0 = domain.train.images[i]
-        if p.exchange:
+        if preset.exchange:
             x_0 = augment.exchange_backgrounds(x_0, domain.train.masks[i], generator)
         x_0 = digits.to_float(x_0).to(where)
-        x_0 = (x_0 + 1) / 2 if p.zero_one else x_0
-        labels = drop_labels(domain.train.labels[i], p.p_drop, NULL_LABEL, generator).to(where)
-        return p.loss(lambda x, t: net(x, t, labels), x_0, schedule, generator)
+        x_0 = (x_0 + 1) / 2 if preset.zero_one else x_0
+        labels = domain.train.labels[i]
+        labels = drop_labels(labels, preset.p_drop, NULL_LABEL, generator).to(where)
+        return preset.loss(lambda x, t: net(x, t, labels), x_0, schedule, generator)
 
-    more = {"p_drop": p.p_drop, "exchange": p.exchange, "zero_one": p.zero_one}
-    out = Path(out or runs_dir() / f"digits-{name}")
-    return Run("digit_unet", p, name, domain, out, resume, more).train(model, loss, start)
+    more = {key: getattr(preset, key) for key in ("p_drop", "exchange", "zero_one")}
+    name = preset_name(DIGIT_PRESETS, preset)
+    return Run("digit_unet", preset, name, domain, out, resume, more).train(model, loss, start)
 
 
 def load_digit_unet(weights: str | Path | None = None) -> tuple[DigitNet, dict]:

@@ -11,14 +11,14 @@ own form, which has the report's.
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
 from hw2lib.adaptation import LOSSES
 from hw2lib.datasets.augment import GROUPS
 from hw2lib.errors import UserError, check_known
-from hw2lib.io.parameters import Count, NonNegative, Positive, Share, listed, settings, valid
+from hw2lib.io.parameters import Count, NonNegative, Positive, Share, Size, listed, settings, valid
 from hw2lib.training import LrSchedule, TrainConfig
 
 ANNEALED = (0.3, 0.7)  # shares of the steps between which the label loss falls to `label_end`
@@ -123,7 +123,7 @@ APART = {  # rows with a result file of their own, by `benchmarks/dann_apart.py`
     "no-masks": ("best_no_masks",),
 }
 MAIN = ("source_only", "source_augmented", "dann", "best_adaptation", "target_only")
-PRESETS = ("quick", "full")
+PRESETS = get_args(Size)
 QUICK_STEPS, QUICK_BATCH = 300, 32
 QUICK_OFF = ("blur", "distractors")  # too hard for so few steps
 

@@ -15,8 +15,8 @@ from hw2lib.device import device, training_layout
 from hw2lib.diffusion import Predict, make_schedule
 from hw2lib.errors import UserError
 from hw2lib.experiments.recipe import N_TRAIN_STEPS, FaceHeader, Preset, Run, epochs, preset_name
-from hw2lib.io.parameters import Count, Seed, Share, choose, settings
-from hw2lib.io.paths import WEIGHTS, place, runs_dir
+from hw2lib.io.parameters import Count, Seed, Share, settings
+from hw2lib.io.paths import WEIGHTS, place
 from hw2lib.io.weights import load_state, load_weights, plain_state
 from hw2lib.models.face_unet import COARSE, SMALL, TINY, FaceConfig, FaceUNet
 from hw2lib.samplers import Denoiser, OnStep, in_chunks, sample_ddim, sample_generators
@@ -39,27 +39,19 @@ FACE_PRESETS = {
 
 
 def train_faces(
-    preset: str | Preset = "quick",
-    *,
-    data: str = "auto",
-    out: str | Path | None = None,
-    resume: bool = False,
-    start: str | Path | None = None,
+    preset: Preset, out: Path, data: str = "auto", resume: bool = False, start: Path | None = None
 ) -> tuple[Fitted, dict]:
     """Train the small face UNet on all but the held-out images, half of them mirrored.
 
     Writes the EMA's weights. `start` names weights to begin with in place of random ones.
     """
-    p = choose(FACE_PRESETS, preset) if isinstance(preset, str) else preset
-    name = preset_name(FACE_PRESETS, p)
     face_set = faces.load(data)
     print(face_set.describe(), flush=True)
-    torch.manual_seed(p.train.seed)
-    model = training_layout(FaceUNet(p.model))
-    out = Path(out or runs_dir() / f"faces-{name}")
+    torch.manual_seed(preset.train.seed)
+    model = training_layout(FaceUNet(preset.model))
     images, held_out = faces.split(face_set)
-    schedule, where = make_schedule(p.schedule, N_TRAIN_STEPS), device()
-    pick = epochs(len(images), p.train.batch_size)
+    schedule, where = make_schedule(preset.schedule, N_TRAIN_STEPS), device()
+    pick = epochs(len(images), preset.train.batch_size)
     images = images.to(where)  # all of them: a GPU would wait for every batch
     if where.type == "cuda":  # fuses norms and activations; took 70 to 100 s beside an H100
         torch._dynamo.config.suppress_errors = True  # without a C compiler the network runs as is
@@ -70,10 +62,11 @@ def train_faces(
         x_0 = digits.to_float(images[i])
         mirrored = torch.rand(len(x_0), 1, 1, 1, generator=generator) < 0.5
         x_0 = torch.where(mirrored.to(where, non_blocking=True), x_0.flip(3), x_0)
-        return p.loss(net, x_0, schedule, generator)
+        return preset.loss(net, x_0, schedule, generator)
 
     more = {"size": faces.SIDE, "held_out": len(held_out)}
-    return Run("face_unet", p, name, face_set, out, resume, more).train(model, loss, start)
+    name = preset_name(FACE_PRESETS, preset)
+    return Run("face_unet", preset, name, face_set, out, resume, more).train(model, loss, start)
 
 
 def load_face_unet(weights: str | Path | None = None) -> tuple[FaceUNet, dict]:

@@ -111,10 +111,8 @@ def interval_bars(entries: Sequence[dict]) -> np.ndarray | None:
     return np.array([[e["mean"] - e["low"], e["high"] - e["mean"]] for e in entries]).T
 
 
-def strip(images: Tensor, alphas: Sequence[float], rows: Sequence[str] = ()) -> Figure:
-    """Images (N, 3, H, W) side by side under their alphas, or several (`rows`, N, 3, H, W)."""
-    images = torch.as_tensor(images)
-    images = images[None] if images.ndim == 4 else images
+def strip(images: Tensor, alphas: Sequence[float], rows: Sequence[str]) -> Figure:
+    """Images (rows, N, 3, H, W) side by side under their alphas, each row with its name."""
     return labelled_grid(images, rows, [f"{a:g}" for a in alphas], column_title=r"$\alpha$")
 
 
@@ -202,32 +200,24 @@ def distance_histogram(distances: Mapping[str, Tensor], x: str) -> Figure:
 
 
 @styled
-def loss_curve(losses: Sequence[float] | Mapping[str, Sequence[float]]) -> Figure:
-    """Loss by step, its running mean in full colour; several runs as {name: losses}."""
-    runs = losses if isinstance(losses, Mapping) else {"loss": losses}
+def loss_curve(losses: Sequence[float]) -> Figure:
+    """Loss by step, its running mean in full colour."""
     fig, (ax,) = new_axes(3.6)
-    for colour, (name, values) in zip(COLOURS, runs.items(), strict=False):
-        running_mean(ax, np.arange(1, len(values) + 1), np.asarray(values, float), colour, name)
-    if all(min(values) > 0 for values in runs.values()):
-        ax.set_yscale("log")
-    ax.set(xlabel="step", ylabel="loss")
-    if len(runs) > 1:
-        ax.legend()
+    running_mean(ax, np.arange(1, len(losses) + 1), np.asarray(losses, float), COLOURS[0])
+    ax.set(xlabel="step", ylabel="loss", yscale="log" if min(losses) > 0 else "linear")
     return fig
 
 
-def running_mean(
-    ax: Axes, step: np.ndarray, values: np.ndarray, colour: str, name: str | None = None
-) -> None:
+def running_mean(ax: Axes, step: np.ndarray, values: np.ndarray, colour: str) -> None:
     """Values drawn faint, their mean over 2 % of the run in full colour."""
     taps = np.ones(window := max(1, len(values) // 50)) / window
     ax.plot(step, values, color=colour, alpha=0.2, lw=0.8)
     # A mean belongs to the middle of its window.
     middle, mean = (np.convolve(x, taps, "valid") for x in (step, values))
-    ax.plot(middle, mean, color=colour, label=name)
+    ax.plot(middle, mean, color=colour)
 
 
-def architecture(model: nn.Module, *inputs: Tensor, depth: int = 2, name: str = "model"):
+def architecture(model: nn.Module, *inputs: Tensor, depth: int = 2):
     """Drawing of a model by torchview, a graphviz graph that notebooks show as a picture.
 
     inputs: what `model` is called with. Without graphviz's program `dot` it prints one line that
@@ -238,10 +228,8 @@ def architecture(model: nn.Module, *inputs: Tensor, depth: int = 2, name: str = 
         return None
     from torchview import draw_graph
 
-    graph = draw_graph(
-        model, input_data=list(inputs), depth=depth, graph_name=name, device="cpu",
-        expand_nested=True, hide_inner_tensors=True, save_graph=False,
-    ).visual_graph  # fmt: skip
+    drawn = draw_graph(model, list(inputs), depth=depth, device="cpu", expand_nested=True)
+    graph = drawn.visual_graph
     graph.attr(bgcolor="white")
     graph.graph_attr.pop("size", None)  # dot rounds the scale for it, and cuts two edges off
     return graph

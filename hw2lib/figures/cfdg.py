@@ -10,17 +10,11 @@ from hw2lib.figures.base import COLOURS, interval_bars, labelled_grid, log_log, 
 
 
 def digit_grid(images: Tensor) -> Figure:
-    """One row a digit, one column a noise that its ten digits share.
-
-    images: (digits, columns, 3, H, W), or (100, 3, H, W) row by row.
-    """
-    if images.ndim == 4:
-        images = images.unflatten(0, (10, -1))
-    rows, columns = images.shape[:2]
-    return labelled_grid(
-        images, [str(d) for d in range(rows)], [str(c + 1) for c in range(columns)],
-        "digit asked for", "noise, the same down a column",
-    )  # fmt: skip
+    """Images (10 columns, 3, H, W): one row a digit, one column a noise that its digits share."""
+    images = images.unflatten(0, (10, -1))
+    columns = [str(c + 1) for c in range(images.shape[1])]
+    titles = "digit asked for", "noise, the same down a column"
+    return labelled_grid(images, list("0123456789"), columns, *titles)
 
 
 def reverse_strip(

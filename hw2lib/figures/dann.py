@@ -11,10 +11,11 @@ from matplotlib.ticker import MaxNLocator
 from hw2lib.figures.base import COLOURS, interval_bars, new_axes, running_mean, styled
 
 MARKS = ("o", "^")  # of the first and the second domain
+PERPLEXITY = 30.0  # of a t-SNE, at most a third of the points
 DOMAINS = {"mnist": "MNIST", "mnistm": "MNIST-M", "svhn": "SVHN", "usps": "USPS"}
 
 
-def embed_tsne(features, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
+def embed_tsne(features, seed: int = 0, perplexity: float = PERPLEXITY) -> np.ndarray:
     """t-SNE (van der Maaten and Hinton, 2008) of features (N, D) -> (N, 2); same seed, same map.
 
     Features of more than 50 dimensions are first projected on their 50 main directions.
@@ -33,19 +34,13 @@ def embed_tsne(features, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
 
 
 @styled
-def tsne_panels(
-    features: Mapping[str, object],
-    labels,
-    domains: Sequence[str],
-    seed: int = 0,
-    perplexity: float = 30.0,
-) -> Figure:
+def tsne_panels(features: Mapping[str, object], labels, domains: Sequence[str]) -> Figure:
     """t-SNE maps: one row for each network, by class on the left and by domain on the right.
 
     features: name of the network -> its features (N, D) of the same N images; labels: their N
     digits; domains: the name of the domain of each, of two domains with equally many images.
-    Perplexity (at most (N - 1) / 3), seed and numbers of images are written below. Each row is a
-    map of its own: places and distances do not compare between rows.
+    Perplexity and numbers of images are written below. Each row is a map of its own: places and
+    distances do not compare between rows.
     Raises ValueError where the numbers do not fit. Source: van der Maaten and Hinton (2008).
     """
     import seaborn
@@ -59,13 +54,12 @@ def tsne_panels(
     sizes = {name: len(x) for name, x in features.items()}
     if not features or {*sizes.values(), len(labels)} != {len(domains)}:
         raise ValueError(f"features {sizes}, {len(labels)} labels, {len(domains)} domains")
-    perplexity = min(perplexity, (len(labels) - 1) / 3)
     # In random order: else the last group would hide the others.
     order = np.random.default_rng(0).permutation(len(labels))
     fig, axes = new_axes(0.9 + 3.3 * len(features), 2, rows=len(features))
     axes = np.reshape(axes, (-1, 2))
     for (name, x), row in zip(features.items(), axes, strict=True):
-        plane = embed_tsne(x, seed, perplexity)
+        plane = embed_tsne(x)
         for ax, groups, kinds in zip(row, (labels, domains), (range(10), names), strict=True):
             seaborn.scatterplot(
                 x=plane[order, 0], y=plane[order, 1], hue=groups[order], hue_order=kinds,
@@ -80,11 +74,9 @@ def tsne_panels(
     _legend(axes[-1, 0], [(str(k), COLOURS[k], "o") for k in range(10)], 5)
     names = [DOMAINS.get(name, name) for name in names]
     _legend(axes[-1, 1], list(zip(names, COLOURS[:2], MARKS, strict=True)), 1)
-    fig.supxlabel(
-        f"t-SNE, perplexity {perplexity:g}, seed {seed}; the same {counts[0]} + {counts[1]} "
-        "test images in all panels",
-        fontsize=10,
-    )
+    same = f"the same {counts[0]} + {counts[1]} test images in all panels"
+    perplexity = min(PERPLEXITY, (len(labels) - 1) / 3)
+    fig.supxlabel(f"t-SNE, perplexity {perplexity:g}, seed 0; {same}", fontsize=10)
     return fig
 
 
@@ -101,15 +93,15 @@ def _legend(ax: Axes, entries: Sequence[tuple[str, str, str]], columns: int) -> 
 def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     """Label loss, domain accuracy and lambda by step, three small axes below each other.
 
-    history: "label_loss", "domain_accuracy" (0..1 of both domains' images; 1/2 is chance) and
-    "lambda", equally many values each; "step" where they are not of every step. Losses and
-    accuracies are drawn faint, their running means (2 % of the run) in full colour.
+    history: "step", "label_loss", "domain_accuracy" (0..1 of both domains' images; 1/2 is chance)
+    and "lambda", equally many values each. Losses and accuracies are drawn faint, their running
+    means (2 % of the run) in full colour.
     Raises KeyError for a missing key, ValueError for unequal lengths.
     """
-    loss, accuracy, strength = (
-        np.asarray(history[key], float) for key in ("label_loss", "domain_accuracy", "lambda")
+    step, loss, accuracy, strength = (
+        np.asarray(history[key], float)
+        for key in ("step", "label_loss", "domain_accuracy", "lambda")
     )
-    step = np.asarray(history.get("step", np.arange(1, len(loss) + 1)), float)
     fig, axes = new_axes(5.4, rows=3, sharex=True, height_ratios=(3, 3, 2))
     running_mean(axes[0], step, loss, COLOURS[0])
     if loss.max() > 10 * loss.min() > 0:  # a log axis has no plain ticks within a decade
@@ -129,39 +121,30 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
 
 
 @styled
-def accuracy_dots(rows: Mapping[str, Mapping[str, dict | None]]) -> Figure:
+def accuracy_dots(rows: Mapping[str, Mapping[str, dict]]) -> Figure:
     """Accuracies as dots with their 95 % intervals: one line a method, one panel a target.
 
-    rows: method -> target -> entry of a result file (None: not run).
-    All panels share one scale. Raises ValueError where there is no entry at all.
+    rows: method -> target -> entry of a result file, of the same targets in each.
+    All panels share one scale.
     """
-    targets = list(dict.fromkeys(target for row in rows.values() for target in row))
-    found = [entry for row in rows.values() for entry in row.values() if entry]
-    lowest = [e["mean"] if e["low"] is None else e["low"] for e in found]
+    targets = list(next(iter(rows.values())))
     fig, axes = new_axes(1.1 + 0.48 * len(rows), len(targets), sharex=True, sharey=True)
     for ax, target, colour in zip(axes, targets, COLOURS, strict=False):
-        for k, row in enumerate(rows.values()):
-            _dot(ax, k, row.get(target), colour)
+        entries = [row[target] for row in rows.values()]
+        means, bars = [entry["mean"] for entry in entries], interval_bars(entries)
+        ax.errorbar(means, range(len(rows)), xerr=bars, fmt="o", color=colour, ms=6, capsize=0)
+        for y, x in enumerate(means):
+            ax.annotate(f"{x:.3f}".removeprefix("0"), (x, y), (0, 6), ha="center", va="bottom",
+                        textcoords="offset points", fontsize=10)  # fmt: skip
         ax.set_title(DOMAINS.get(target, target))
         ax.grid(axis="x", color="0.9")
         ax.set_axisbelow(True)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
-    left = max(0.0, min(lowest) - 0.06)
+    left = max(0.0, min(entry["low"] for row in rows.values() for entry in row.values()) - 0.06)
     axes[0].set(xlim=(left, 1.04), ylim=(len(rows) - 0.5, -0.7))
     axes[0].xaxis.set_major_locator(MaxNLocator(4 if len(targets) > 1 else 8))
     axes[0].xaxis.set_major_formatter("{x:g}")  # short: panels stand close
     axes[0].set_yticks(range(len(rows)), list(rows))
     axes[len(targets) // 2].set_xlabel("accuracy")
     return fig
-
-
-def _dot(ax: Axes, y: int, entry: dict | None, colour: str) -> None:
-    if not entry:
-        ax.text(0.5, y, "not run", transform=ax.get_yaxis_transform(), ha="center", va="center",
-                fontsize=10, color="0.4")  # fmt: skip
-        return
-    ax.errorbar(entry["mean"], y, xerr=interval_bars([entry]), fmt="o", color=colour, ms=6,
-                capsize=0, zorder=4)  # fmt: skip
-    ax.annotate(f"{entry['mean']:.3f}".removeprefix("0"), (entry["mean"], y), (0, 6),
-                textcoords="offset points", ha="center", va="bottom", fontsize=10)  # fmt: skip

@@ -80,14 +80,13 @@ def settings(cls: type[S]) -> type[S]:
     return made
 
 
-def changed(known: S, values: Mapping[str, Any], among: Sequence[str] = ()) -> S:
+def changed(known: S, values: Mapping[str, Any]) -> S:
     """`known` settings with some values changed, which may be texts, as `--set` gives them.
 
-    among: the names that may be changed, by default all. UserError for others, and for a value
-    that is not allowed.
+    UserError for a name that is no setting, and for a value that is not allowed.
     """
     for name in values:
-        check_known("setting", name, among or [field.name for field in fields(known)])
+        check_known("setting", name, [field.name for field in fields(known)])
     return replace(known, **values)
 
 

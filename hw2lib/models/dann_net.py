@@ -19,8 +19,6 @@ from hw2lib.io.weights import Header, load_state, load_weights, save_weights
 
 KIND = "dann"
 SOURCE, TARGET = 0, 1  # which batch statistics to use
-READINGS = (1, 2, 10)
-CORNERS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))  # of the views in an image padded by a pixel
 
 
 class DannHeader(Header):
@@ -29,7 +27,7 @@ class DannHeader(Header):
     channels: Literal[1, 3]
     standardise: bool
     separate: bool
-    readings: Literal[READINGS] | None = None
+    readings: Literal[1, 2] | None = None
     inverted: bool = False  # of the shipped files: they are read as they are and inverted
     target: str | None = None
 
@@ -80,13 +78,6 @@ class Extractor(nn.Module):
         return x.mean((2, 3))  # (B, 256) of (B, 256, 3, 3)
 
 
-class LabelHead(nn.Linear):
-    """Features (B, 256) -> logits (B, 10)."""
-
-    def __init__(self) -> None:
-        super().__init__(256, 10)
-
-
 class DomainHead(nn.Sequential):
     """Features (B, 256) -> logit (B,) of "this is the source"."""
 
@@ -102,7 +93,7 @@ class Network(nn.Module):
 
     standardise: whether its images are standardised one by one (see `datasets.augment`);
     separate: whether the target has batch statistics of its own, else it uses the source's;
-    readings: how many `views` of an image are read; more than 1 where training inverts images.
+    readings: 1, or 2 where training inverts images: then an image is read inverted too.
     """
 
     def __init__(
@@ -119,7 +110,7 @@ class Network(nn.Module):
         self.still = Handling(standardise=standardise)
         self.separate = separate
         self.extractor = Extractor(channels)
-        self.label_head = LabelHead()
+        self.label_head = nn.Linear(256, 10)  # features (B, 256) -> logits (B, 10)
         self.domain_head = DomainHead()
 
     def forward(self, x: Tensor, domain: int = TARGET) -> Tensor:
@@ -141,16 +132,8 @@ def channels_last(x: Tensor) -> Tensor:
 
 
 def views(x: Tensor, readings: int) -> list[Tensor]:
-    """What is read of prepared images x (B, C, H, W): 1: x; 2: x and -x; 10: also both moved by
-    a pixel up, down, left and right, edges reflected."""
-    if readings not in READINGS:
-        raise ValueError(f"{readings} readings; {READINGS} are right")
-    height, width = x.shape[-2:]
-    wide = F.pad(x, (1, 1, 1, 1), mode="reflect")
-    corners = CORNERS if readings == 10 else CORNERS[:1]
-    moved = [wide[..., i : i + height, j : j + width] for i, j in corners]
-    signs = (1, -1) if readings > 1 else (1,)
-    return [channels_last(sign * view) for sign in signs for view in moved]
+    """What is read of prepared images x (B, C, H, W): x, with two readings -x too."""
+    return [channels_last(sign * x) for sign in (1, -1)[:readings]]
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hw2lib.io.parameters import settings
-from hw2lib.models.face_unet import SinusoidalEmbedding
+from hw2lib.models.face_unet import SinusoidalEmbedding, zeroed
 
 NULL_LABEL = 10
 Width = Annotated[int, Field(ge=8, le=4096, multiple_of=8)]  # channels, in 8 groups
@@ -49,10 +49,8 @@ class AdaBlock(nn.Module):
         self.condition = nn.Linear(c_condition, (1 + scaled) * c_out)
         self.scaled = scaled
         self.norm2 = nn.GroupNorm(8, c_out)
-        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.conv2 = zeroed(nn.Conv2d(c_out, c_out, 3, padding=1))
         self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))  # (B, c_out, H, W)
@@ -73,9 +71,7 @@ class SelfAttention(nn.Module):
         self.heads = heads
         self.norm = nn.GroupNorm(8, c)
         self.qkv = nn.Conv2d(c, 3 * c, 1)
-        self.out = nn.Conv2d(c, c, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.out = zeroed(nn.Conv2d(c, c, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
@@ -100,9 +96,7 @@ class DigitUNet(nn.Module):
         self.time_out = nn.Linear(e, e)
         self.label = nn.Embedding(NULL_LABEL + 1, e)
         if config.guidance_input:
-            self.guidance = nn.Sequential(nn.Linear(1, e), nn.SiLU(), nn.Linear(e, e))
-            nn.init.zeros_(self.guidance[2].weight)
-            nn.init.zeros_(self.guidance[2].bias)
+            self.guidance = nn.Sequential(nn.Linear(1, e), nn.SiLU(), zeroed(nn.Linear(e, e)))
         self.first = nn.Conv2d(3 * config.unfold**2, c1, 3, padding=1)
         n1, n2 = config.blocks
         self.down14 = nn.ModuleList(AdaBlock(c1, c1, e, s) for _ in range(n1))
@@ -114,9 +108,7 @@ class DigitUNet(nn.Module):
         self.grow = nn.Conv2d(c2, 4 * c1, 1)
         self.up14 = nn.ModuleList(AdaBlock(2 * c1, c1, e, s) for _ in range(n1))
         self.norm = nn.GroupNorm(8, c1)
-        self.last = nn.Conv2d(c1, 3 * config.unfold**2, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        self.last = zeroed(nn.Conv2d(c1, 3 * config.unfold**2, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor, w: Tensor | None = None) -> Tensor:
         """w (B,) is the strength of guidance, where the configuration makes it an input."""
@@ -139,9 +131,8 @@ class DigitUNet(nn.Module):
         x = F.pixel_shuffle(self.grow(x), 2)  # (B, c1, 14, 14)
         for block in self.up14:
             x = block(torch.cat([x, skips.pop()], dim=1), condition)
-        return F.pixel_shuffle(
-            self.last(F.silu(self.norm(x))), self.config.unfold
-        )  # (B, 3, 28, 28)
+        x = self.last(F.silu(self.norm(x)))
+        return F.pixel_shuffle(x, self.config.unfold)  # (B, 3, 28, 28)
 
 
 # --- the architecture of the report being reproduced ---------------------------------------------

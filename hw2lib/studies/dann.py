@@ -27,11 +27,7 @@ from hw2lib.metrics import accuracy_metric, feature_scores, metric
 from hw2lib.models.dann_net import SOURCE, TARGET, classify_tensor, features
 
 # What chose the step of a training -> the score of its curve; the last uses target labels.
-CHOICES = {
-    "source_validation": "source_accuracy",
-    "information": "information",
-    "oracle": "oracle",
-}
+CHOICES = {"source_validation": "source_accuracy", "information": "information", "oracle": "oracle"}
 FEATURES = 1000  # test images of each domain, at most, whose features are scored
 JOINT = 2000  # test images of each domain, at most, by which the joint error is measured
 SHIPPED = "best_adaptation"  # the row whose first seed's weights `hw2 classify` uses

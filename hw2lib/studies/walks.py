@@ -56,18 +56,14 @@ def looks(images: Tensor) -> dict[str, Tensor]:
 
 
 def walks(
-    draw: Sampler,
-    noises: Tensor,
-    ways: Sequence[str] = WAYS,
-    alphas: Sequence[float] = ALPHAS,
-    steps: int | None = None,
+    draw: Sampler, noises: Tensor, ways: Sequence[str] = WAYS, steps: int | None = None
 ) -> dict[str, Walk]:
-    """Each way between noises 0 and 1, 2 and 3, .. of (2 P, 3, H, W), in `steps` or the sampler's
-    own number of steps."""
+    """Each way between noises 0 and 1, 2 and 3, .. of (2 P, 3, H, W) at ALPHAS, in `steps` or the
+    sampler's own number of steps."""
     pairs = noises.unflatten(0, (-1, 2))
     found = {}
     for how in ways:
-        x = torch.stack([path(a, b, list(alphas), how) for a, b in pairs])  # (P, A, 3, H, W)
+        x = torch.stack([path(a, b, ALPHAS, how) for a, b in pairs])  # (P, A, 3, H, W)
         images = draw(x.flatten(0, 1), steps=steps).unflatten(0, x.shape[:2])
         found[how] = Walk(x.flatten(2).norm(dim=2), images)
     return found

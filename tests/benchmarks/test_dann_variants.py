@@ -19,7 +19,7 @@ from hw2lib.experiments.dann import train
 from hw2lib.experiments.dann_rows import ROWS
 from hw2lib.io import results
 from hw2lib.io.paths import RESULTS
-from hw2lib.models.dann_net import Network
+from hw2lib.models.dann_net import Network, classify_tensor
 from hw2lib.studies import dann
 
 
@@ -91,6 +91,22 @@ def test_settled_statistics_are_those_of_the_images_as_they_are_read():
     dann_reading.settle(net, x, 0)  # nothing is left of the statistics that were there
     for key, value in net.state_dict().items():
         torch.testing.assert_close(value, before[key], atol=1e-5, rtol=1e-4)
+
+
+def test_ten_views_are_the_image_moved_by_a_pixel_each_way_and_inverted():
+    x = torch.rand(3, 1, 28, 28)
+    inside = [view[..., 1:-1, 1:-1] for view in dann_reading.ten_views(x)]
+    moved = [x.roll((i, j), (2, 3)) for i, j in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
+    for view, expected in zip(inside, [*moved, *(-m for m in moved)], strict=True):
+        assert torch.equal(view, expected[..., 1:-1, 1:-1])
+
+
+def test_an_image_and_its_inverse_are_read_alike_in_ten_views():
+    net = Network(readings=2).eval()
+    x = torch.randint(0, 256, (50, 3, 28, 28), dtype=torch.uint8)
+    read = dann_reading.read_in_ten(net, x, 1)
+    assert torch.equal(read, dann_reading.read_in_ten(net, 255 - x, 1))
+    assert read.shape == (50,) and (read == classify_tensor(net, x)).double().mean() > 0.5
 
 
 @pytest.mark.parametrize("name", ["source_augmented", "best_adaptation"])

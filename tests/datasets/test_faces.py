@@ -142,7 +142,7 @@ def test_noises_to_walk_between_are_two_of_one_size(tmp_path):
 
 def test_noise_folder_missing_or_empty(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(UserError, match="noise folder"):
+        with pytest.raises(UserError, match="00.pt"):
             faces.noise_files(folder)
 
 

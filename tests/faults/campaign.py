@@ -30,7 +30,7 @@ from unittest.mock import patch
 
 import torch
 from faults import inputs
-from faults.commands import HW2, OLDER, TRAIN, apart, environment, made, make_weights, started
+from faults.commands import HW2, OLDER, TRAIN, apart, begun, environment, made, make_weights
 from faults.disks import FULL, READ_ONLY, disks
 from faults.inputs.base import CLASSIFY, DIGITS, FACES, fault, noise, picture
 from faults.inputs.base import TRAIN as ONE_STEP
@@ -59,22 +59,26 @@ def kills(folder: Path, chains: int, seed: int = 0) -> tuple[int, int]:
     each chain starts a training, kills it at random moments and resumes it until it ends."""
     rng, killed, right = random.Random(seed), 0, 0
     whole = folder / "whole"
-    assert started([*TRAIN, "--out", whole])[0] == 0
+
+    def ends(*argv: object) -> bool:
+        process = begun([*TRAIN, *argv], folder)
+        process.join()
+        return process.exitcode == 0
+
+    assert ends("--out", whole)
     for chain in range(chains):
         out = folder / f"chain-{chain}"
-        command = [*HW2, *TRAIN, "save_every_s=0", "--out", str(out), "--resume"]
+        command = [*TRAIN, "save_every_s=0", "--out", out, "--resume"]
         for _ in range(3):
-            process = subprocess.Popen(
-                command, env=environment(folder), cwd=folder,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-            while process.poll() is None and not (out / "checkpoint.pt").exists():
+            process = begun(command, folder)
+            while process.is_alive() and not (out / "checkpoint.pt").exists():
                 time.sleep(0.01)
             time.sleep(rng.uniform(0, 2))
-            process.send_signal(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
-            process.wait()
-            killed += process.returncode != 0
-        ended = started([*TRAIN, "--out", out, "--resume"])[0] == 0
+            if process.is_alive():
+                os.kill(process.pid, rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
+            process.join()
+            killed += process.exitcode != 0
+        ended = ends("--out", out, "--resume")
         left = sorted(p.name for p in out.iterdir())
         files = left == ["checkpoint.pt", "weights.safetensors"]
         right += ended and files and _tensors(out) == _tensors(whole)

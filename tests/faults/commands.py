@@ -12,6 +12,7 @@ import sys
 from dataclasses import asdict
 from functools import cache
 from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from unittest.mock import patch
 
@@ -104,17 +105,24 @@ def answer() -> None:
             print(json.dumps({"told": told, "apart": apart}[how](argv)), flush=True)
 
 
-def started(argv: list) -> tuple[int, str]:
-    """`apart` by a process that begins anew, of this library or of the older."""
-    try:
-        done = subprocess.run(
-            [*HW2, *map(str, argv)], timeout=SECONDS, env=environment(), text=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, errors="replace",
-            preexec_fn=lambda: resource.setrlimit(*LIMITS),
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return 1, f"no end within {SECONDS} seconds"
-    return done.returncode, done.stderr
+def begun(argv: list, folder: Path) -> ForkProcess:
+    """A process that runs a command in a folder, silently. This library's is a fork, which has
+    loaded all it needs: a kill meets the training, not the imports. The older one begins anew."""
+    process = get_context("fork").Process(target=_run, args=(argv, folder), daemon=True)
+    process.start()
+    return process
+
+
+def _run(argv: list, folder: Path) -> None:
+    os.chdir(folder)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nothing, stream)
+    argv, variables = [str(a) for a in argv], environment(folder)
+    if os.environ.get(OLDER):
+        os.execve(sys.executable, [*HW2, *argv], variables)
+    os.environ.update(variables)
+    sys.exit(cli.main(argv))
 
 
 def environment(build: Path | None = None) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Figures of the digits: each shows what it was given, in its place."""
 
-import numpy as np
 import pytest
 import torch
 from helpers.pictures import images, render, ticks
@@ -20,8 +19,7 @@ def test_digit_grid_puts_each_image_in_its_place():
         y, x = ax.get_yticks()[digit], ax.get_xticks()[column]
         assert canvas[int(y), int(x), 0] == pytest.approx((10 * digit + column) / 100, abs=1e-6)
     assert ticks(ax.get_yticklabels()) == [str(d) for d in range(10)]
-    same = cfdg.digit_grid(grey.view(10, 10, 3, 28, 28)).axes[0].images[0].get_array()
-    assert np.array_equal(canvas, same)
+    assert ticks(ax.get_xticklabels()) == [str(c) for c in range(1, 11)]
 
 
 def test_reverse_strip():

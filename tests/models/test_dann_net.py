@@ -33,35 +33,25 @@ def test_shared_statistics_are_those_of_both_domains_together():
 
 
 @pytest.mark.parametrize("standardise", [True, False])
-@pytest.mark.parametrize("readings", [2, 10])
-def test_a_network_trained_on_inverted_images_reads_an_image_and_its_inverse_alike(
-    standardise, readings
-):
-    net = Network(standardise=standardise, readings=readings)
+def test_a_network_trained_on_inverted_images_reads_an_image_and_its_inverse_alike(standardise):
+    net = Network(standardise=standardise, readings=2)
     x = torch.randint(0, 256, (4, 3, 28, 28), dtype=torch.uint8)
     torch.testing.assert_close(dann_net.features(net, x), dann_net.features(net, 255 - x))
     net.readings = 1
     assert not torch.allclose(dann_net.features(net, x), dann_net.features(net, 255 - x))
 
 
-def test_views_are_the_image_moved_by_a_pixel_each_way_and_inverted():
+def test_views_are_the_image_and_its_inverse():
     x = torch.rand(3, 1, 28, 28)
     assert [v.tolist() for v in dann_net.views(x, 1)] == [x.tolist()]
     assert all(torch.equal(a, b) for a, b in zip(dann_net.views(x, 2), (x, -x), strict=True))
-    ten = dann_net.views(x, 10)
-    inside = [view[..., 1:-1, 1:-1] for view in ten]
-    moved = [x.roll((i, j), (2, 3)) for i, j in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
-    for view, expected in zip(inside, [*moved, *(-m for m in moved)], strict=True):
-        assert torch.equal(view, expected[..., 1:-1, 1:-1])
-    with pytest.raises(ValueError, match="3 readings"):
-        dann_net.views(x, 3)
 
 
 def test_features_are_the_mean_over_the_views():
-    net = Network(readings=10).eval()
+    net = Network(readings=2).eval()
     x = torch.randint(0, 256, (5, 3, 28, 28), dtype=torch.uint8)
     prepared = augment.prepare(x, net.still, channels=1)
-    each = [net.features(view) for view in dann_net.views(prepared, 10)]
+    each = [net.features(view) for view in dann_net.views(prepared, 2)]
     torch.testing.assert_close(dann_net.features(net, x), torch.stack(each).mean(0))
 
 

@@ -46,7 +46,7 @@ def cases() -> list[Case]:
         Case("companions alone", FACES, ("n holds no .pt file",),
              lambda d, w: noise(d, torch.zeros(1, 3, 8, 8), "n/._00.pt")),
         Case("noises of nobody", FACES.replace("{d}/n", "~nobodyx/n"), ("~nobodyx", "in full")),
-        Case("no folder of noises", FACES, ("n is missing",)),
+        Case("no folder of noises", FACES, ("n does not exist",)),
         Case("noise of a wrong size", FACES, ("multiples of",),
              lambda d, w: noise(d, torch.zeros(1, 3, 9, 9))),
         Case("sizes in a batch", FACES + " --batch 2", ("00.pt 8x8 but 01.pt 16x16",),
