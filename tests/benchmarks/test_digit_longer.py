@@ -27,9 +27,9 @@ def test_it_takes_the_full_presets_training_again_with_other_batches():
 
 
 def test_each_model_has_its_own_legible_strength(monkeypatch):
-    models = {"shipped": "a", "longer": "b"}
+    models = {"default": "a", "longer": "b"}
     chosen, tried = longer.tried_records(Table(), models)
-    assert chosen == {"shipped": 0.5, "longer": 0.5}  # .9902 and .9922; less than .99 at .25
+    assert chosen == {"default": 0.5, "longer": 0.5}  # .9902 and .9922; less than .99 at .25
     assert len(results.select(tried, "tried", "accuracy")) == 10
     real = [{"accuracy": 1.0, "frechet": 1.0, "recall": 0.8}] * 5
     monkeypatch.setattr(
@@ -44,7 +44,7 @@ def test_each_model_has_its_own_legible_strength(monkeypatch):
 
 def test_the_recorded_choice_is_the_programs():
     records = results.load("digits-longer", RESULTS)["records"]
-    for model in ("shipped", "longer"):
+    for model in ("default", "longer"):
         read = {
             r["setting"]["w"]: r["mean"]
             for r in results.select(records, "tried", "accuracy", model=model)

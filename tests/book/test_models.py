@@ -26,8 +26,8 @@ def test_each_command_can_be_called(file):
         args = cli.build_parser().parse_args([*command[1].split(), "--preset", "full"])
         made = f"dann-{args.target}-{args.rows}" if args.what == "dann" else args.what
         assert (made, args.preset) == (name, "full")
-    elif name == "digits-student":
-        assert TABLE[file] == "`benchmarks/digit_student.py`"
+    elif name in ("digits-student", "digits-longer"):
+        assert TABLE[file] == f"`benchmarks/{name.replace('digits', 'digit').replace('-', '_')}.py`"
     else:
         assert TABLE[file] == f"`notebooks/dann.ipynb`, target {name.removeprefix('dann-')}"
 
