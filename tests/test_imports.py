@@ -24,8 +24,8 @@ FLOORS = [
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted((ROOT / "hw2lib").rglob("*.py"))
-TO_READ = 2041  # lines of the modules on top and of models/
-LIBRARY = 8538  # lines of everything
+TO_READ = 2046  # lines of the modules on top and of models/
+LIBRARY = 8588  # lines of everything
 
 
 def name_of(file: Path) -> str:

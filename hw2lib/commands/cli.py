@@ -60,6 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
     digits.add_argument("--w", type=argument(Weight), help="w of (1+w) cond - w uncond; what is not"
                         " given here is as in the report")  # fmt: skip
     digits.add_argument("--steps", type=argument(Count))
+    digits.add_argument("--confidence", type=argument(Share), default=0.0,
+                        help="draw again until a classifier is so sure of the digit")  # fmt: skip
     digits.add_argument("--weights", type=place)
     digits.set_defaults(run=sample_digits_command)
 
@@ -192,7 +194,7 @@ def sample_digits_command(args: argparse.Namespace) -> None:
     from hw2lib.experiments.cfdg import DEFAULT
 
     how = _given(args, DEFAULT, "w", "steps", "seed")
-    n = digits_into(args.out, args.per_digit, how, args.weights)
+    n = digits_into(args.out, args.per_digit, how, args.weights, args.confidence)
     print(f"{n} images in {args.out}")
 
 

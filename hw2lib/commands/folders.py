@@ -53,17 +53,24 @@ def digits_into(
     per_digit: int = 100,
     how: cfdg.Sampling = cfdg.DEFAULT,
     weights: str | Path | None = None,
+    confidence: float = 0.0,
 ) -> int:
     """Draw {digit}_{001..}.png, 28x28 RGB, into the new folder `out`; returns how many.
 
-    A digit's k-th picture is the same whatever `per_digit` is.
+    A digit's k-th picture is the same whatever `per_digit` is. With a `confidence` above 0 they
+    are drawn by rejection (`cfdg.sample_until_read`).
     """
     model, header = cfdg.load_digit_unet(weights)
     files = list(product(range(10), range(per_digit)))  # (digit, which of its samples)
     labels = torch.tensor([digit for digit, _ in files])
     noises = [10 * k + digit for digit, k in files]
     with new_folder(out) as folder:
-        images = cfdg.sample_digits(model, header, labels, noises, how, progress=True)
+        if confidence:
+            images, _ = cfdg.sample_until_read(
+                model, header, labels, noises, how, confidence, progress=True
+            )
+        else:
+            images = cfdg.sample_digits(model, header, labels, noises, how, progress=True)
         for (digit, k), image in zip(files, images, strict=True):
             _save(image, folder / f"{digit}_{k + 1:03d}.png")
     return len(files)

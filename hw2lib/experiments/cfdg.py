@@ -4,6 +4,7 @@ model, header = load_digit_unet()                                      # the shi
 images = sample_digits(model, header, torch.arange(10), [0] * 10)      # ten digits, one noise
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -20,7 +21,7 @@ from hw2lib.experiments.recipe import N_TRAIN_STEPS, DigitHeader, Preset, Run, e
 from hw2lib.io.parameters import Count, Seed, Share, Weight, settings
 from hw2lib.io.paths import WEIGHTS
 from hw2lib.io.weights import load_state, load_weights
-from hw2lib.models import digit_unet
+from hw2lib.models import dann_net, digit_unet
 from hw2lib.models.digit_unet import NULL_LABEL, DigitConfig, ReportConfig, make_digit_unet
 from hw2lib.training import Fitted, TrainConfig
 
@@ -64,6 +65,7 @@ class Sampling:
 
 
 DEFAULT = Sampling()
+TRIES = 20  # of one digit, by rejection
 DigitNet = digit_unet.DigitUNet | digit_unet.ReportUNet
 
 
@@ -176,6 +178,40 @@ def sample_digits(
         return digits.to_uint8(2 * x - 1 if zero_one else x).cpu()
 
     return samplers.in_chunks(chunk, len(labels), progress=progress)
+
+
+def sample_until_read(
+    model: DigitNet,
+    header: dict,
+    labels: Tensor,
+    noises: list[int],
+    how: Sampling = DEFAULT,
+    confidence: float = 0.9,
+    *,
+    progress: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Rejection sampling: (images as of `sample_digits`, how often each was drawn (N,)).
+
+    A digit is drawn again, from its noise number of another seed, until a classifier gives its
+    label at least the probability `confidence` (Razavi et al. 2019, sec. 3.3); of TRIES the most
+    probable stays. The classifier is that of `dann-mnistm.safetensors`: it has seen no label of
+    MNIST-M, and the judge does not know it.
+    """
+    classifier, _ = dann_net.load(WEIGHTS / "dann-mnistm.safetensors")
+    images = torch.empty(len(labels), 3, digits.SIDE, digits.SIDE, dtype=torch.uint8)
+    best, drawn = torch.full((len(labels),), -1.0), torch.zeros(len(labels), dtype=torch.int64)
+    for k in range(TRIES):
+        again = (best < confidence).nonzero()[:, 0]
+        if not len(again):
+            break
+        other = replace(how, seed=(how.seed + 7919 * k) % 2**32)
+        numbers, asked = [noises[i] for i in again], labels[again]
+        new = sample_digits(model, header, asked, numbers, other, progress=progress)
+        p = dann_net.logits(classifier, new).softmax(1).gather(1, asked[:, None])[:, 0]
+        better = p > best[again]
+        images[again[better]], best[again[better]] = new[better], p[better]
+        drawn[again] += 1
+    return images, drawn
 
 
 def _check_fits(student: dict, how: Sampling, guide: Model | None) -> None:

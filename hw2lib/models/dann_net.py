@@ -154,10 +154,15 @@ def features(network: Network, images: Tensor, domain: int = TARGET) -> Tensor:
 
 
 @torch.no_grad()
+def logits(network: Network, images: Tensor, domain: int = TARGET) -> Tensor:
+    """float (N, 10) on the CPU of uint8 images (N, 3, 28, 28)."""
+    where = next(network.parameters()).device
+    return network.label_head(features(network, images, domain).to(where)).cpu()
+
+
 def classify_tensor(network: Network, images: Tensor, domain: int = TARGET) -> Tensor:
     """int64 (N,) on the CPU, the digits of uint8 images (N, 3, 28, 28)."""
-    where = next(network.parameters()).device
-    return network.label_head(features(network, images, domain).to(where)).argmax(1).cpu()
+    return logits(network, images, domain).argmax(1)
 
 
 def save(network: Network, path: str | Path, **header) -> Path:

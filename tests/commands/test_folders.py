@@ -5,6 +5,7 @@ import torch
 from helpers.lines import one_line
 from PIL import Image
 
+from hw2lib.commands import cli
 from hw2lib.commands.folders import digits_into, faces_into, new_folder
 from hw2lib.errors import UserError
 from hw2lib.experiments import cfdg, ddim
@@ -58,6 +59,20 @@ def test_digits_are_named_by_digit_and_number(tmp_path, monkeypatch):
     assert names == sorted(f"{digit}_{k:03d}.png" for digit in range(10) for k in (1, 2))
     assert asked["noises"][:4] == [0, 10, 1, 11]  # a digit's k-th, whatever the number asked for
     assert asked["how"] == Sampling(w=3, steps=4)
+
+
+def test_digits_are_drawn_by_rejection_where_a_confidence_is_asked_for(tmp_path, monkeypatch):
+    asked = {}
+
+    def sample(model, header, labels, noises, how, confidence, progress):
+        asked.update(confidence=confidence)
+        return torch.zeros(len(labels), 3, 28, 28, dtype=torch.uint8), torch.ones(len(labels))
+
+    monkeypatch.setattr(cfdg, "load_digit_unet", lambda weights: (None, {}))
+    monkeypatch.setattr(cfdg, "sample_until_read", sample)
+    arguments = ["sample-digits", str(tmp_path / "out"), "--per-digit", "1", "--confidence", ".9"]
+    assert cli.main(arguments) == 0
+    assert asked == {"confidence": 0.9} and len(list((tmp_path / "out").iterdir())) == 10
 
 
 def test_faces_are_named_after_their_noises(tmp_path, monkeypatch):

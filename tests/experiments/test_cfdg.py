@@ -75,6 +75,59 @@ def test_a_guide_takes_the_place_of_the_null_label(digit_model):
     assert (draw(2.0, digit_model) - draw(0.0)).abs().max() <= 1
 
 
+def by_brightness(_, images):
+    """Logits of a stand-in for the classifier: p(label) is the share of 255 of the mean."""
+    p = (images.float().mean((1, 2, 3)) / 255)[:, None]
+    return torch.cat([p, 1 - p], 1).log()[:, [0] * 10 + [1]]
+
+
+def brightness(images):
+    return by_brightness(None, images).softmax(1)[:, 0].tolist()
+
+
+@pytest.fixture
+def rejection(digit_model, monkeypatch):
+    """(labels, noises) -> what `sample_until_read` gives of the tiny model."""
+    monkeypatch.setattr(cfdg.dann_net, "logits", by_brightness)
+    how = Sampling(steps=2)
+
+    def draw(labels, noises, confidence):
+        return cfdg.sample_until_read(digit_model, DIFFUSION, labels, noises, how, confidence)
+
+    draw.plain = lambda labels, noises, **seed: sample_digits(
+        digit_model, DIFFUSION, labels, noises, replace(how, **seed)
+    )
+    return draw
+
+
+def test_no_confidence_asked_for_is_no_rejection(rejection):
+    labels, noises = torch.arange(10), list(range(10))
+    images, drawn = rejection(labels, noises, 0.0)
+    assert torch.equal(images, rejection.plain(labels, noises)) and drawn.tolist() == [1] * 10
+
+
+def test_what_is_not_read_is_drawn_again_and_nothing_else(rejection):
+    labels, noises = torch.arange(10), list(range(10))
+    plain = rejection.plain(labels, noises)
+    sure = torch.tensor(brightness(plain)).median().item()
+    images, drawn = rejection(labels, noises, sure)
+    once = drawn == 1
+    assert 5 <= once.sum() < 10 and min(brightness(images)) >= sure
+    assert torch.equal(images[once], plain[once])
+    some = (~once).nonzero()[:, 0].tolist()  # each from its own numbers, whoever else is drawn
+    few, _ = rejection(labels[some], some, sure)
+    assert torch.equal(few, images[some])
+
+
+def test_of_all_tries_the_most_probable_stays(rejection, monkeypatch):
+    monkeypatch.setattr(cfdg, "TRIES", 3)
+    labels, noises = torch.arange(4), list(range(4))
+    images, drawn = rejection(labels, noises, 1.0)
+    assert drawn.tolist() == [3] * 4
+    tries = [brightness(rejection.plain(labels, noises, seed=7919 * k)) for k in range(3)]
+    assert brightness(images) == pytest.approx([max(p) for p in zip(*tries, strict=True)])
+
+
 STUDENT = {**DIFFUSION, "student": {"steps": 3, "w_max": 2.0}}
 
 
