@@ -1,75 +1,80 @@
 """Rejection: digits drawn again until a classifier is confident of them, with less guidance.
 
-    python benchmarks/digit_rejection.py [--record] [--cells MODEL]
+    python benchmarks/digit_rejection.py [--record]
 
 A sample stays where the classifier of dann-mnistm.safetensors gives the digit asked for at least
 the probability `confidence`, else it is drawn again (`cfdg.sample_until_read`). That classifier has
 seen no label of MNIST-M and takes no part in any score. The models: the default, the longer
-training, and two of half the default's length from random weights of their own (the preset "study"
-with seeds 1 and 2). Records:
+training, the student of four evaluations, and one of half the default's length from random weights
+of its own: that of the guidance study with seed 1. Records:
 
     tried      accuracy, frechet, ..  by model, w and confidence: 1,000 samples of one noise seed,
                                       scored against training digits
     tried      chosen_w, chosen_confidence  by model: of the cells whose accuracy is at least .99
                                       by the lower end of its interval, that of the least frechet
-    samples    accuracy, frechet, ..  by model, w and confidence, as chosen (the half-long as the
-                                      default): noise seeds 0 to 4, 1,000 samples each, against
-                                      test digits; one value a noise seed. confidence=0: no
-                                      rejection, the longer training at its w, and the default's w
+    samples    accuracy, frechet, ..  by model, w and confidence, as chosen, the half-long one as
+                                      the default: noise seeds 0 to 4, 1,000 samples each, against
+                                      test digits; one value a noise seed. confidence=0 is without
+                                      rejection: the longer training and the student at their w,
+                                      the default model at the default's
     samples    recall_of_real, drawn, evaluations  by the same; draws and network evaluations of
                                       one sample
-    gained     accuracy, frechet, ..  of the longer training as chosen: beyond=default, the default
-                                      model at the default's w, and beyond=plain, without rejection
-    trainings  accuracy, frechet, recall_of_real  one value for each training from random weights,
-                                      the mean over its noise seeds
+    gained     accuracy, frechet, ..  by model, the longer and the student as chosen:
+                                      beyond=default, the default model at the default's w;
+                                      beyond=plain, the same model and w without rejection
     real       accuracy, frechet, ..  of as many training images, drawn by each seed
     classifier accuracy, accepted     of test digits; the share of them with enough confidence
     judge      accuracy               of all test digits, and of those, accepted=1
 
-Trainings and scores are kept in the build folder and taken up again; --cells makes the scores of
-one model, for two processes side by side. --record writes data/results/digits-rejection.json.
+The training and the scores are kept in the build folder and taken up again. --record writes
+data/results/digits-rejection.json and the figure book/_static/digit-rejection.png, with the
+strengths without rejection of digits-longer.json, which have the same noises.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from digit_longer import LONGER
+from digit_longer import STRENGTHS as PLAIN
 from digit_parts import CHOICE_SEED, LABELS, LEGIBLE, SEEDS, SHIPPED, SHOWN, N, gained
+from matplotlib.figure import Figure
 
 from hw2lib.datasets import digits
 from hw2lib.device import precision
 from hw2lib.evaluators import judge
 from hw2lib.experiments import cfdg
 from hw2lib.experiments.cfdg import DEFAULT, DIGIT_PRESETS, Sampling
+from hw2lib.experiments.recipe import run_folder
+from hw2lib.figures.cfdg import guidance_curve
 from hw2lib.io import results
 from hw2lib.io.cache import kept
-from hw2lib.io.paths import RESULTS, WEIGHTS, runs_dir, sha256
+from hw2lib.io.paths import RESULTS, ROOT, WEIGHTS, runs_dir, sha256
 from hw2lib.metrics import accuracy_metric, metric
 from hw2lib.models import dann_net
 from hw2lib.studies import cfdg as study
 
 STUDY = DIGIT_PRESETS["study"]
-HALF = {f"half-{seed}": replace(STUDY, train=replace(STUDY.train, seed=seed)) for seed in (1, 2)}
-TRIED = ("default", "longer")
-STRENGTHS, CONFIDENCES = (0.0, 0.25, 0.5), (0.5, 0.9)
+HALF = replace(STUDY, train=replace(STUDY.train, seed=1))
+STUDENT = WEIGHTS / "digits-student.safetensors"
+STRENGTHS = {"default": (0.0, 0.25, 0.5), "longer": (0.0, 0.25, 0.5), "student": (0.5, 0.75, 1.25)}
+CONFIDENCES = (0.5, 0.9)
 CLASSIFIER = WEIGHTS / "dann-mnistm.safetensors"
+FIGURE = ROOT / "book" / "_static" / "digit-rejection.png"
 Cell = tuple[float, float]  # w, confidence
 
 
-def trained() -> dict[str, Path]:
-    """Model -> weights file; what is not there is trained."""
-    models = {"default": SHIPPED, "longer": LONGER}
-    for name, preset in HALF.items():
-        out = runs_dir() / f"digits-{name}"
-        cfdg.train_digits(preset, out=out, resume=True)
-        models[name] = out / "weights.safetensors"
-    return models
+def trained(domain: digits.DigitDomain) -> dict[str, Path]:
+    """Model -> weights file; what the guidance study has not trained is trained in its place."""
+    half = run_folder("guidance", STUDY, domain) / f"p10-s{HALF.train.seed}"
+    cfdg.train_digits(HALF, out=half, resume=True)
+    half /= "weights.safetensors"
+    return {"default": SHIPPED, "longer": LONGER, "student": STUDENT, "half": half}
 
 
 class Table:
@@ -87,15 +92,26 @@ class Table:
                "seed": seed, "against": self.against, "precision": precision()}  # fmt: skip
 
         def make() -> study.Scores:
+            model, header = cfdg.load_digit_unet(weights)
+            how = Sampling(w, steps(header), seed=seed)
             images, drawn = cfdg.sample_until_read(
-                *cfdg.load_digit_unet(weights), LABELS, list(range(N)), Sampling(w, seed=seed),
-                confidence, progress=True,
-            )  # fmt: skip
+                model, header, LABELS, list(range(N)), how, confidence, progress=True
+            )
             return {**self.scorer(images, LABELS), "drawn": drawn.double().mean().item()}
 
         found, seconds = kept("scores", key, make, runs_dir() / "rejection")
         self.spared += seconds
         return {score: value.item() for score, value in found.items()}
+
+
+def steps(header: dict) -> int:
+    return header["student"]["steps"] if "student" in header else DEFAULT.steps
+
+
+def passes(weights: Path, w: float) -> int:
+    """Evaluations of the network for one draw: a student needs none without a label."""
+    header = cfdg.load_digit_unet(weights)[1]
+    return study.evaluations(1000, steps(header), 0.0 if "student" in header else w)
 
 
 def scored_by() -> list[Path]:
@@ -114,11 +130,11 @@ def chosen(found: Mapping[Cell, study.Scores]) -> Cell:
 
 
 def tried_records(table: Table, models: Mapping[str, Path]) -> tuple[dict[str, Cell], list[dict]]:
-    """Of TRIED, and {model: its cell}; the half-long trainings have the default's."""
+    """Of STRENGTHS, and {model: its cell}; the half-long one has the default's."""
     records, cells = [], {}
-    for name in TRIED:
+    for name, strengths in STRENGTHS.items():
         found = {}
-        for cell in ((w, confidence) for w in STRENGTHS for confidence in CONFIDENCES):
+        for cell in ((w, confidence) for w in strengths for confidence in CONFIDENCES):
             found[cell] = table.scores(models[name], cell, CHOICE_SEED)
             shown = {score: round(found[cell][score], 4) for score in (*SHOWN, "drawn")}
             print(name, *cell, shown, flush=True)
@@ -127,7 +143,7 @@ def tried_records(table: Table, models: Mapping[str, Path]) -> tuple[dict[str, C
         for what, value in zip(("chosen_w", "chosen_confidence"), cells[name], strict=True):
             entry = metric([value], 1, "number")
             records.append(results.record("tried", what, entry, model=name))
-    return cells | dict.fromkeys(HALF, cells["default"]), records
+    return cells | {"half": cells["default"]}, records
 
 
 def scored(row: str, scores: list[study.Scores], name: str, cell: Cell) -> list[dict]:
@@ -140,29 +156,20 @@ def compared_records(
 ) -> list[dict]:
     """Of all models as chosen, and of what they are compared with, against test digits."""
     records, found = study.real_images(domain, table.scorer, N, SEEDS), {}
-    plain, default = ("longer", (cells["longer"][0], 0.0)), ("default", (DEFAULT.w, 0.0))
-    for name, cell in (*cells.items(), plain, default):
+    plain = {name: (cells[name][0], 0.0) for name in ("longer", "student")}
+    for name, cell in (*cells.items(), *plain.items(), ("default", (DEFAULT.w, 0.0))):
         found[name, cell] = [table.scores(models[name], cell, seed) for seed in SEEDS]
         w, confidence = cell
+        setting = {"model": name, "w": w, "confidence": confidence}
         records += scored("samples", found[name, cell], name, cell)
-        records.append(study.recall_of_real(records, model=name, w=w, confidence=confidence))
-        once = study.evaluations(1000, DEFAULT.steps, w)
-        passes = metric([once * s["drawn"] for s in found[name, cell]], N, "number")
-        records.append(
-            results.record("samples", "evaluations", passes, model=name, w=w, confidence=confidence)
-        )
-    ours = found["longer", cells["longer"]]
-    records += gained(ours, found[plain], beyond="plain")
-    records += gained(ours, found[default], beyond="default")
-    for score, unit in (
-        ("accuracy", "share"),
-        ("frechet", "distance"),
-        ("recall_of_real", "share"),
-    ):
-        means = [results.one(records, "samples", score, model=name, w=cells[name][0],
-                             confidence=cells[name][1])["mean"]
-                 for name in ("default", *HALF)]  # fmt: skip
-        records.append(results.record("trainings", score, metric(means, N, unit)))
+        records.append(study.recall_of_real(records, **setting))
+        once = passes(models[name], w)
+        taken = metric([once * s["drawn"] for s in found[name, cell]], N, "number")
+        records.append(results.record("samples", "evaluations", taken, **setting))
+    for name, without in plain.items():
+        ours = found[name, cells[name]]
+        records += gained(ours, found[name, without], model=name, beyond="plain")
+        records += gained(ours, found["default", (DEFAULT.w, 0.0)], model=name, beyond="default")
     return records
 
 
@@ -180,30 +187,51 @@ def classifier_records(test: digits.DigitSet, confidence: float) -> list[dict]:
     ]
 
 
+def figure(records: Sequence[dict], plain: Sequence[dict]) -> Figure:
+    """Accuracy against the Frechet distance of what was tried, a panel for each model; `plain`:
+    the records of digits-longer.json."""
+
+    def points(found: Sequence[dict], strengths: Sequence[float], **setting) -> dict[str, tuple]:
+        return {
+            f"{w:g}": tuple(results.one(found, "tried", score, w=w, **setting)
+                            for score in ("frechet", "accuracy"))
+            for w in strengths
+        }  # fmt: skip
+
+    panels = {
+        f"{title}, 1,000 samples a point": {
+            "guidance alone": points(plain, PLAIN, model=name),
+            **{f"and rejection, p at least {confidence:g}":
+               points(records, STRENGTHS[name], model=name, confidence=confidence)
+               for confidence in CONFIDENCES},
+        }
+        for name, title in (("default", "default model"), ("longer", "trained for longer"))
+    }  # fmt: skip
+    star = [results.one(records, "real", score)["mean"] for score in ("frechet", "accuracy")]
+    return guidance_curve(panels, tuple(star), "Fréchet distance")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--record", action="store_true")
-    parser.add_argument("--cells", choices=["default", "longer", *HALF], metavar="MODEL")
     args = parser.parse_args()
     torch.set_num_threads(1)
     began, domain = time.perf_counter(), digits.load("mnistm")
     choice, table = Table(domain, "train"), Table(domain, "test")
-    models = trained()
+    models = trained(domain)
     cells, records = tried_records(choice, models)
-    if args.cells:
-        for seed in SEEDS:
-            table.scores(models[args.cells], cells[args.cells], seed)
-        return
     records += compared_records(table, models, cells, domain)
     records += classifier_records(domain.test, cells["longer"][1])
     print(results.frame(records).to_string())
     if args.record:
-        headers = [cfdg.load_digit_unet(models[name])[1] for name in HALF]
+        plain = results.load("digits-longer", RESULTS)["records"]
+        figure(records, plain).savefig(FIGURE, dpi=150)
+        trained_for = cfdg.load_digit_unet(models["half"])[1]["seconds"]
         results.write(
             "digits-rejection", preset="full", seeds=list(SEEDS), directory=RESULTS,
             records=records, seconds=time.perf_counter() - began + choice.spared + table.spared
-            + sum(header["seconds"] for header in headers),
-            weights=[SHIPPED, LONGER, CLASSIFIER, *scored_by()],
+            + trained_for,
+            weights=[SHIPPED, LONGER, STUDENT, CLASSIFIER, *scored_by()],
             data={"source": domain.data, "sha256": domain.sha256},
             settings={"train": vars(STUDY.train), "steps": DEFAULT.steps, "solver": cfdg.SOLVER,
                       "tries": cfdg.TRIES, "precision": precision(),
