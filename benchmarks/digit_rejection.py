@@ -30,8 +30,9 @@ default's length from random weights of its own: that of the guidance study with
     judge      accuracy               of all test digits, and of those, accepted=1
 
 The training and the scores are kept in the build folder and taken up again. --record writes
-data/results/digits-rejection.json and the figure book/_static/digit-rejection.png, with the
-strengths without rejection of digits-longer.json, which have the same noises.
+data/results/digits-rejection.json and two figures, book/_static/digit-rejection.png, with the
+strengths without rejection of digits-longer.json, which have the same noises, and
+book/_static/digit-rejection-samples.png.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ from hw2lib.evaluators import judge
 from hw2lib.experiments import cfdg
 from hw2lib.experiments.cfdg import DEFAULT, DIGIT_PRESETS, Sampling
 from hw2lib.experiments.recipe import run_folder
+from hw2lib.figures.base import labelled_grid
 from hw2lib.figures.cfdg import guidance_curve
 from hw2lib.io import results
 from hw2lib.io.cache import kept
@@ -70,7 +72,7 @@ STUDENT = WEIGHTS / "digits-student.safetensors"
 STRENGTHS = {"default": (0.0, 0.25, 0.5), "longer": (0.0, 0.25, 0.5), "student": (0.25, 0.5, 0.75)}
 CONFIDENCES = (0.5, 0.9)
 CLASSIFIER = WEIGHTS / "dann-mnistm.safetensors"
-FIGURE = ROOT / "book" / "_static" / "digit-rejection.png"
+STATIC = ROOT / "book" / "_static"
 Cell = tuple[float, float]  # w, confidence
 
 
@@ -227,6 +229,20 @@ def figure(records: Sequence[dict], plain: Sequence[dict]) -> Figure:
     return guidance_curve(panels, tuple(star), "Fréchet distance")
 
 
+def samples_figure(models: Mapping[str, Path], cells: Mapping[str, Cell]) -> Figure:
+    """Ten threes from ten noises: by guidance alone, and by rejection as chosen, a row each."""
+    rows = {"guidance": ("default", (DEFAULT.w, 0.0)), "longer": ("longer", cells["longer"]),
+            "student": ("student", cells["student"])}  # fmt: skip
+    labels, numbers, images = torch.full((10,), 3), list(range(10)), []
+    for name, (w, confidence) in rows.values():
+        model, header = cfdg.load_digit_unet(models[name])
+        how = Sampling(w, steps(header))
+        found, _ = cfdg.sample_until_read(model, header, labels, numbers, how, confidence)
+        images.append(found)
+    columns = [str(k + 1) for k in numbers]
+    return labelled_grid(torch.stack(images), list(rows), columns, "", "noise")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--record", action="store_true")
@@ -241,7 +257,8 @@ def main() -> None:
     print(results.frame(records).to_string())
     if args.record:
         plain = results.load("digits-longer", RESULTS)["records"]
-        figure(records, plain).savefig(FIGURE, dpi=150)
+        figure(records, plain).savefig(STATIC / "digit-rejection.png", dpi=150)
+        samples_figure(models, cells).savefig(STATIC / "digit-rejection-samples.png", dpi=150)
         headers = [cfdg.load_digit_unet(models[name])[1] for name in ("half", *STUDENTS)]
         results.write(
             "digits-rejection", preset="full", seeds=list(SEEDS), directory=RESULTS,
