@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # what editors and type checkers see: the table below once mo
     from hw2lib.commands.classify import classify
     from hw2lib.commands.folders import digits_into, faces_into
     from hw2lib.diffusion import guided, make_schedule
-    from hw2lib.experiments.cfdg import Sampling, load_digit_unet, sample_digits
+    from hw2lib.experiments.cfdg import Sampling, load_digit_unet, sample_digits, sample_until_read
     from hw2lib.experiments.dann import adapt
     from hw2lib.experiments.ddim import load_face_unet, sample_faces
     from hw2lib.interpolation import lerp, slerp
@@ -26,7 +26,7 @@ _HOMES = {
     "commands.classify": ("classify",),
     "commands.folders": ("digits_into", "faces_into"),
     "diffusion": ("guided", "make_schedule"),
-    "experiments.cfdg": ("Sampling", "load_digit_unet", "sample_digits"),
+    "experiments.cfdg": ("Sampling", "load_digit_unet", "sample_digits", "sample_until_read"),
     "experiments.dann": ("adapt",),
     "experiments.ddim": ("load_face_unet", "sample_faces"),
     "interpolation": ("lerp", "slerp"),
