@@ -176,6 +176,10 @@ def jobs(preset: str) -> Iterator[Job]:
         "digit_longer", "digits-longer", needs=["benchmark-digits-parts"],
         begins=["digits-longer"], gpu=True, weights=USED,
     )  # fmt: skip
+    yield script(
+        "digit_rejection", "digits-rejection", needs=["benchmark-digits-longer", "notebook-cfdg"],
+        gpu=True, weights=(*USED, "dann-mnistm"), keeps="scores-",
+    )  # fmt: skip
     yield script("digit_guides", "digits-guides", begins=["guides/guide-*"], weights=USED)
     yield script(
         "digit_few_steps",

@@ -25,7 +25,7 @@ FLOORS = [
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted((ROOT / "hw2lib").rglob("*.py"))
 TO_READ = 2046  # lines of the modules on top and of models/
-LIBRARY = 8588  # lines of everything
+LIBRARY = 8604  # lines of everything
 
 
 def name_of(file: Path) -> str:

@@ -45,6 +45,7 @@ RESULTS = {
     "digits-guides": "python benchmarks/digit_guides.py --record",
     "digits-parts": "python benchmarks/digit_parts.py --record",
     "digits-longer": "python benchmarks/digit_longer.py --record",
+    "digits-rejection": "python benchmarks/digit_rejection.py --record",
     "digits-noises": "python benchmarks/digit_noises.py --record",
     "digits-setting": "python benchmarks/digit_setting.py --record",
     "digits-recipe": "python benchmarks/digit_recipe.py --record",

@@ -46,6 +46,21 @@ def digit_accuracy(result: dict, n: int = 1000) -> Checked:
         yield recorded, judge.score(images, labels).accuracy["mean"]
 
 
+def rejection_accuracy(result: dict, n: int = 1000) -> Checked:
+    """The student's samples by rejection, of all noise seeds, drawn anew and read by the judge."""
+    model, header = cfdg.load_digit_unet(WEIGHTS / "digits-student.safetensors")
+    labels, noises = torch.arange(10).repeat_interleave(n // 10), list(range(n))
+    found = select(result["records"], "samples", "accuracy", model="student")
+    recorded = next(r for r in found if r["setting"]["confidence"])
+    w, confidence = recorded["setting"]["w"], recorded["setting"]["confidence"]
+    shares = []
+    for seed in result["seeds"]:
+        how = cfdg.Sampling(w, header["student"]["steps"], seed=seed)
+        images, _ = cfdg.sample_until_read(model, header, labels, noises, how, confidence)
+        shares.append(judge.score(images, labels).accuracy["mean"])
+    yield recorded, float(np.mean(shares))
+
+
 def real_accuracy(result: dict) -> Checked:
     """The judge on real test digits."""
     test = real_test_set("mnistm", result)
@@ -190,6 +205,7 @@ CHECKS: dict[str, tuple[Callable[[dict], Checked], ...]] = {
     "dann-usps": (target_accuracy,),
     "dann-mnistm": (target_accuracy,),
     "digits-speed": (sampling_ratio,),
+    "digits-rejection": (rejection_accuracy,),
     "digits": (real_accuracy, digit_accuracy),
 }
 

@@ -108,6 +108,12 @@ def test_digits_are_drawn_as_recorded_and_read():
     assert unguided["setting"]["w"] == 0 and of_unguided <= of_guided
 
 
+def test_the_students_digits_by_rejection_are_read():
+    ((recorded, here),) = values(verify.rejection_accuracy, "digits-rejection", n=10)
+    assert recorded["setting"]["model"] == "student" and recorded["setting"]["confidence"] == 0.9
+    assert here >= 0.9
+
+
 def test_real_images_are_those_that_were_recorded_or_none(monkeypatch, tmp_path):
     monkeypatch.setenv("HW2_DATA", str(tmp_path))
     result = results.load("dann-usps", RESULTS)
