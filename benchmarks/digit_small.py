@@ -21,8 +21,8 @@ of the condition's width. Records:
                                     small one's, a pair at a time; default, small: the seconds
     model    parameters, seconds    of the training
 
-The training and the scores are kept in the build folder and taken up again. --record writes
-data/weights/digits-small.safetensors and data/results/digits-small.json.
+The training, runs/digits-small of the build folder, and the scores are kept and taken up again.
+--record writes data/results/digits-small.json.
 """
 
 from __future__ import annotations
@@ -41,13 +41,12 @@ from hw2lib.device import precision
 from hw2lib.experiments import cfdg
 from hw2lib.experiments.cfdg import DEFAULT, DIGIT_PRESETS, Sampling
 from hw2lib.io import results
-from hw2lib.io.paths import RESULTS, WEIGHTS, atomic_write, runs_dir
+from hw2lib.io.paths import RESULTS, runs_dir
 from hw2lib.metrics import metric
 from hw2lib.models.digit_unet import DigitConfig
 from hw2lib.studies import cfdg as study
 
 PRESET = replace(DIGIT_PRESETS["full"], model=DigitConfig((48, 96), (2, 2), 64))
-SMALL = WEIGHTS / "digits-small.safetensors"
 STRENGTHS = (1.0, 1.25, 1.5, 2.0)
 PAIRS, PAIR = 5, 100  # of timed samplings; digits of one
 
@@ -119,12 +118,10 @@ def main() -> None:
         records.append(results.record("model", score, metric([value], 1, unit)))
     print(results.frame(records).to_string())
     if args.record:
-        with atomic_write(SMALL) as part:
-            part.write_bytes(file.read_bytes())
         results.write(
             "digits-small", preset="full", seeds=list(SEEDS), directory=RESULTS, records=records,
             seconds=header["seconds"] + time.perf_counter() - began + choice.spared + table.spared,
-            weights=[SHIPPED, SMALL, CLASSIFIER, *scored_by()],
+            weights=[SHIPPED, CLASSIFIER, *scored_by()],
             data={"source": domain.data, "sha256": domain.sha256},
             settings={"train": vars(PRESET.train), "model": vars(PRESET.model),
                       "steps": DEFAULT.steps, "solver": cfdg.SOLVER, "precision": precision(),
