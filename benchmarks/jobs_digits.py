@@ -176,10 +176,6 @@ def jobs(preset: str) -> Iterator[Job]:
         "digit_longer", "digits-longer", needs=["benchmark-digits-parts"],
         begins=["digits-longer"], gpu=True, weights=USED,
     )  # fmt: skip
-    yield script(
-        "digit_rejection", "digits-rejection", needs=["benchmark-digits-longer", "notebook-cfdg"],
-        gpu=True, weights=(*USED, "dann-mnistm"), keeps="scores-",
-    )  # fmt: skip
     yield script("digit_guides", "digits-guides", begins=["guides/guide-*"], weights=USED)
     yield script(
         "digit_few_steps",
@@ -196,4 +192,21 @@ def jobs(preset: str) -> Iterator[Job]:
         begins=["student/seed-[012]"],
         gpu=True,
         weights=USED,
+    )
+    yield script(
+        "digit_rejection",
+        "digits-rejection",
+        needs=["benchmark-digits-longer", "benchmark-digits-student", "notebook-cfdg"],
+        gpu=True,
+        weights=(*USED, "dann-mnistm"),
+        keeps="scores-",
+    )
+    yield script(
+        "digit_small",
+        "digits-small",
+        needs=["benchmark-digits-rejection"],
+        begins=["digits-small"],
+        gpu=True,
+        weights=(*USED, "dann-mnistm"),
+        keeps="scores-",
     )

@@ -46,6 +46,7 @@ RESULTS = {
     "digits-parts": "python benchmarks/digit_parts.py --record",
     "digits-longer": "python benchmarks/digit_longer.py --record",
     "digits-rejection": "python benchmarks/digit_rejection.py --record",
+    "digits-small": "python benchmarks/digit_small.py --record",
     "digits-noises": "python benchmarks/digit_noises.py --record",
     "digits-setting": "python benchmarks/digit_setting.py --record",
     "digits-recipe": "python benchmarks/digit_recipe.py --record",

@@ -1,4 +1,4 @@
-"""What the digits' pages say in words about rejection."""
+"""What the digits' pages say in words about rejection and about the small model."""
 
 import numpy as np
 from helpers.recorded import mean, record
@@ -74,3 +74,21 @@ def test_the_student_with_rejection_takes_four_to_five_evaluations():
 def test_a_part_of_the_accuracy_is_agreement():
     every, accepted = (record("digits-rejection", "judge", "accuracy", accepted=k) for k in (0, 1))
     assert accepted["low"] > every["high"]
+
+
+def small(row, score, **setting):
+    return record("digits-small", row, score, **setting)
+
+
+def test_the_small_model_is_read_less_well_and_otherwise_as_the_default():
+    assert small("gained", "accuracy")["high"] < 0
+    for score in ("recall", "frechet"):
+        assert small("gained", score)["low"] < 0 < small("gained", score)["high"]
+    assert small("tried", "chosen_w")["mean"] == 1.25
+    assert small("model", "parameters")["mean"] <= 1.5e6
+    assert small("speed", "ratio")["low"] > 1
+
+
+def test_rejection_mends_the_small_model_too():
+    found = {s: small("samples", s, w=0.5, confidence=0.9)["mean"] for s in SCORES}
+    assert all_three(found) == (True, False, True) and found["recall_of_real"] > 0.89
