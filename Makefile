@@ -17,7 +17,7 @@ SNAKEMAKE = $(BIN)/snakemake --cores all --resources mem_mb=$$($(BIN)/python -c 
 # The Snakefile and the notebooks' kernels call the environment's programs by their names.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: report record pdf test test-library test-notebooks verify faults cluster lock clean
+.PHONY: report record pdf test verify faults cluster lock clean
 
 report: .venv/.made
 	@$(NO_DOT)
@@ -38,17 +38,10 @@ test: .venv/.made
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@PYTHONPATH=tests $(BIN)/python -c '$(NO_CHROMIUM)'
-	@$(MAKE) --no-print-directory -j 2 test-library test-notebooks  # some tests only wait
-	$(BIN)/python -m pytest -q -rs tests/studies/test_dann_order.py
-
-test-library: .venv/.made
 	HW2_SLOW=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder tests
-
-test-notebooks: .venv/.made  ## what it prints comes at its end, so that two bars of dots do not mix
-	@said=$$(mktemp); \
-	  { OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 1 --dist loadfile --nbval-lax notebooks && \
-	    $(SNAKEMAKE) -- other_targets; } >$$said 2>&1; \
-	  status=$$?; cat $$said; rm $$said; exit $$status
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --nbval-lax notebooks
+	$(SNAKEMAKE) -- other_targets
+	$(BIN)/python -m pytest -q -rs tests/studies/test_dann_order.py
 
 .venv/.made: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
