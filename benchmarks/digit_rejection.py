@@ -186,8 +186,8 @@ def compared_records(
             results.one(records, "samples", score, model=name, w=w, confidence=confidence)["mean"]
             for name in ("student", *STUDENTS)
         ]
-        unit = "distance" if score == "frechet" else "share"
-        records.append(results.record("trainings", score, metric(means, N * len(SEEDS), unit)))
+        entry = metric(means, N * len(SEEDS), study.UNITS.get(score, "share"))
+        records.append(results.record("trainings", score, entry))
     return records
 
 
