@@ -109,7 +109,8 @@ def test_digits_are_drawn_as_recorded_and_read():
 
 
 def test_the_students_digits_by_rejection_are_read():
-    ((recorded, here),) = values(verify.rejection_accuracy, "digits-rejection", n=10)
+    result = {**results.load("digits-rejection", RESULTS), "seeds": [0]}
+    ((recorded, here),) = verify.rejection_accuracy(result, n=10)
     assert recorded["setting"]["model"] == "student" and recorded["setting"]["confidence"] == 0.9
     assert here >= 0.9
 
