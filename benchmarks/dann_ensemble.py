@@ -1,12 +1,15 @@
-"""An ensemble of best adaptations labels SVHN's crops once more, and students learn from that.
+"""An ensemble of best adaptations labels the target once more, and students learn from that.
 
-    python benchmarks/dann_ensemble.py [--rounds 2] [--record]
+    python benchmarks/dann_ensemble.py svhn [--rounds 2] [--record]
+    python benchmarks/dann_ensemble.py usps [--rounds 2] [--record]
+    python benchmarks/dann_ensemble.py mnistm [--rounds 2] [--record]
 
-The five seeds' networks predict the unlabelled training crops: the mean of their softmax outputs is
-a crop's soft label. A student learns from the crops with these labels alone, trained as the row
-`target_only` is: the same network, steps and handling, but no true label. All that is fixed and was
-committed before any test accuracy of a student or an ensemble was read. Nothing is chosen, neither
-a row nor a step, and all is recorded whatever comes out. Rows:
+The five seeds' networks predict the unlabelled training images: the mean of their softmax outputs
+is an image's soft label. A student learns from the images with these labels alone, trained as the
+row `target_only` is: the same network, steps and handling, but no true label. All that was fixed
+for SVHN and committed before any test accuracy of a student or an ensemble was read, and USPS and
+MNIST-M take it as it is. Nothing is chosen, neither a row nor a step, and all is recorded whatever
+comes out. Rows:
 
     teachers               the best adaptation of the table, seeds 0 to 4
     ensemble               their mean prediction
@@ -17,13 +20,13 @@ a row nor a step, and all is recorded whatever comes out. Rows:
 
 and their scores:
 
-    accuracy     on the test crops, after the last step
+    accuracy     on the test images, after the last step
     gain         in accuracy over the row `over`: seed by seed, an ensemble's over each member
     information  in nats, as a `Watch` has it, without a label
-    agreement    share of training crops that are read as the labels of the row's training say
+    agreement    share of training images that are read as the labels of the row's training say
 
---record writes data/results/dann-ensemble.json; rounds that are left out stand there as not run.
-Finished trainings, the notebooks' too, are taken up again.
+--record writes data/results/dann-ensemble-TARGET.json; rounds that are left out stand there as not
+run. Finished trainings, the notebooks' too, are taken up again.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ import argparse
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -49,7 +53,8 @@ from hw2lib.io.paths import RESULTS, runs_dir
 from hw2lib.metrics import accuracy_metric, metric
 from hw2lib.models.dann_net import SOURCE, TARGET, features
 
-TASK, TEACHER = "svhn", "best_adaptation"
+TARGETS = ("svhn", "usps", "mnistm")
+TEACHER = "best_adaptation"
 TEACHERS, STUDENTS = range(5), range(3)  # seeds
 ROUNDS = ("student", "second_round")
 STUDENT = replace(ROWS["target_only"], title="student")
@@ -70,12 +75,12 @@ def predicted(by: Sequence[Trained], images: Tensor) -> Tensor:
 def labelled(problem: Problem, by: Sequence[Trained]) -> Problem:
     """`pairs.supervised` with the mean prediction of `by`, (N, 10), in place of the true labels.
     A `Watch` compares with the digits that are likeliest in it."""
-    crops = problem.target.images
-    soft = predicted(by, crops).mean(0)
+    images = problem.target.images
+    soft = predicted(by, images).mean(0)
     weights = (x.cpu().numpy().tobytes() for t in by for x in t.network.state_dict().values())
     return replace(
-        problem, source=DigitSet(crops, soft),
-        held=DigitSet(crops[:SAMPLE], soft[:SAMPLE].argmax(1)),
+        problem, source=DigitSet(images, soft),
+        held=DigitSet(images[:SAMPLE], soft[:SAMPLE].argmax(1)),
         handling=(problem.handling[1],) * 2,
         sha256={**problem.sha256, "networks": hashlib.sha256(b"".join(weights)).hexdigest()},
     )  # fmt: skip
@@ -91,45 +96,46 @@ def learn(name: str, problem: Problem, by: Sequence[Trained], seed: int) -> Trai
 class Read:
     """What the networks of a row predict, or the one ensemble of them."""
 
-    crops: Tensor  # (S, N, 10), probabilities on the target's training crops
-    test: Tensor  # (S, n, 10), on its test crops
-    labels: Tensor  # (n,), true ones of the test crops
+    train: Tensor  # (S, N, 10), probabilities on the target's training images
+    test: Tensor  # (S, n, 10), on its test images
+    labels: Tensor  # (n,), true ones of the test images
 
     @classmethod
     def of(cls, by: Sequence[Trained], problem: Problem) -> Read:
-        crops, test = (predicted(by, x.images) for x in (problem.target, problem.test))
-        return cls(crops, test, problem.test.labels)
+        train, test = (predicted(by, x.images) for x in (problem.target, problem.test))
+        return cls(train, test, problem.test.labels)
 
     def ensemble(self) -> Read:
         """The mean of the predictions."""
-        crops, test = (x.mean(0, keepdim=True) for x in (self.crops, self.test))
-        return Read(crops, test, self.labels)
+        train, test = (x.mean(0, keepdim=True) for x in (self.train, self.test))
+        return Read(train, test, self.labels)
 
     def first(self, n: int) -> Read:
         """Of the first n networks alone."""
-        return Read(self.crops[:n], self.test[:n], self.labels)
+        return Read(self.train[:n], self.test[:n], self.labels)
 
     @property
     def correct(self) -> np.ndarray:
-        """Which test crops are read rightly, bool (S, n)."""
+        """Which test images are read rightly, bool (S, n)."""
         return (self.test.argmax(2) == self.labels).numpy()
 
 
 def records_of(
-    name: str, read: Read, labels: Tensor | None = None, over: tuple[str, Read] | None = None
-) -> list[dict]:
+    target: str, name: str, read: Read, labels: Tensor | None = None,
+    over: tuple[str, Read] | None = None,
+) -> list[dict]:  # fmt: skip
     """Records of a row; labels: the probabilities (S or 1, N, 10) that `agreement` is with."""
-    n, found = read.crops.shape[1], []
+    n, found = read.train.shape[1], []
 
     def add(score: str, entry: dict, **setting: str) -> None:
-        found.append(results.record(name, score, entry, target=TASK, **setting))
+        found.append(results.record(name, score, entry, target=target, **setting))
 
     add("accuracy", accuracy_metric(read.correct))
     # softmax(log p) = p; the logarithm of 0 would be none
-    claims = [entropy_and_balance(p[:SAMPLE].clamp(min=1e-12).log()) for p in read.crops]
+    claims = [entropy_and_balance(p[:SAMPLE].clamp(min=1e-12).log()) for p in read.train]
     add("information", metric([-sum(both) for both in claims], min(SAMPLE, n), "number"))
     if labels is not None:
-        same = (read.crops.argmax(2) == labels.argmax(2)).double().mean(1)
+        same = (read.train.argmax(2) == labels.argmax(2)).double().mean(1)
         add("agreement", metric(same, n, "accuracy"))
     if over:
         row, other = over
@@ -140,26 +146,28 @@ def records_of(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--rounds", type=int, default=len(ROUNDS))
     parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    run = dann.run(TASK, "full", TEACHERS, [TEACHER])
+    run = dann.run(args.target, "full", TEACHERS, [TEACHER])
     problem, networks = run["problem"], run["rows"][TEACHER]
     row, read, seconds = "teachers", Read.of(networks, problem), 0.0
-    records = records_of(row, read) + records_of("ensemble", read.ensemble(), over=(row, read))
+    records_for = partial(records_of, args.target)
+    records = records_for(row, read) + records_for("ensemble", read.ensemble(), over=(row, read))
     for name in ROUNDS[: args.rounds]:
-        labels, before = read.ensemble().crops, (row, read.first(len(STUDENTS)))
+        labels, before = read.ensemble().train, (row, read.first(len(STUDENTS)))
         networks = [learn(name, problem, networks, seed) for seed in STUDENTS]
         row, read = name, Read.of(networks, problem)
-        records += records_of(row, read, labels, before)
-        records += records_of(f"{row}_ensemble", read.ensemble(), labels, (row, read))
+        records += records_for(row, read, labels, before)
+        records += records_for(f"{row}_ensemble", read.ensemble(), labels, (row, read))
         seconds += sum(trained.seconds for trained in networks)
     print(results.frame(records).to_string())
     if args.record:
         results.write(
-            "dann-ensemble", preset="full", seeds=[*TEACHERS], directory=RESULTS, records=records,
-            seconds=seconds, not_run=[x for name in ROUNDS[args.rounds :]
+            f"dann-ensemble-{args.target}", preset="full", seeds=[*TEACHERS],
+            directory=RESULTS, records=records, seconds=seconds, not_run=[x for name in ROUNDS[args.rounds :]
                                       for x in (name, f"{name}_ensemble")],
             data={"source": problem.data, "sha256": problem.sha256},
             settings={"teachers": ROWS[TEACHER].settings(), "student": STUDENT.settings(),

@@ -108,9 +108,10 @@ def jobs(preset: str) -> Iterator[Job]:
     yield from trained
     yield script("dann_uci", "dann-uci", needs=[job.name for job in trained],
                  seconds=reading_seconds(len(trained)))  # fmt: skip
-    teachers = [f"dann-{dann_ensemble.TASK}-{dann_ensemble.TEACHER}-s{s}" for s in size.seeds]
-    yield script("dann_ensemble", "dann-ensemble", begins=["dann-ensemble-*/*/seed-*"],
-                 needs=teachers)  # fmt: skip
+    for target in ("svhn",):
+        name = f"dann-ensemble-{target}"
+        needs = [f"dann-{target}-{dann_ensemble.TEACHER}-s{s}" for s in size.seeds]
+        yield script("dann_ensemble", name, [target], begins=[f"{name}/*/seed-*"], needs=needs)
     yield script("dann_report", "dann-report-causes", begins=["dann-report-causes/*/*/seed-*"])
     variants = list(variant_jobs())
     yield from variants

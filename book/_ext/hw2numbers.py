@@ -65,7 +65,7 @@ RESULTS = {
     "dann-mnistm": NOTEBOOKS["dann-mnistm"],
     "dann-uci": "python benchmarks/dann_uci.py --record",
     "dann-ablation": "python benchmarks/dann_trials.py svhn usps mnistm --record",
-    "dann-ensemble": "python benchmarks/dann_ensemble.py --record",
+    "dann-ensemble-svhn": "python benchmarks/dann_ensemble.py svhn --record",
     "dann-report-causes": "python benchmarks/dann_report.py --record",
     "dann-report-form": "python benchmarks/dann_apart.py report-form svhn usps --record",
     "dann-no-masks": "python benchmarks/dann_apart.py no-masks svhn usps --record",

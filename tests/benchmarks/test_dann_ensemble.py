@@ -71,23 +71,23 @@ def test_what_is_read_of_networks_and_of_their_ensemble(problem, teachers):
     each = study.Read.of(teachers, problem)
     both = each.ensemble()
     assert np.array_equal(each.correct, [t.correct for t in teachers])
-    assert torch.equal(both.crops[0], each.crops.mean(0)) and both.correct.shape == (1, 80)
-    assert torch.equal(each.first(1).crops, each.crops[:1])
+    assert torch.equal(both.train[0], each.train.mean(0)) and both.correct.shape == (1, 80)
+    assert torch.equal(each.first(1).train, each.train[:1])
     assert np.array_equal(each.first(1).correct, each.correct[:1])
 
 
 def test_records_compare_seed_by_seed_and_an_ensemble_with_each_member():
-    crops = torch.eye(10)[torch.tensor([[0, 1, 2, 3], [0, 1, 2, 4]])]
+    train = torch.eye(10)[torch.tensor([[0, 1, 2, 3], [0, 1, 2, 4]])]
     test = torch.eye(10)[torch.tensor([[0, 1, 9, 9], [0, 9, 9, 9], [0, 1, 2, 9]])]
     members, alone = (
-        study.Read(crops[:n], test[part], torch.arange(4))
+        study.Read(train[:n], test[part], torch.arange(4))
         for n, part in ((2, slice(2)), (1, slice(2, 3)))
     )
-    found = study.records_of("e", alone, alone.crops, ("m", members))
+    found = study.records_of("svhn", "e", alone, alone.train, ("m", members))
     assert one(found, "e", "gain", over="m")["values"] == [0.25, 0.5]
     assert one(found, "e", "agreement")["values"] == [1]
     assert one(found, "e", "information")["mean"] == pytest.approx(np.log(4), abs=1e-4)
-    found = study.records_of("m", members, alone.crops, ("m", members))
+    found = study.records_of("svhn", "m", members, alone.train, ("m", members))
     assert one(found, "m", "agreement")["values"] == [1, 0.75]
     assert one(found, "m", "gain")["values"] == [0, 0]
     assert one(found, "m", "accuracy")["values"] == [0.5, 0.25]

@@ -6,11 +6,11 @@ from helpers.recorded import record, recorded
 
 
 def of(row, score="accuracy"):
-    return record("dann-ensemble", row, score, target="svhn")
+    return record("dann-ensemble-svhn", row, score, target="svhn")
 
 
 def test_students_are_trained_as_target_only_is():
-    ours, chapter = (recorded(name)["settings"] for name in ("dann-ensemble", "dann-svhn"))
+    ours, chapter = (recorded(name)["settings"] for name in ("dann-ensemble-svhn", "dann-svhn"))
     assert ours["student"] == chapter["rows"]["target_only"]
     assert ours["teachers"] == chapter["rows"]["best_adaptation"]
     assert ours["handling"] == chapter["handling"][1]
