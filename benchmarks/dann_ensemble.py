@@ -167,8 +167,8 @@ def main() -> None:
     if args.record:
         results.write(
             f"dann-ensemble-{args.target}", preset="full", seeds=[*TEACHERS],
-            directory=RESULTS, records=records, seconds=seconds, not_run=[x for name in ROUNDS[args.rounds :]
-                                      for x in (name, f"{name}_ensemble")],
+            directory=RESULTS, records=records, seconds=seconds,
+            not_run=[x for name in ROUNDS[args.rounds :] for x in (name, f"{name}_ensemble")],
             data={"source": problem.data, "sha256": problem.sha256},
             settings={"teachers": ROWS[TEACHER].settings(), "student": STUDENT.settings(),
                       "handling": vars(problem.handling[1]),
