@@ -122,8 +122,9 @@ class Watch:
     def __init__(self, row: Row, problem: Problem) -> None:
         self.row, self.problem, self.every = row, problem, max(BETWEEN, row.steps // WATCHED)
         held = problem.held or problem.source
-        self.held, self.held_labels = held.images[:SAMPLE], held.labels[:SAMPLE]
-        self.target = problem.target.images[:SAMPLE]
+        n = min(SAMPLE, row.steps)  # a short training is looked at more briefly
+        self.held, self.held_labels = held.images[:n], held.labels[:n]
+        self.target = problem.target.images[:n]
         self.test = problem.test.images[:ORACLE], problem.test.labels[:ORACLE]
 
     @torch.no_grad()

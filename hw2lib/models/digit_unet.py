@@ -94,7 +94,8 @@ class DigitUNet(nn.Module):
         (c1, c2), e, s = config.widths, config.c_condition, config.scaled
         self.time = nn.Sequential(SinusoidalEmbedding(c2), nn.Linear(c2, e), nn.SiLU())
         self.time_out = nn.Linear(e, e)
-        self.label = nn.Embedding(NULL_LABEL + 1, e)
+        labels = torch.randn(NULL_LABEL + 1, e)  # nn.Embedding's own; on meta it imports a compiler
+        self.label = nn.Embedding.from_pretrained(labels, freeze=False)
         if config.guidance_input:
             self.guidance = nn.Sequential(nn.Linear(1, e), nn.SiLU(), zeroed(nn.Linear(e, e)))
         self.first = nn.Conv2d(3 * config.unfold**2, c1, 3, padding=1)

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 from dataclasses import asdict
 
 import pytest
@@ -28,6 +29,13 @@ def test_missing_weights_are_one_line(tmp_path, load, name):
     with pytest.raises(UserError, match="does not exist") as caught:
         load(tmp_path / name)
     assert name in one_line(caught)
+
+
+@pytest.mark.parametrize("load", [load_digit_unet, load_face_unet])
+def test_no_compiler_is_imported(load, monkeypatch):
+    """torch's takes as long as the rest of a short command."""
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)
+    load()
 
 
 class Code:
