@@ -86,10 +86,10 @@ def labelled(problem: Problem, by: Sequence[Trained]) -> Problem:
     )  # fmt: skip
 
 
-def learn(name: str, problem: Problem, by: Sequence[Trained], seed: int) -> Trained:
-    """A student of the networks `by`, or the finished one."""
+def learn(name: str, problem: Problem, seed: int) -> Trained:
+    """A student of the labels of a problem by `labelled`, or the finished one."""
     folder = runs_dir() / f"dann-ensemble-{problem.name}" / name / f"seed-{seed}"
-    return train(STUDENT, labelled(problem, by), seed, folder, resume=True)
+    return train(STUDENT, problem, seed, folder, resume=True)
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,8 @@ def main() -> None:
     records = records_for(row, read) + records_for("ensemble", read.ensemble(), over=(row, read))
     for name in ROUNDS[: args.rounds]:
         labels, before = read.ensemble().train, (row, read.first(len(STUDENTS)))
-        networks = [learn(name, problem, networks, seed) for seed in STUDENTS]
+        lesson = labelled(problem, networks)
+        networks = [learn(name, lesson, seed) for seed in STUDENTS]
         row, read = name, Read.of(networks, problem)
         records += records_for(row, read, labels, before)
         records += records_for(f"{row}_ensemble", read.ensemble(), labels, (row, read))

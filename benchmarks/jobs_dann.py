@@ -108,7 +108,7 @@ def jobs(preset: str) -> Iterator[Job]:
     yield from trained
     yield script("dann_uci", "dann-uci", needs=[job.name for job in trained],
                  seconds=reading_seconds(len(trained)))  # fmt: skip
-    for target in ("svhn",):
+    for target in dann_ensemble.TARGETS:
         name = f"dann-ensemble-{target}"
         needs = [f"dann-{target}-{dann_ensemble.TEACHER}-s{s}" for s in size.seeds]
         yield script("dann_ensemble", name, [target], begins=[f"{name}/*/seed-*"], needs=needs)

@@ -66,6 +66,8 @@ RESULTS = {
     "dann-uci": "python benchmarks/dann_uci.py --record",
     "dann-ablation": "python benchmarks/dann_trials.py svhn usps mnistm --record",
     "dann-ensemble-svhn": "python benchmarks/dann_ensemble.py svhn --record",
+    "dann-ensemble-usps": "python benchmarks/dann_ensemble.py usps --record",
+    "dann-ensemble-mnistm": "python benchmarks/dann_ensemble.py mnistm --record",
     "dann-report-causes": "python benchmarks/dann_report.py --record",
     "dann-report-form": "python benchmarks/dann_apart.py report-form svhn usps --record",
     "dann-no-masks": "python benchmarks/dann_apart.py no-masks svhn usps --record",

@@ -54,13 +54,14 @@ def test_labels_are_the_mean_prediction_and_no_true_label(problem, teachers):
 
 
 def test_a_student_is_taken_up_again_but_not_another_ensembles(problem, teachers, build):
-    first, again = (study.learn("s", problem, teachers, 1) for _ in range(2))
+    lesson = study.labelled(problem, teachers)
+    first, again = (study.learn("s", lesson, 1) for _ in range(2))
     assert first.losses == again.losses and len(first.losses) == 4
     assert [file.relative_to(build).as_posix() for file in build.rglob("dann.safetensors")] == [
         "dann-ensemble-svhn/s/seed-1/dann.safetensors"
     ]
     with pytest.raises(UserError):
-        study.learn("s", problem, teachers[:1], 1)
+        study.learn("s", study.labelled(problem, teachers[:1]), 1)
 
 
 def test_a_student_has_the_settings_of_target_only():
