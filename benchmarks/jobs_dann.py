@@ -64,7 +64,7 @@ def jobs(preset: str) -> Iterator[Job]:
     code = ("hw2lib/experiments/dann.py",)
 
     def training(target: str, name: str, seed: int, seconds: float) -> Job:
-        row = with_settings(row_for(name, size.preset), TINY if preset == "tiny" else {})
+        row = with_settings(row_for(name, size.preset, target), TINY if preset == "tiny" else {})
         return Job(
             f"dann-{target}-{name}-s{seed}", partial(train_row, target=target, name=name,
             preset=preset, seed=seed), code, {**row.settings(), "seed": seed}, seconds=seconds,

@@ -250,7 +250,8 @@ def run(
     seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not seeds:
         raise UserError("seeds is 0; at least 1 is needed")
-    chosen = {name: with_settings(row_for(name, preset), settings or {}) for name in rows}
+    of_preset = {name: row_for(name, preset, target) for name in rows}
+    chosen = {name: with_settings(row, settings or {}) for name, row in of_preset.items()}
     problem = load_problem(target, data)
     out = Path(out) if out else runs_dir() / run_name(target, preset, problem.data)
     trained: dict[str, list[Trained]] = {name: [] for name in rows}
@@ -267,7 +268,7 @@ def run(
         "seeds": seeds,
         "problem": problem,
         "rows": trained,
-        "changed": any(row != row_for(name, preset) for name, row in chosen.items()),
+        "changed": chosen != of_preset,
         "seconds": sum(t.seconds for several in trained.values() for t in several),
         "out": out,
     }

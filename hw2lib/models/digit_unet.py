@@ -89,8 +89,7 @@ class DigitUNet(nn.Module):
 
     def __init__(self, config: DigitConfig | None = None):
         super().__init__()
-        config = config or DigitConfig()
-        self.config = config
+        self.config = config = config or DigitConfig()
         (c1, c2), e, s = config.widths, config.c_condition, config.scaled
         self.time = nn.Sequential(SinusoidalEmbedding(c2), nn.Linear(c2, e), nn.SiLU())
         self.time_out = nn.Linear(e, e)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from hw2lib.datasets import pairs
 from hw2lib.errors import UserError
 from hw2lib.experiments import dann_rows
 from hw2lib.experiments.dann_rows import ROWS, Row, ramp, row_for, with_settings
@@ -20,9 +21,11 @@ def test_weights_follow_the_ramp_or_are_constant():
     assert report.weight("adversarial", 0) == report.weight("adversarial", 1) == 0.31
 
 
+@pytest.mark.parametrize("target", pairs.TARGETS)
 @pytest.mark.parametrize("preset", dann_rows.PRESETS)
-def test_all_rows_get_the_same_steps_and_batch_but_the_reports_form_the_reports(preset):
-    work = {name: (row_for(name, preset).steps, row_for(name, preset).batch_size) for name in ROWS}
+def test_all_rows_get_the_same_steps_and_batch_but_the_reports_form_the_reports(preset, target):
+    rows = {name: row_for(name, preset, target) for name in ROWS}
+    work = {name: (row.steps, row.batch_size) for name, row in rows.items()}
     report = {work.pop("report_form"), work.pop("report_form_frozen")}
     assert len(set(work.values())) == 1
     assert report == ({(9375, 128)} if preset == "full" else set(work.values()))
@@ -96,6 +99,7 @@ def test_settings_are_read_as_their_types():
     [
         (lambda: row_for("both"), "row 'both' is unknown; choose one of source_only"),
         (lambda: row_for("dann", "huge"), "preset 'huge' is unknown; choose one of quick, full"),
+        (lambda: row_for("dann", "quick", "mars"), "target 'mars' is unknown; choose one of svhn"),
         (lambda: with_settings(ROWS["dann"], {"stesp": 1}), "setting 'stesp' is unknown"),
         (
             lambda: with_settings(ROWS["dann"], {"steps": "x"}),
