@@ -263,15 +263,10 @@ def run(
             folder = out / f"seed-{seed}" / name
             trained[name].append(train(row, this, seed, folder, resume, preset=preset))
     return {
-        "target": target,
-        "preset": preset,
-        "seeds": seeds,
-        "problem": problem,
-        "rows": trained,
-        "changed": chosen != of_preset,
+        "target": target, "preset": preset, "seeds": seeds, "problem": problem, "rows": trained,
+        "changed": chosen != of_preset, "out": out,
         "seconds": sum(t.seconds for several in trained.values() for t in several),
-        "out": out,
-    }
+    }  # fmt: skip
 
 
 def run_name(target: str, preset: str, data: str) -> str:
