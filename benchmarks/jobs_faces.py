@@ -90,7 +90,7 @@ def jobs(preset: str) -> Iterator[Job]:
     made = [
         job(f"steps{n}-eta{eta:g}-from{block.start}", n * len(block), face_block,
             {"steps": n, "eta": eta, "block": block})
-        for n, eta in cells[: 1 if preset == "tiny" else None] for block in blocks
+        for n, eta in cells[: 2 if preset == "tiny" else None] for block in blocks
     ]  # fmt: skip
     if preset != "tiny":
         for eta in etas:
