@@ -37,8 +37,8 @@ from hw2lib.models.dann_net import SOURCE, TARGET, Network, classify_tensor, fea
 from hw2lib.training import Loss, fit, update_ema
 
 TEACHER_DECAY = 0.99
-WATCHED = 12  # times that a training is looked at, at most
-BETWEEN = 50  # steps from one look to the next, at least: a look takes as long as twenty steps
+WATCHED = 6, 12  # times that a training is looked at, at least and at most
+BETWEEN = 50  # steps from one look to the next in between: a look takes as long as twenty steps
 SAMPLE = 1000  # images of each set that are looked at then
 ORACLE = 2007  # of the target's test images, at most
 
@@ -120,7 +120,8 @@ class Watch:
     """
 
     def __init__(self, row: Row, problem: Problem) -> None:
-        self.row, self.problem, self.every = row, problem, max(BETWEEN, row.steps // WATCHED)
+        few, many = (row.steps // times for times in WATCHED)
+        self.row, self.problem, self.every = row, problem, max(1, min(max(BETWEEN, many), few))
         held = problem.held or problem.source
         n = min(SAMPLE, row.steps)  # a short training is looked at more briefly
         self.held, self.held_labels = held.images[:n], held.labels[:n]

@@ -145,11 +145,10 @@ def row_for(name: str, preset: str = "full", target: str = "svhn") -> Row:
     check_known("target", target, QUICK_STEPS)
     check_known("row", name, ROWS)
     check_known("preset", preset, PRESETS)
-    row = ROWS[name]
     if preset == "full":
-        return row
-    off = tuple(dict.fromkeys(row.off + QUICK_OFF))
-    return replace(row, steps=QUICK_STEPS[target], batch_size=QUICK_BATCH, off=off)
+        return ROWS[name]
+    off = tuple(dict.fromkeys(ROWS[name].off + QUICK_OFF))
+    return replace(ROWS[name], steps=QUICK_STEPS[target], batch_size=QUICK_BATCH, off=off)
 
 
 def with_settings(row: Row, values: Mapping[str, Any]) -> Row:

@@ -144,11 +144,18 @@ def test_the_curve_is_looked_at_to_the_end(small, tmp_path, monkeypatch):
     assert trained.chosen_by("information") == best["oracle"]
 
 
+@pytest.mark.parametrize(
+    ("steps", "every"), [(3, 1), (150, 25), (300, 50), (400, 50), (960, 80), (4800, 400)]
+)
+def test_a_training_is_looked_at_six_to_twelve_times(small, steps, every):
+    row = replace(ROWS["dann"], steps=steps)
+    assert dann.Watch(row, make_problem(*small)).every == every
+
+
 def test_looking_changes_nothing(small, tmp_path, monkeypatch):
     problem = make_problem(*small)
-    monkeypatch.setattr(dann, "BETWEEN", 1)
     a = train(shorter("best_adaptation"), problem, out=tmp_path / "a")
-    monkeypatch.setattr(dann, "BETWEEN", 50)
+    monkeypatch.setattr(dann, "WATCHED", (1, 1))
     b = train(shorter("best_adaptation"), problem, out=tmp_path / "b")
     assert len(a.curve) > len(b.curve) and a.losses == b.losses
 
