@@ -169,11 +169,11 @@ def fetch_photos(folder: Path, addresses: list[str] = BSDS500) -> list[Path]:
         try:
             with tarfile.open(archive) as tar:
                 for member in tar:
-                    path = Path(member.name)
+                    path = Path(*Path(member.name).parts[-2:])
                     wanted = path.suffix == ".jpg" and path.parent.name in parts
                     if wanted and member.isfile() and of_user(path.name):
-                        member.name = f"{path.parent.name}/{path.name}"
-                        tar.extract(member, inside, filter="data")
+                        (inside / path.parent).mkdir(exist_ok=True)
+                        (inside / path).write_bytes(tar.extractfile(member).read())
         except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
             if getattr(error, "errno", None):  # of the disk, not of the archive
                 raise
