@@ -17,7 +17,7 @@ SNAKEMAKE = $(BIN)/snakemake --cores all --resources mem_mb=$$($(BIN)/python -c 
 # The Snakefile and the notebooks' kernels call the environment's programs by their names.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: report record pdf test verify faults cluster lock clean
+.PHONY: report record pdf test notebooks_lax other_targets verify faults cluster lock clean
 
 report: .venv/.made
 	@$(NO_DOT)
@@ -39,9 +39,14 @@ test: .venv/.made
 	$(BIN)/ruff format --check .
 	@PYTHONPATH=tests $(BIN)/python -c '$(NO_CHROMIUM)'
 	HW2_SLOW=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --nbval-lax notebooks
-	$(SNAKEMAKE) -- other_targets
+	@$(MAKE) --no-print-directory -j 2 notebooks_lax other_targets
 	$(BIN)/python -m pytest -q -rs tests/studies/test_dann_order.py
+
+notebooks_lax:
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --nbval-lax notebooks
+
+other_targets:
+	$(SNAKEMAKE) -- other_targets
 
 .venv/.made: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'

@@ -64,13 +64,13 @@ def test_the_package_works_outside_its_clone(tmp_path):
     environ = {k: v for k, v in os.environ.items() if not k.startswith("HW2_")}
     environ["PYTHONPATH"] = str(site)
     noise = site / "hw2lib" / "data" / "noise"
-    for command in (
+    commands = [
         ["sample-digits", "digits", "--per-digit", "1", "--steps", "2"],
-        ["sample-faces", noise, "faces", "--steps", "2"],
+        ["sample-faces", str(noise), "faces", "--steps", "2"],
         ["classify", "digits", "digits.csv", "--target", "mnistm"],
-    ):
-        run = [sys.executable, "-m", "hw2lib.commands.cli", *command]
-        subprocess.run(run, cwd=empty, env=environ, check=True)
+    ]
+    program = f"from hw2lib.commands.cli import main; [main(argv) for argv in {commands}]"
+    subprocess.run([sys.executable, "-c", program], cwd=empty, env=environ, check=True)
     assert {path.name for path in empty.iterdir()} == {"digits", "faces", "digits.csv"}
     assert len(list((empty / "faces").iterdir())) == 10
     assert len((empty / "digits.csv").read_text().splitlines()) == 11

@@ -13,6 +13,7 @@ scikit-learn's digits are in the order of their writers: the last 500 are for te
 than most of the first. Photographs are cut in two, left for train and right for test.
 """
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ FONTS = ("Sans", "Sans-Bold", "Sans-Oblique", "Sans-BoldOblique", "Serif", "Seri
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # images, labels, masks
 
 
+@cache
 def digits(name: str, parts: tuple[str, ...] = ("train", "test")) -> tuple[Arrays, ...]:
     """Parts of a domain: images uint8 (N, 3, 28, 28), labels int64 (N,), masks or None of each."""
     make = {"mnist": _mnist, "mnistm": _mnistm, "usps": _usps, "svhn": _svhn}[name]
@@ -70,8 +72,7 @@ def _glyphs(part: str) -> tuple[np.ndarray, np.ndarray]:
     images = F.pad(images, (4, 4, 4, 4)).repeat(times, 1, 1, 1)
     images = _warp(images, seed=10 if part == "train" else 11)
     images = ((images - 0.35) * 2.5).clamp(0, 1)  # a bicubic edge is soft, a pen's is not
-    grey = (images * 255).round().to(torch.uint8)[:, 0].numpy()
-    return grey, np.tile(labels, times)
+    return (images * 255).round().to(torch.uint8)[:, 0].numpy(), np.tile(labels, times)
 
 
 def _mnist(part: str) -> Arrays:
@@ -94,8 +95,7 @@ def _usps(part: str) -> Arrays:
     images = F.interpolate(scans, (16, 16), mode="bicubic", align_corners=False)
     images = _warp(images, seed=30 if part == "train" else 31).clamp(0, 1)
     images = F.interpolate(images, (SIDE, SIDE), mode="bilinear", align_corners=False)
-    grey = (images * 255).round().to(torch.uint8).numpy()
-    return np.repeat(grey, 3, axis=1), labels, None
+    return np.repeat((images * 255).round().to(torch.uint8).numpy(), 3, axis=1), labels, None
 
 
 def _svhn(part: str) -> Arrays:

@@ -109,6 +109,36 @@ def test_page_is_whole_within_the_window_and_open_to_all(loaded, width, dark, ru
     assert loaded.evaluate(found_by_axe(rules)) == []
 
 
+def test_formulas_are_drawn_and_can_be_scrolled_into_view_on_a_phone(loaded):
+    """Whatever the page holds; no mark of TeX is left in its text."""
+    loaded.view(390)
+    boxes = loaded.evaluate(
+        "[...document.querySelectorAll('.bd-article math')].map(m => {"
+        " const r = m.getBoundingClientRect(); return [r.width, r.height]; })"
+    )
+    assert all(width > 3 and height > 3 for width, height in boxes)
+    assert not boxes or loaded.evaluate(
+        "[...document.fonts].some(f => /STIX/.test(f.family) && f.status === 'loaded')"
+    )
+    cut = loaded.evaluate(
+        "[...document.querySelectorAll('div.math')].filter(d =>"
+        " d.querySelector('math').getBoundingClientRect().left"
+        " < d.getBoundingClientRect().left - 1).length"
+    )
+    assert cut == 0
+    text = loaded.evaluate(  # code may hold such letters
+        "[...document.querySelectorAll('.bd-article :is(p, li, td, th)')]"
+        ".filter(e => !e.querySelector('code, pre')).map(e => e.innerText).join(' ')"
+    )
+    assert "$" not in text
+    assert "\\" not in text
+
+
+def test_the_chapters_have_formulas(html):
+    for page in ("cfdg", "ddim", "dann", "dann-own", "dann-theory", "provenance", "executed/cfdg"):
+        assert "<math" in (html / f"{page}.html").read_text(encoding="utf-8")
+
+
 # What a reader does on the live page, and the words of the status line that end it
 USE = {
     "digits": ("live.querySelector('[name=compare]').click(); draw()", "Drawn in"),
@@ -127,46 +157,32 @@ DRAW = """const draw = () => {
 }"""
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1400, 390])
-def test_the_live_page_in_use_is_within_the_window_and_open_to_all(site, chromium, width, dark):
-    """After a digit, a face, a reading: nothing that axe finds, nothing cut off."""
-    chromium.view(width, dark=dark)
+@pytest.fixture(scope="module")
+def used(site, chromium):
+    """The live page after a digit, a face, a reading."""
+    chromium.view(390)
     chromium.open(f"{site.url}live.html")
+    chromium.evaluate(AXE.read_text())
     for part, (use, words) in USE.items():
         live = f"const live = document.querySelector('#live-{part}'); {DRAW}"
         chromium.evaluate(f"(async () => {{ {live}; {use} }})()")
         chromium.evaluate(f"({UNTIL})('#live-{part}', '{words}')")
-    assert chromium.complaints() == []
-    assert chromium.evaluate("document.documentElement.scrollWidth") <= width
-    chromium.evaluate(AXE.read_text())
-    assert chromium.evaluate(found_by_axe("rules: {}")) == []
+    return chromium
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1400])
+def test_the_live_page_in_use_is_within_the_window_and_open_to_all(used, width, dark):
+    """Nothing that axe finds, nothing cut off."""
+    used.view(width, dark=dark)
+    used.evaluate(f"({THEME})('{'dark' if dark else 'light'}')")
+    assert used.complaints() == []
+    assert used.evaluate("document.documentElement.scrollWidth") <= width
+    assert used.evaluate(found_by_axe("rules: {}")) == []
 
 
 def _bare(address: str) -> str:
     return address.split("?")[0]
-
-
-@pytest.mark.parametrize(
-    "page", ["cfdg", "ddim", "dann", "dann-own", "dann-theory", "provenance", "executed/cfdg"]
-)
-def test_formulas_are_drawn(site, chromium, page):
-    chromium.view(1280)
-    chromium.open(f"{site.url}{page}.html")
-    sizes = chromium.evaluate(
-        "[...document.querySelectorAll('.bd-article math')].map(m => {"
-        " const r = m.getBoundingClientRect(); return [r.width, r.height]; })"
-    )
-    assert sizes
-    assert all(width > 3 and height > 3 for width, height in sizes)
-    assert chromium.evaluate("[...document.fonts].some(f => /STIX/.test(f.family)"
-                             " && f.status === 'loaded')")  # fmt: skip
-    text = chromium.evaluate(  # code may hold such letters
-        "[...document.querySelectorAll('.bd-article :is(p, li, td, th)')]"
-        ".filter(e => !e.querySelector('code, pre')).map(e => e.innerText).join(' ')"
-    )
-    assert "$" not in text
-    assert "\\" not in text
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -186,20 +202,12 @@ def test_text_has_contrast_and_images_keep_their_colours(site, chromium, dark):
     assert set(filters) == {"none"}
 
 
-@pytest.mark.parametrize("page", ["cfdg", "dann", "dann-theory"])
-def test_wide_formulas_can_be_scrolled_into_view_on_a_narrow_screen(site, chromium, page):
-    chromium.view(400)
-    chromium.open(f"{site.url}{page}.html")
-    cut = chromium.evaluate(
-        "[...document.querySelectorAll('div.math')].filter(d =>"
-        " d.querySelector('math').getBoundingClientRect().left"
-        " < d.getBoundingClientRect().left - 1).length"
-    )
-    assert cut == 0
-
-
 # What the report was asked for, in its order: the place on the page of answers, the last thing
 # that stands there, and on how many screens of 1400x900 it lies whole.
+ARRIVED = """(place => new Promise(done => {
+  addEventListener('scrollend', () => done(1), {once: true});
+  location.hash = place;
+}))"""
 ASKED = [
     ("answer-network", "#fig-answer-network", 2),
     ("answer-grid", "#fig-answer-grid", 1),
@@ -213,19 +221,30 @@ ASKED = [
 ]
 
 
-@pytest.mark.parametrize(("place", "last", "screens"), ASKED, ids=[place for place, *_ in ASKED])
-def test_each_asked_item_is_one_click_from_the_first_screen(site, chromium, place, last, screens):
+@pytest.fixture
+def still(chromium):
+    """Arrives at a place without a ride."""
     chromium.view(1400, 900)
-    still = {"name": "prefers-reduced-motion", "value": "reduce"}  # arrives without a ride
-    chromium.send("Emulation.setEmulatedMedia", features=[still])
-    chromium.open(f"{site.url}index.html")
-    link = f"document.querySelector(\".bd-article a[href='answers.html#{place}']\")"
-    assert 0 < chromium.evaluate(f"{link}.getBoundingClientRect().bottom") < 900
-    chromium.open(chromium.evaluate(f"{link}.href"))
-    heading = chromium.evaluate(f"document.getElementById('{place}').getBoundingClientRect().top")
-    end = chromium.evaluate(f"[...document.querySelectorAll('{last}')].at(-1)"
-                            ".getBoundingClientRect().bottom")  # fmt: skip
-    assert 0 <= heading < end < 900 * screens
+    motion = {"name": "prefers-reduced-motion", "value": "reduce"}
+    chromium.send("Emulation.setEmulatedMedia", features=[motion])
+    return chromium
+
+
+def test_each_asked_item_is_linked_on_the_first_screen(site, still):
+    still.open(f"{site.url}index.html")
+    for place, *_ in ASKED:
+        link = f"document.querySelector(\".bd-article a[href='answers.html#{place}']\")"
+        assert 0 < still.evaluate(f"{link}.getBoundingClientRect().bottom") < 900
+
+
+def test_each_asked_item_lies_whole_on_the_screens_that_the_link_leads_to(site, still):
+    still.open(f"{site.url}answers.html")
+    for place, last, screens in ASKED:
+        still.evaluate(f"{ARRIVED}('{place}')")
+        heading = still.evaluate(f"document.getElementById('{place}').getBoundingClientRect().top")
+        end = still.evaluate(f"[...document.querySelectorAll('{last}')].at(-1)"
+                             ".getBoundingClientRect().bottom")  # fmt: skip
+        assert 0 <= heading < end < 900 * screens, place
 
 
 @pytest.mark.parametrize("name", ["answers", "answers-zh"])

@@ -63,7 +63,7 @@ def address(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(Server, "drop_after", None)
     server = http.server.HTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/file.bin"
     server.shutdown()
     server.server_close()
@@ -140,7 +140,7 @@ def test_an_answer_that_is_no_http_is_one_line(tmp_path, monkeypatch, name):
 
     monkeypatch.setenv("no_proxy", "*")
     with socketserver.TCPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_address[1]}/f"
         with pytest.raises(UserError, match="f could not be downloaded .*; run the") as error:
             fetch.download([address], tmp_path / "f", SUM)

@@ -68,6 +68,7 @@ def test_no_digit_of_ucis_is_in_its_source(monkeypatch):
         raise AssertionError("the source is made of UCI's digits")
 
     monkeypatch.setattr(embedded, "scans", scans)
+    embedded.digits.cache_clear()
     source = digits.load("svhn", "embedded")
     assert problem.sha256["embedded/svhn"] == source.sha256["embedded/svhn"]
     assert set(problem.sha256) == {"embedded/svhn", "scikit-learn/digits"}

@@ -41,12 +41,12 @@ def test_digits_are_images_of_the_labels_asked_for(digit_model):
 
 
 @pytest.mark.parametrize(
-    ("w", "eta", "solver"),
-    [(0.0, 0.0, "ddim"), (2.0, 0.0, "ddim"), (2.0, 1.0, "ddim"), (2.0, 0.0, "dpmpp")],
+    ("w", "eta", "solver", "steps"),
+    [(0.0, 0.0, "ddim", 1), (2.0, 0.0, "ddim", 2), (2.0, 1.0, "ddim", 2), (2.0, 0.0, "dpmpp", 3)],
 )
-def test_a_digit_depends_on_its_seed_number_and_label_alone(digit_model, w, eta, solver):
+def test_a_digit_depends_on_its_seed_number_and_label_alone(digit_model, w, eta, solver, steps):
     """Not on how many are drawn, nor on its neighbours or its place among them."""
-    how = Sampling(w, 3, solver, eta=eta)
+    how = Sampling(w, steps, solver, eta=eta)
     labels, noises = torch.arange(60) % 10, list(range(60))
     many = sample_digits(digit_model, DIFFUSION, labels, noises, how)
     assert torch.equal(many, sample_digits(digit_model, DIFFUSION, labels, noises, how))

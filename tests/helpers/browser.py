@@ -24,6 +24,7 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-port=0",
 )  # fmt: skip
+IDLE = """new Promise(done => setTimeout(() => requestIdleCallback(() => done(1)), 50))"""
 KEYS = {"Tab": {"windowsVirtualKeyCode": 9},
         "Enter": {"windowsVirtualKeyCode": 13, "text": "\r"}}  # fmt: skip
 
@@ -46,7 +47,7 @@ class Server:
         handler = functools.partial(Quiet, directory=str(folder))
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
         self.http.shutdown()
@@ -106,8 +107,7 @@ class Browser:
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self.events.append(json.loads(self.socket.recv()))
         self.evaluate("document.fonts.ready.then(() => 1)")
-        time.sleep(0.3)  # scripts that start with the load event
-        self.evaluate("1")  # collects their events
+        self.evaluate(IDLE)  # collects the events of scripts that start with the load event
 
     def evaluate(self, script: str) -> object:
         answer = self.send("Runtime.evaluate", expression=script, returnByValue=True,
