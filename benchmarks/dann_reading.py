@@ -53,14 +53,19 @@ def ten_views(x: Tensor) -> list[Tensor]:
 
 
 @torch.no_grad()
-def read_in_ten(network: Network, images: Tensor, domain: int) -> Tensor:
-    """Digits (N,) of uint8 images (N, 3, 28, 28): as `classify_tensor` does, in ten views."""
+def logits_in_ten(network: Network, images: Tensor, domain: int) -> Tensor:
+    """float (N, 10) of uint8 images (N, 3, 28, 28): as `dann_net.logits`, in ten views."""
     where, parts = next(network.parameters()).device, []
     for batch in images.split(500):
         x = prepare(batch.to(where), network.still, channels=network.channels)
         several = [network.features(view, domain).float() for view in ten_views(x)]
-        parts.append(network.label_head(torch.stack(several).mean(0)).argmax(1).cpu())
+        parts.append(network.label_head(torch.stack(several).mean(0)).cpu())
     return torch.cat(parts)
+
+
+def read_in_ten(network: Network, images: Tensor, domain: int) -> Tensor:
+    """Digits (N,) of uint8 images (N, 3, 28, 28): as `classify_tensor` does, in ten views."""
+    return logits_in_ten(network, images, domain).argmax(1)
 
 
 @torch.no_grad()
