@@ -259,9 +259,9 @@ def _fitted(images: np.ndarray, labels: np.ndarray) -> DigitSet:
 
 def _digit_set(images: np.ndarray, labels: np.ndarray, masks: np.ndarray | None = None) -> DigitSet:
     return DigitSet(
-        torch.from_numpy(np.ascontiguousarray(images)),
+        torch.from_numpy(np.array(images, order="C")),  # whose own: what is kept stays as it is
         torch.from_numpy(np.asarray(labels).astype(np.int64)),
-        None if masks is None else torch.from_numpy(masks),
+        None if masks is None else torch.from_numpy(np.array(masks)),
     )
 
 

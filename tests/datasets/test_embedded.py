@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hw2lib.datasets import digits
+from hw2lib.datasets import digits, embedded
 
 
 @pytest.fixture(scope="module", params=("mnistm", "svhn", "usps", "mnist"))
@@ -23,9 +23,20 @@ def test_stand_ins_have_the_shape_of_every_domain(stand_in):
 
 
 def test_stand_ins_are_the_same_every_time_and_say_what_they_are(stand_in):
+    embedded.digits.cache_clear()
     again = digits.load(stand_in.name, "embedded")
     assert again.sha256 == stand_in.sha256
     assert "not the real data set" in stand_in.describe() and stand_in.name in stand_in.describe()
+
+
+def test_who_changes_a_stand_in_changes_it_for_no_other():
+    first = digits.load("mnistm", "embedded").train
+    before = [x.clone() for x in (first.images, first.labels, first.masks)]
+    for x in (first.images, first.labels, first.masks):
+        x.fill_(1)
+    again = digits.load("mnistm", "embedded").train
+    for x, y in zip((again.images, again.labels, again.masks), before, strict=True):
+        assert torch.equal(x, y)
 
 
 def test_train_and_test_of_a_stand_in_share_no_image(stand_in):
