@@ -7,12 +7,12 @@ A guide is trained as the shipped model, from random weights, for STEPS steps of
 with the same channels (an early checkpoint, as it were), "half" with half of them. Faces are drawn
 by DPM-Solver++(2M).
 
---choose draws 256 faces a cell and compares them with training faces. The rest are 1,000 faces from
+--choose draws 256 faces a cell and compares them with training faces. The rest are 512 faces from
 other noises against the held-out ones. All cells start from the same noises. Records:
 
     tried  frechet, kernel   of --choose, by steps, and guide, w, interval where there is a guide
-    drawn  frechet, kernel   of the cells that were chosen, and of those without a guide
-    drawn  worse             added to the Frechet distance without a guide, in `of` steps
+    drawn  frechet, kernel   of the cells that were chosen, and in as many evaluations without guide
+    drawn  worse             what the guide adds to the Frechet distance without it
     drawn  evaluations       passes of a network for one face, of the guide or the model
     drawn  near, nearest_ratio            see `studies.ddim.copies`
     guide  frechet, kernel, images_seen, seconds  of a guide by itself
@@ -45,13 +45,13 @@ from hw2lib.io.paths import RESULTS, WEIGHTS, sha256
 from hw2lib.io.results import record
 from hw2lib.metrics import metric
 from hw2lib.models.face_unet import SMALL, in_mixed_precision
-from hw2lib.samplers import Denoiser, sample_dpmpp
+from hw2lib.samplers import Denoiser, sample_dpmpp, time_steps
 from hw2lib.studies.ddim import Sampler, added, copies, quality
 
 STEPS, SEED = 2000, 0
 NETWORKS = {"early": SMALL, "half": replace(SMALL, widths=(32, 64, 80, 80), groups=16)}
 BLOCK = 64  # faces that are drawn at once, and kept in one file
-CHOICE, N = range(10_000, 10_256), range(1000)
+CHOICE, N = range(10_000, 10_256), range(512)
 REAL = 1000  # training faces to choose by
 
 
@@ -68,13 +68,24 @@ class Cell:
         """As in the records; without what is None."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
+    def evaluations(self) -> int:
+        """Passes of a network for one face."""
+        first, last = self.interval or (0, recipe.N_TRAIN_STEPS)
+        times = time_steps(recipe.N_TRAIN_STEPS, self.steps)
+        return self.steps + sum(first <= t <= last for t in times if self.guide)
 
-PLAIN = (Cell(10), Cell(20))
+
+LATE = (0, 500)  # the less noisy half of the time steps
+PLAIN = tuple(Cell(steps) for steps in (10, 15, 20, 30))
 TRIED = (
     *PLAIN,
     *(Cell(10, guide, w) for guide in NETWORKS for w in (0.25, 0.5, 1.0)),
+    Cell(10, "early", 0.1),
+    Cell(10, "early", 0.25, (500, 1000)),
+    *(Cell(10, "early", w, LATE) for w in (0.25, 0.5, 1.0)),
+    *(Cell(20, "early", w, LATE) for w in (0.25, 0.5)),
 )
-CHOSEN: tuple[Cell, ...] = ()
+CHOSEN = tuple(Cell(steps, "early", 0.5, LATE) for steps in (10, 20))  # least Frechet distance
 
 
 def guide_preset(guide: str) -> Preset:
@@ -144,20 +155,20 @@ def tried(cells: Faces, images: Tensor) -> list[dict]:
 
 
 def chosen(cells: Faces, held_out: Tensor, training: Tensor) -> list[dict]:
-    """Records of PLAIN and CHOSEN against features (M, D) of held-out faces; copies are looked for
-    among those (K, D) of all training faces."""
-    records, features = [], {}
-    for cell in (*PLAIN, *CHOSEN):
-        x = features[cell] = cells(cell, N)
-        setting = cell.setting()
-        records += quality("drawn", x, held_out, **setting)
-        passes = metric([cell.steps * (1 + (cell.guide is not None))], len(x), "number")
-        records.append(record("drawn", "evaluations", passes, **setting))
-        records += [{**r, "setting": setting} for r in copies(x, held_out, training)[0]]
-        if cell.guide:
-            for plain in PLAIN:
-                worse = added(x, features[plain], held_out)
-                records.append(record("drawn", "worse", worse, **setting, of=plain.steps))
+    """Records of CHOSEN, each beside as many evaluations without a guide, against features (M, D)
+    of held-out faces; copies are looked for among those (K, D) of all training faces."""
+    records = []
+    for cell in CHOSEN:
+        plain = Cell(cell.evaluations())
+        features = {one: cells(one, N) for one in (plain, cell)}
+        for one, x in features.items():
+            setting = one.setting()
+            records += quality("drawn", x, held_out, **setting)
+            passes = metric([one.evaluations()], len(x), "number")
+            records.append(record("drawn", "evaluations", passes, **setting))
+            records += [{**r, "setting": setting} for r in copies(x, held_out, training)[0]]
+        worse = added(features[cell], features[plain], held_out)
+        records.append(record("drawn", "worse", worse, **setting))
         print(results.table(records).to_string(), flush=True)
     return records
 

@@ -112,7 +112,13 @@ def jobs(preset: str) -> Iterator[Job]:
         name = f"dann-ensemble-{target}"
         needs = [f"dann-{target}-{dann_ensemble.TEACHER}-s{s}" for s in size.seeds]
         yield script("dann_ensemble", name, [target], begins=[f"{name}/*/seed-*"], needs=needs)
+    teachers = [
+        f"dann-{target}-{dann_ensemble.TEACHER}-s{s}"
+        for target in dann_ensemble.TARGETS for s in size.seeds
+    ]  # fmt: skip
+    yield script("dann_ensemble_views", "dann-ensemble-views", needs=teachers)
     yield script("dann_report", "dann-report-causes", begins=["dann-report-causes/*/*/seed-*"])
+    yield script("dann_reversal", "dann-reversal", begins=["dann-reversal/*/*/seed-*"])
     variants = list(variant_jobs())
     yield from variants
     yield script("dann_trials", "dann-ablation", list(TARGETS),

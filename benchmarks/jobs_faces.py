@@ -113,5 +113,7 @@ def jobs(preset: str) -> Iterator[Job]:
         yield script("face_dots", "faces-dots", threads=2, gpu=True, weights=USED, keeps="drawn-")
         solvers = ["--samples", "512", "--steps", "5", "10", "--bfloat16"]
         yield script("face_solvers", "faces-solvers", solvers, weights=USED, keeps="drawn-")
+        yield script("face_guides", "faces-guides", begins=["face-guides/guide-*"], weights=USED,
+                     keeps="drawn-")  # fmt: skip
         yield script("face_inversion", "faces-inversion", weights=USED, keeps="drawn-")
         yield script("face_trials", "faces-trials", begins=["face-trials-480"], weights=USED)

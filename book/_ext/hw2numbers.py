@@ -58,6 +58,7 @@ RESULTS = {
     "faces-dots": "python benchmarks/face_dots.py --record",
     "faces-solvers": "python benchmarks/face_solvers.py --samples 512 --steps 5 10"
     " --bfloat16 --record",
+    "faces-guides": "python benchmarks/face_guides.py --record",
     "faces-inversion": "python benchmarks/face_inversion.py --record",
     "live": "python benchmarks/live.py --record",
     "dann-svhn": NOTEBOOKS["dann-svhn"],
@@ -68,6 +69,8 @@ RESULTS = {
     "dann-ensemble-svhn": "python benchmarks/dann_ensemble.py svhn --record",
     "dann-ensemble-usps": "python benchmarks/dann_ensemble.py usps --record",
     "dann-ensemble-mnistm": "python benchmarks/dann_ensemble.py mnistm --record",
+    "dann-ensemble-views": "python benchmarks/dann_ensemble_views.py --record",
+    "dann-reversal": "python benchmarks/dann_reversal.py --record",
     "dann-report-causes": "python benchmarks/dann_report.py --record",
     "dann-report-form": "python benchmarks/dann_apart.py report-form svhn usps --record",
     "dann-no-masks": "python benchmarks/dann_apart.py no-masks svhn usps --record",

@@ -3,7 +3,7 @@
 import face_guides
 import pytest
 import torch
-from face_guides import CHOSEN, NETWORKS, PLAIN, TRIED, Cell, Faces, guide_preset, steered
+from face_guides import CHOSEN, NETWORKS, TRIED, Cell, Faces, guide_preset, steered
 from helpers.recorded import recorded
 
 from hw2lib.experiments.ddim import FACE_PRESETS, load_face_unet
@@ -19,6 +19,11 @@ def test_the_model_is_steered_away_from_the_guide_within_the_interval(t, w, expe
     predict = steered(lambda x, t: 0 * x + 3, lambda x, t: 0 * x + 1, w, (300, 1000))
     x = torch.zeros(2, 3, 4, 4)
     assert torch.equal(predict(x, torch.full((2,), t)), x + expected)
+
+
+def test_a_pass_of_each_network_counts():
+    assert Cell(10).evaluations() == 10 and Cell(10, "early", 0.5).evaluations() == 20
+    assert Cell(10, "early", 0.5, face_guides.LATE).evaluations() == 15
 
 
 def test_a_guide_is_the_shipped_network_trained_for_less_or_with_half_the_channels():
@@ -47,11 +52,20 @@ def test_cells_start_from_the_same_noises_and_are_kept(tmp_path, monkeypatch):
     assert torch.equal(some, cells.block(Cell(3, "early", 1.0), range(2)))
 
 
-def test_the_recorded_cells_are_those_of_the_program():
+def test_the_recorded_cells_are_those_of_the_program_and_the_best_that_were_tried():
     records = recorded("faces-guides")["records"]
-    for row, cells in (("tried", TRIED), ("drawn", (*PLAIN, *CHOSEN))):
+    drawn = [cell for chosen in CHOSEN for cell in (Cell(chosen.evaluations()), chosen)]
+    for row, cells in (("tried", TRIED), ("drawn", drawn)):
         found = [r["setting"] for r in results.select(records, row, "frechet")]
         assert found == [
             {k: list(v) if isinstance(v, tuple) else v for k, v in cell.setting().items()}
             for cell in cells
         ]
+    for cell in CHOSEN:
+        tried = results.select(records, "tried", "frechet", steps=cell.steps)
+        best = min(tried, key=lambda r: r["mean"])["setting"]
+        assert (best["guide"], best["w"], tuple(best["interval"])) == (
+            cell.guide,
+            cell.w,
+            cell.interval,
+        )
