@@ -1,6 +1,6 @@
 """The ensemble of best adaptations, each network evaluated in the way that the source speaks for.
 
-    python benchmarks/dann_ensemble_views.py [TARGET ...] [--record]
+    python benchmarks/dann_ensemble_views.py svhn usps mnistm [--record]
 
 `dann_reading` evaluated single networks in four ways: in one view, two or ten, with batch norm as
 trained or recalibrated. For each target the way with the highest accuracy on held-out *source*
@@ -89,7 +89,7 @@ def records_of(target: str, networks: Sequence[Trained], way: Way) -> list[dict]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("targets", nargs="*", choices=TARGETS, default=TARGETS)
+    parser.add_argument("targets", nargs="+", choices=TARGETS)
     parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,6 +1,6 @@
 """Where the reversal gains: plain images, shared batch statistics or none, weak or long.
 
-    python benchmarks/dann_reversal.py [TARGET ...] [--seeds 3] [--record]
+    python benchmarks/dann_reversal.py svhn mnistm uci [--seeds 3] [--record]
 
 Each training is set beside the one of the same seed at lambda = 0, where the domain head learns and
 the extractor does not listen. With --record the numbers become data/results/dann-reversal.json.
@@ -96,7 +96,7 @@ def without(setting: dict, name: str) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("targets", nargs="*", choices=TARGETS, default=TARGETS)
+    parser.add_argument("targets", nargs="+", choices=TARGETS)
     args = arguments(parser, seeds=SEEDS)
     records, settings, seconds = [], {}, 0.0
     problems = {target: load_problem(target) for target in args.targets}

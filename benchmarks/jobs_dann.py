@@ -116,9 +116,11 @@ def jobs(preset: str) -> Iterator[Job]:
         f"dann-{target}-{dann_ensemble.TEACHER}-s{s}"
         for target in dann_ensemble.TARGETS for s in size.seeds
     ]  # fmt: skip
-    yield script("dann_ensemble_views", "dann-ensemble-views", needs=teachers)
+    yield script("dann_ensemble_views", "dann-ensemble-views", [*dann_ensemble.TARGETS],
+                 needs=teachers)  # fmt: skip
     yield script("dann_report", "dann-report-causes", begins=["dann-report-causes/*/*/seed-*"])
-    yield script("dann_reversal", "dann-reversal", begins=["dann-reversal/*/*/seed-*"])
+    yield script("dann_reversal", "dann-reversal", ["svhn", "mnistm", "uci"],
+                 begins=["dann-reversal/*/*/seed-*"])  # fmt: skip
     variants = list(variant_jobs())
     yield from variants
     yield script("dann_trials", "dann-ablation", list(TARGETS),
