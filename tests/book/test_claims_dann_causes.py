@@ -285,6 +285,12 @@ def test_the_exercise_on_label_shift_is_computed_rightly(target):
 # --- the reversal --------------------------------------------------------------------------------
 
 
+def shared(target, name, lam, steps, score="accuracy"):
+    """A record of plain networks whose statistics both domains share, or without a norm."""
+    setting = {"target": target, "adversarial": lam, "steps": steps}
+    return record("dann-reversal", f"plain, {name}", score, **setting)
+
+
 def reversal_pairs():
     """Line of the page's table -> its pairs, (with the reversal, without it) by target."""
     for lam, targets in ((0.1, CROPS), (0.3, CROPS), (1, CROPS)):
@@ -295,6 +301,16 @@ def reversal_pairs():
         )
     plain = {t: (cause(t, "plain DANN"), cause(t, "plain, own batch statistics")) for t in TARGETS}
     yield "plain images, $\\lambda$ up to 0.3", "960", plain
+    two, one = ("svhn", "mnistm"), ("mnistm",)
+    for name, steps, targets in (
+        ("shared statistics", 960, two), ("shared statistics", 4800, one), ("no norm", 960, two)
+    ):  # fmt: skip
+        for lam in (0.1, 0.3):
+            yield (
+                f"plain images, {name}, $\\lambda$ up to {lam}",
+                f"{steps:,}",
+                {t: tuple(shared(t, name, x, steps) for x in (lam, 0)) for t in targets},
+            )
     short = {t: (cause(t, "everything"), cause(t, "no adversarial loss")) for t in CROPS}
     yield "self-training, $\\lambda$ up to 0.3", "960", short
     full = {t: (table(t, "dann_self_training"), table(t, "self_training")) for t in TARGETS}

@@ -64,3 +64,27 @@ def test_students_on_svhn_come_to_the_ensemble():
     labels = table("svhn", "target_only")
     assert labels["low"] > students["high"]
     assert 0.03 < labels["mean"] - students["mean"] < 0.04
+
+
+# --- evaluated as the source speaks for ----------------------------------------------------------
+
+
+def in_its_way(target, row, score="accuracy", **more):
+    return record("dann-ensemble-views", row, score, target=target, **more)
+
+
+def test_the_source_chooses_how_an_ensemble_is_evaluated():
+    ways = recorded("dann-ensemble-views")["settings"]["ways"]
+    assert {target: tuple(way) for target, way in ways.items()} == {
+        "svhn": (10, True), "usps": (10, False), "mnistm": (10, False)
+    }  # fmt: skip
+    for target in TARGETS:
+        for row in ("teachers", "ensemble"):  # the same networks
+            assert in_its_way(target, row, views=2)["mean"] == of(target, row)["mean"]
+
+
+def test_what_an_ensemble_gains_in_the_chosen_way():
+    gain = {target: in_its_way(target, "ensemble", "gain") for target in TARGETS}
+    assert gain["mnistm"]["low"] > 0 and 0.0055 < gain["mnistm"]["mean"] < 0.0065
+    assert gain["usps"]["low"] > 0 and gain["usps"]["mean"] < 0.001
+    assert gain["svhn"]["low"] < 0 < gain["svhn"]["high"]

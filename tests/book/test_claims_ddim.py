@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from helpers.recorded import claims_of, mean, means, record
+from helpers.recorded import claims_of, mean, means, record, recorded
 from PIL import Image
 
 from hw2lib.io.paths import ROOT, WEIGHTS
@@ -169,6 +169,32 @@ def test_faces_in_few_steps_are_better_by_the_second_order_solver():
     twenty, fifty = (record("faces", "drawn", "kernel", steps=n, eta=0) for n in (20, 50))
     assert fifty["mean"] < ten["mean"] < twenty["mean"]
     assert ten["low"] < fifty["high"] and twenty["low"] < ten["high"]
+
+
+GUIDES = "faces-guides"
+LATE = {"guide": "early", "interval": [0, 500]}
+
+
+def test_a_guide_at_all_times_spoils_faces():
+    none = record(GUIDES, "tried", "frechet", steps=10)
+    for guide in ("early", "half"):
+        rising = [record(GUIDES, "tried", "frechet", guide=guide, w=w) for w in (0.25, 0.5, 1)]
+        assert none["mean"] < rising[0]["mean"] < rising[1]["mean"] < rising[2]["mean"]
+        assert none["high"] < rising[2]["low"]
+    for w in (0.25, 0.5, 1):
+        late = record(GUIDES, "tried", "frechet", steps=10, w=w, **LATE)
+        assert late["low"] < none["mean"] < late["high"]
+
+
+def test_no_gain_by_a_guide_shows_at_equal_evaluations():
+    for steps in (10, 20):
+        worse = record(GUIDES, "drawn", "worse", steps=steps, **LATE)
+        assert worse["low"] < 0 < worse["high"] and worse["n"] == 512
+        with_it = mean(GUIDES, "drawn", "evaluations", steps=steps, **LATE)
+        assert with_it == mean(GUIDES, "drawn", "evaluations", steps=with_it)
+    assert all(share < 0.05 for _, share in means(GUIDES, "drawn", "near"))
+    of_guide = mean(GUIDES, "guide", "images_seen", guide="early")
+    assert 0.004 < of_guide / recorded("faces")["settings"]["training images"] < 0.006
 
 
 def test_at_eta_1_the_starting_noise_has_little_left_to_say():
