@@ -331,7 +331,35 @@ def test_where_the_reversal_gains():
             for t in TARGETS
         ]  # fmt: skip
     assert found == said
-    assert sum(verdicts.count("gain") for verdicts in found.values()) == 1
+    gains = [c for c, verdicts in found.items() for v in verdicts if v == "gain"]
+    assert sum("shared" not in condition for condition, _ in gains) == 1
+
+
+def test_with_shared_statistics_the_reversal_gains():
+    def gain(target, name, lam, steps=960):
+        return shared(target, name, lam, steps, "gain")
+
+    short, long = (
+        gain("mnistm", "shared statistics", 0.3),
+        gain("mnistm", "shared statistics", 0.1, 4800),
+    )
+    assert short["low"] > 0 and 3.5 < short["mean"] < 4.5
+    assert long["low"] > 0 and 9.5 < long["mean"] < 11
+    values = gain("svhn", "shared statistics", 0.1)["values"]
+    seeds = [gain("svhn", "shared statistics", lam)["values"] for lam in (0.1, 0.3)]
+    assert max(values) == 9 and max(max(v) - min(v) for v in seeds) < 12
+    for target in ("svhn", "mnistm"):
+        for lam in (0.1, 0.3):
+            for name in ("shared statistics", "no norm") if target == "svhn" else ("no norm",):
+                found = gain(target, name, lam)
+                assert found["low"] < 0 < found["high"]
+
+
+def test_the_reversals_own_part_is_not_shown_on_uci():
+    row, setting = "augmented, own statistics", {"target": "uci"}
+    found = record("dann-reversal", row, "gain", **setting)
+    assert found["low"] < 0 < found["high"] and len(found["values"]) == 3
+    assert record("dann-reversal", row, **setting)["setting"]["adversarial"] == 0
 
 
 def test_standardised_images_alone_reach_the_papers_source_row():
