@@ -40,7 +40,7 @@ test: .venv/.made
 	@PYTHONPATH=tests $(BIN)/python -c '$(NO_CHROMIUM)'
 	HW2_SLOW=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder tests
 	@$(MAKE) --no-print-directory -j 2 notebooks_lax other_targets
-	$(BIN)/python -m pytest -q -rs tests/studies/test_dann_order.py
+	$(BIN)/python -m pytest -q -rs -p no:nbval -p no:xdist tests/studies/test_dann_order.py
 
 notebooks_lax:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --nbval-lax notebooks

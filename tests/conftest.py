@@ -7,7 +7,6 @@ HW2_DATA and HW2_BUILD of whoever runs them.
 import os
 
 import pytest
-import torch
 
 THEIRS = {name: os.environ.get(name) for name in ("HW2_DATA", "HW2_BUILD")}
 
@@ -23,6 +22,8 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(tmp_path_factory):
     """HW2_BUILD is a temporary folder, HW2_DATA is not set; one thread, so that bytes agree."""
+    import torch  # here, as a process that only hands out tests needs none
+
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HW2_BUILD", str(tmp_path_factory.mktemp("build")))
@@ -41,6 +42,8 @@ def real_data_where_asked_for(request, own_folders, monkeypatch):
 @pytest.fixture(autouse=True)
 def seeded():
     """torch's global generator starts alike in every test, whichever tests ran before."""
+    import torch
+
     torch.manual_seed(0)
 
 

@@ -29,7 +29,6 @@ def environment(folder):
 @pytest.mark.parametrize(
     ("notebook", "name", "value", "line"),
     [
-        ("dann", "target", "mars", "parameter target=mars is not allowed; svhn or usps"),
         ("dann", "targte", "usps", "parameter 'targte' is unknown; there are target, preset"),
         ("cfdg", "preset", "fast", "parameter preset=fast is not allowed; quick or full"),
     ],
